@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+//
+// Precondition checks at public entries and their messages: "Mixer::forward: y must be [2,128,512], got
+// [2,128,256]". Each check is O(1) against work of O(T C), is on in every build, and throws
+// std::invalid_argument.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+#include <hsm/core/types.hpp>
+
+namespace hsm {
+
+/// Sizes of an array, outermost first.
+template <std::size_t Rank>
+using Shape = std::array<Index, Rank>;
+
+namespace detail {
+
+template <std::size_t Rank>
+std::string to_text(const Shape<Rank>& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < Rank; ++i) text += (i ? "," : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+inline std::string to_text(Index value) { return std::to_string(value); }
+
+/// Throws "who: what must be <expected>, got <got>".
+[[noreturn]] inline void fail(const std::string& who, const std::string& what, const std::string& expected,
+                              const std::string& got) {
+  throw std::invalid_argument(who + ": " + what + " must be " + expected + ", got " + got);
+}
+
+template <class Value>
+void check_equal(const char* who, const char* what, const Value& got, const Value& expected) {
+  if (!(got == expected)) fail(who, what, to_text(expected), to_text(got));
+}
+
+inline void check_at_least(const char* who, const char* what, Index got, Index least) {
+  if (got < least) fail(who, what, "at least " + to_text(least), to_text(got));
+}
+
+/// Throws unless heads >= 1 divides channels.
+inline void check_heads(const char* who, Index heads, Index channels) {
+  check_at_least(who, "heads", heads, 1);
+  if (channels % heads != 0) {
+    fail(who, "heads", "a divisor of " + std::to_string(channels) + " channels", std::to_string(heads));
+  }
+}
+
+/// Throws if two memory ranges share an element. Interleaved views of one buffer count as overlapping.
+template <class A, class B>
+void check_apart(const char* who, const char* what, const A& a, const B& b) {
+  if (a.count() == 0 || b.count() == 0) return;
+  const auto* a_end = a.at(a.batch - 1, a.time - 1) + a.channels;
+  const auto* b_end = b.at(b.batch - 1, b.time - 1) + b.channels;
+  const std::less<const void*> before;
+  if (before(a.data, b_end) && before(b.data, a_end))
+    fail(who, what, "apart in memory", "buffers that overlap");
+}
+
+}  // namespace detail
+}  // namespace hsm

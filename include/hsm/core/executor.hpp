@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+//
+// Who runs the work. Every parallel loop of the library is a list of tasks whose number and bounds follow
+// from the sizes alone, never from the number of threads; an executor decides only who runs which. So the
+// results do not depend on it, bit for bit.
+//
+//   SerialExecutor     the calling thread, the default of every Workspace
+//   ThreadedExecutor   core/threaded_executor.hpp, on Eigen::ThreadPool
+//
+// A task must not start a parallel loop of its own on the same executor.
+#pragma once
+
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include <hsm/core/types.hpp>
+
+namespace hsm {
+
+/// A reference to something callable as void(Index task, int worker); it does not own and does not allocate.
+class TaskRef {
+ public:
+  template <class F>
+  requires(!std::is_same_v<std::remove_cvref_t<F>, TaskRef>)
+      TaskRef(F&& f)  // implicit: a lambda is passed where a TaskRef is taken
+      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
+        call_([](void* object, Index task, int worker) {
+          (*static_cast<std::add_pointer_t<std::remove_reference_t<F>>>(object))(task, worker);
+        }) {}
+
+  void operator()(Index task, int worker) const { call_(object_, task, worker); }
+
+ private:
+  void* object_;
+  void (*call_)(void*, Index, int);
+};
+
+/// Runs tasks 0 ... n-1, each once, and returns when all are done.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+
+  /// How many tasks may run at the same time; `worker` is below this.
+  virtual int workers() const = 0;
+
+  /// Calls task(i, worker) for i = 0 ... tasks-1 in any order. The first exception of a task is thrown again
+  /// here once no task is running; tasks that had not begun may then be left out.
+  virtual void run(Index tasks, TaskRef task) = 0;
+};
+
+/// The calling thread does everything, in order.
+class SerialExecutor final : public Executor {
+ public:
+  int workers() const override { return 1; }
+  void run(Index tasks, TaskRef task) override {
+    for (Index i = 0; i < tasks; ++i) task(i, 0);
+  }
+};
+
+/// Splits [0, count) into pieces of `block` (the last one shorter) and calls f(first, size, worker) for each.
+template <class F>
+void parallel_blocks(Executor& executor, Index count, Index block, F&& f) {
+  const Index tasks = (count + block - 1) / block;
+  const auto task = [&](Index i, int worker) {
+    const Index first = i * block;
+    f(first, count - first < block ? count - first : block, worker);
+  };
+  if (tasks == 1) {
+    task(0, 0);
+  } else {
+    executor.run(tasks, task);
+  }
+}
+
+}  // namespace hsm

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+//
+// A linear map of tokens: y = W x + b, with W [out, in] row-major and b [out], [the first rows of out], or
+// empty. The struct is its parameters: the same type holds weights, gradients and optimizer moments. O(out
+// in) per token.
+#pragma once
+
+#include <cmath>
+
+#include <hsm/core/check.hpp>
+#include <hsm/core/elementwise.hpp>
+#include <hsm/core/product.hpp>
+#include <hsm/core/random.hpp>
+#include <hsm/core/types.hpp>
+
+namespace hsm {
+
+/// y = W x + b. A bias shorter than W has rows is added to the first rows only.
+template <ComputeScalar Scalar>
+struct Linear {
+  Weights<Scalar> weight;  // [out, in]
+  Vector<Scalar> bias;     // [biased rows] or empty
+
+  Linear() = default;
+
+  /// Weights normal with mean 0 and the given standard deviation, bias 0. Throws std::invalid_argument for
+  /// negative sizes.
+  Linear(Index out, Index in, Index biased, double deviation, Random& random) {
+    detail::check_at_least("Linear", "out", out, 0);
+    detail::check_at_least("Linear", "in", in, 0);
+    if (biased < 0 || biased > out)
+      detail::fail("Linear", "biased", "0 to " + std::to_string(out), std::to_string(biased));
+    weight.resize(out, in);
+    for (Index i = 0; i < weight.size(); ++i)
+      weight.data()[i] = static_cast<Scalar>(random.normal(deviation));
+    bias.setZero(biased);
+  }
+
+  Index out() const { return weight.rows(); }
+  Index in() const { return weight.cols(); }
+
+  /// Y = W X + b, then epilogue(first_row, first_column, block of Y) on each block: X (in, n), Y (out, n)
+  /// overwritten.
+  template <class Epilogue = NoEpilogue>
+  void forward(ConstColumns<Scalar> x, Columns<Scalar> y, Executor& executor,
+               const Epilogue& epilogue = {}) const {
+    product(weight, x, y, executor, [&](Index row, Index column, Columns<Scalar>& block) {
+      const Index biased = std::min(block.rows(), bias.size() - row);
+      for (Index j = 0; biased > 0 && j < block.cols(); ++j) {
+        const Scalar* b = bias.data() + row;
+        Scalar* out = &block(0, j);
+        HSM_INDEPENDENT
+        for (Index i = 0; i < biased; ++i) out[i] += b[i];
+      }
+      epilogue(row, column, block);
+    });
+  }
+
+  /// dX (+)= W^T dY.
+  void backward_input(ConstColumns<Scalar> dy, Write write, Columns<Scalar> dx, Executor& executor) const {
+    product_transposed(weight, dy, write, dx, executor);
+  }
+
+  /// gradients.weight += dY X^T, gradients.bias += the sum of dY over tokens.
+  static void backward_parameters(ConstColumns<Scalar> x, ConstColumns<Scalar> dy, Linear& gradients,
+                                  Executor& executor) {
+    product_outer(dy, x, gradients.weight, gradients.bias, executor);
+  }
+
+  /// Calls f(name, tensor, more...) for weight and, where there is one, bias.
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    f("weight", self.weight, more.weight...);
+    if (self.bias.size() > 0) f("bias", self.bias, more.bias...);
+  }
+};
+
+}  // namespace hsm

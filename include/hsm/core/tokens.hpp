@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+//
+// The one view that every public entry takes its activations in: B sequences of T tokens of C channels, not
+// owned.
+//
+//   value(b, t, c) = data[b * batch_stride + t * token_stride + c]      strides count scalars
+//
+// It is made, without a copy, from
+//   Eigen::Tensor<Scalar, 3, RowMajor> [B,T,C] and its TensorMap
+//   a column-major matrix (C,T), a row-major matrix (T,C), their Map, Block and Ref: one sequence
+//   a vector [C]: one token
+//
+// so a slice in time of a larger buffer is a legal argument. What cannot be viewed is refused by a sentence
+// at compile time.
+#pragma once
+
+#include <concepts>
+#include <type_traits>
+
+#include <hsm/core/check.hpp>
+#include <hsm/core/types.hpp>
+
+namespace hsm {
+
+/// B x T tokens of C channels in somebody else's memory. `Scalar` may be const: a view to read from.
+template <class Scalar>
+struct Tokens {
+  Scalar* data = nullptr;
+  Index batch = 0;
+  Index time = 0;
+  Index channels = 0;
+  Index token_stride = 0;
+  Index batch_stride = 0;
+
+  Tokens() = default;
+
+  /// A dense buffer [B, T, C].
+  Tokens(Scalar* values, Index B, Index T, Index C) : Tokens(values, B, T, C, C, T * C) {}
+
+  /// A buffer with room between tokens (token_step >= C) or between sequences (batch_step).
+  Tokens(Scalar* values, Index B, Index T, Index C, Index token_step, Index batch_step)
+      : data(values), batch(B), time(T), channels(C), token_stride(token_step), batch_stride(batch_step) {}
+
+  /// A view to write through is also a view to read through.
+  operator Tokens<const Scalar>() const requires(!std::is_const_v<Scalar>) {
+    return {data, batch, time, channels, token_stride, batch_stride};
+  }
+
+  /// B * T.
+  Index count() const { return batch * time; }
+  Shape<3> shape() const { return {batch, time, channels}; }
+
+  /// Token t of sequence b.
+  Scalar* at(Index b, Index t) const { return data + b * batch_stride + t * token_stride; }
+  /// Token `flat` in the order of sequences one after another.
+  Scalar* at(Index flat) const { return at(flat / time, flat % time); }
+  /// Whether all B * T tokens lie the same stride apart.
+  bool is_flat() const { return batch <= 1 || time == 0 || batch_stride == time * token_stride; }
+
+  /// Sequence b as a view of its own.
+  Tokens sequence(Index b) const { return {at(b, 0), 1, time, channels, token_stride, batch_stride}; }
+  /// Tokens first ... first + count - 1 of every sequence.
+  Tokens slice(Index first, Index count) const {
+    return {data + first * token_stride, batch, count, channels, token_stride, batch_stride};
+  }
+
+  /// n tokens from `flat` on as columns (C, n); they must not cross into another sequence unless the view is
+  /// flat.
+  auto columns(Index flat, Index n) const { return rows(flat, n, 0, channels); }
+  /// Rows first_row ... of n tokens from `flat` on.
+  auto rows(Index flat, Index n, Index first_row, Index row_count) const {
+    using Block = std::conditional_t<std::is_const_v<Scalar>, ConstColumns<std::remove_const_t<Scalar>>,
+                                     Columns<Scalar>>;
+    Scalar* start = count() == 0 ? data : at(flat) + first_row;
+    return Block(start, row_count, n, Eigen::OuterStride<>(token_stride));
+  }
+};
+
+namespace detail {
+
+template <class X>
+concept TensorLike = requires(const X& x) {
+  { x.dimension(0) } -> std::convertible_to<Index>;
+  x.data();
+  X::Layout;
+  X::NumDimensions;
+};
+
+template <class X>
+concept DirectMatrix = requires(const X& x) {
+  { x.rows() } -> std::convertible_to<Index>;
+  { x.cols() } -> std::convertible_to<Index>;
+  { x.innerStride() } -> std::convertible_to<Index>;
+  { x.outerStride() } -> std::convertible_to<Index>;
+  x.data();
+  X::IsRowMajor;
+};
+
+template <class X>
+struct IsTokens : std::false_type {};
+template <class Scalar>
+struct IsTokens<Tokens<Scalar>> : std::true_type {};
+
+/// The view of x with elements of type Element (const or not). `who` names the argument in messages.
+template <class Element, class X>
+Tokens<Element> view(X& x, const char* who) {
+  using Plain = std::remove_const_t<X>;
+  using Scalar = std::remove_const_t<Element>;
+  if constexpr (IsTokens<Plain>::value) {
+    static_assert(
+        std::is_convertible_v<Plain, Tokens<Element>>,
+        "hsm: this Tokens view has another scalar than the mixer, or is const where the result is written");
+    Tokens<Element> tokens = x;
+    check_at_least(who, "batch", tokens.batch, 0);
+    check_at_least(who, "time", tokens.time, 0);
+    check_at_least(who, "channels", tokens.channels, 0);
+    if (tokens.time > 1) check_at_least(who, "token_stride", tokens.token_stride, tokens.channels);
+    if (tokens.batch > 1) check_at_least(who, "batch_stride", tokens.batch_stride, 0);
+    return tokens;
+  } else {
+    constexpr bool kTensor = TensorLike<Plain>;
+    constexpr bool kMatrix = DirectMatrix<Plain>;
+    static_assert(kTensor || kMatrix,
+                  "hsm: this argument cannot be viewed as tokens without a copy. Pass a Tensor<Scalar, 3, "
+                  "RowMajor> [B,T,C] or its "
+                  "TensorMap, a column-major matrix (C,T), a row-major matrix (T,C), a vector [C], a Map, "
+                  "Block or Ref of these, or "
+                  "hsm::Tokens; evaluate an expression into a matrix first");
+    if constexpr (kTensor || kMatrix) {
+      using Found = std::remove_pointer_t<decltype(x.data())>;
+      static_assert(std::is_same_v<std::remove_const_t<Found>, Scalar>,
+                    "hsm: the scalar of this argument is not the scalar of the mixer");
+      static_assert(std::is_const_v<Element> || !std::is_const_v<Found>,
+                    "hsm: the result is written to this argument, but it is const");
+      if constexpr (kTensor) {
+        static_assert(
+            Plain::NumDimensions == 3 && static_cast<int>(Plain::Layout) == static_cast<int>(Eigen::RowMajor),
+            "hsm: a tensor argument must be Tensor<Scalar, 3, RowMajor>, [batch, time, channels]");
+        return {x.data(), x.dimension(0), x.dimension(1), x.dimension(2)};
+      } else {
+        const Index channels = Plain::IsRowMajor ? x.cols() : x.rows();
+        const Index time = Plain::IsRowMajor ? x.rows() : x.cols();
+        if (channels > 1 && time > 0)
+          check_equal(who, "the step from channel to channel", x.innerStride(), Index{1});
+        const Index stride = time > 1 ? x.outerStride() : channels;
+        return {x.data(), 1, time, channels, stride, time * stride};
+      }
+    }
+  }
+}
+
+}  // namespace detail
+}  // namespace hsm

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+//
+// The vocabulary of the library: the index type, the block types that matrix data is passed in, and the
+// letters.
+//
+//   B batch   T time   C channels   H heads   L layers   l layer   s shift (s_l)   K taps   V vocabulary
+//
+// Activations are [B, T, C] with the channels of a token contiguous. Seen as a matrix, a token is one column:
+// n tokens are a column-major block (C, n) whose columns lie a fixed stride apart. Weights of a linear map
+// are row-major [out, in].
+#pragma once
+
+#include <Eigen/Core>
+#include <type_traits>
+
+namespace hsm {
+
+/// Signed size and index type, the same as Eigen's.
+using Index = Eigen::Index;
+
+/// The scalars that the library computes in.
+template <class S>
+concept ComputeScalar = std::is_same_v<S, float> || std::is_same_v<S, double>;
+
+/// A column vector [n] that owns its values: biases, gains, per-head scalars.
+template <class Scalar>
+using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
+
+/// A row-major matrix [out, in] that owns its values, as torch.nn.Linear stores its weight.
+template <class Scalar>
+using Weights = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// n tokens as a writable column-major block (rows, n): rows contiguous, columns outerStride() apart.
+template <class Scalar>
+using Columns =
+    Eigen::Map<Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>, Eigen::Unaligned, Eigen::OuterStride<>>;
+
+/// The read-only form of `Columns`. A stride of 0 repeats one column.
+template <class Scalar>
+using ConstColumns = Eigen::Map<const Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>, Eigen::Unaligned,
+                                Eigen::OuterStride<>>;
+
+/// The address of element (row, column) of a block of columns.
+template <class Block>
+auto at(const Block& block, Index row, Index column) {
+  return block.data() + row + column * block.outerStride();
+}
+template <class Scalar>
+Scalar* at(Columns<Scalar>& block, Index row, Index column) {
+  return block.data() + row + column * block.outerStride();
+}
+
+}  // namespace hsm

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+//
+// Scratch memory and the executor, owned by the caller: one Workspace per calling thread serves any number of
+// mixers and models. Scratch is a stack: a Frame remembers where it was opened and gives everything taken
+// since back when it closes. Memory grows on first use and is kept, so a call that has run once allocates
+// nothing the next time.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include <hsm/core/executor.hpp>
+#include <hsm/core/types.hpp>
+
+namespace hsm {
+
+/// Whether results that leave the cache are written by streaming (non-temporal) stores; the bits are the same
+/// either way.
+enum class Stores { kAutomatic, kCached, kStreaming };
+
+/// Scratch + executor. Not for two threads at once; neither copied nor moved.
+class Workspace {
+ public:
+  /// Serial.
+  Workspace() = default;
+  /// Runs on `executor`, which must outlive the workspace.
+  explicit Workspace(Executor& executor) : executor_(&executor) {}
+
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+
+  Executor& executor() { return executor_ ? *executor_ : serial_; }
+
+  /// How results are stored; for tests and benchmarks, the default decides by size.
+  Stores stores = Stores::kAutomatic;
+
+  /// Fills all scratch with NaN as it is handed out, to show reads of what was never written. For tests.
+  bool poison = false;
+
+  /// Bytes held.
+  std::size_t bytes() const {
+    std::size_t sum = 0;
+    for (const Piece& piece : pieces_) sum += piece.size;
+    return sum;
+  }
+
+  /// Lends scratch until it is destroyed. Frames nest like calls.
+  class Frame {
+   public:
+    explicit Frame(Workspace& workspace)
+        : workspace_(workspace), piece_(workspace.piece_), used_(workspace.used_) {
+      ++workspace_.depth_;
+    }
+    ~Frame() { workspace_.release(piece_, used_); }
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+
+    /// n uninitialised values, aligned to 64 bytes.
+    template <class Value>
+    Value* take(Index n) {
+      return static_cast<Value*>(workspace_.allocate(static_cast<std::size_t>(n) * sizeof(Value)));
+    }
+
+    /// An uninitialised block (rows, columns) without gaps.
+    template <class Scalar>
+    Columns<Scalar> columns(Index rows, Index count) {
+      return Columns<Scalar>(take<Scalar>(rows * count), rows, count, Eigen::OuterStride<>(rows));
+    }
+
+   private:
+    Workspace& workspace_;
+    std::size_t piece_, used_;
+  };
+
+ private:
+  static constexpr std::size_t kAlignment = 64;
+
+  struct Free {
+    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t(kAlignment)); }
+  };
+  struct Piece {
+    std::unique_ptr<std::byte[], Free> memory;
+    std::size_t size;
+  };
+
+  void* allocate(std::size_t bytes) {
+    const std::size_t size = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    while (piece_ < pieces_.size() && pieces_[piece_].size - used_ < size) {
+      ++piece_;
+      used_ = 0;
+    }
+    if (piece_ == pieces_.size()) add(size < kSmallest ? kSmallest : size);
+    std::byte* start = pieces_[piece_].memory.get() + used_;
+    used_ += size;
+    if (poison) std::memset(start, 0xFF, size);
+    return start;
+  }
+
+  void add(std::size_t size) {
+    pieces_.push_back(
+        {std::unique_ptr<std::byte[], Free>(new (std::align_val_t(kAlignment)) std::byte[size]), size});
+  }
+
+  void release(std::size_t piece, std::size_t used) {
+    piece_ = piece;
+    used_ = used;
+    if (--depth_ == 0 &&
+        pieces_.size() > 1) {  // one piece of the whole size serves the next call without gaps
+      const std::size_t size = bytes();
+      pieces_.clear();
+      piece_ = used_ = 0;
+      try {
+        add(size);
+      } catch (const std::bad_alloc&) {
+        // Nothing is held then; the next call asks for what it needs and reports what it cannot get.
+      }
+    }
+  }
+
+  static constexpr std::size_t kSmallest = std::size_t{1} << 16;
+
+  SerialExecutor serial_;
+  Executor* executor_ = nullptr;
+  std::vector<Piece> pieces_;
+  std::size_t piece_ = 0, used_ = 0;
+  int depth_ = 0;
+};
+
+}  // namespace hsm

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+//
+// Hierarchical Shift Mixing (arXiv 2601.22852): the mixers, their schedules and the engine that runs them.
+// Needs Eigen alone. Attention, the language model, training and files have headers of their own in
+// attention/, model/, training/ and io/.
+#pragma once
+
+#include <hsm/core/threaded_executor.hpp>
+#include <hsm/core/tokens.hpp>
+#include <hsm/core/workspace.hpp>
+#include <hsm/mixing/mixer.hpp>
+#include <hsm/mixing/policies/gated.hpp>
+#include <hsm/mixing/policies/gated_pair.hpp>
+#include <hsm/mixing/policies/scalar_pair.hpp>
+#include <hsm/mixing/policies/softmax_local.hpp>
+#include <hsm/schedule/cyclic.hpp>
+#include <hsm/schedule/dyadic.hpp>
+#include <hsm/schedule/explicit.hpp>
+#include <hsm/version.hpp>

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+//
+// What forward leaves for backward: the segments, the projections, the combined columns where an output
+// product follows, and the state at entry where there was one. The type depends on the scalar alone; one
+// object serves any number of calls and keeps its memory.
+//
+//   (a,b): nothing per token.  gated: C.  softmax-local: 4 C values per token.
+#pragma once
+
+#include <hsm/mixing/mixer_state.hpp>
+#include <hsm/mixing/segment.hpp>
+
+namespace hsm {
+
+/// The record of one forward call of a mixer; made by Mixer::make_saved, filled by forward, read by backward.
+template <ComputeScalar Scalar>
+class MixerSaved {
+ public:
+  MixerSaved() = default;
+
+  /// The [B,T,C] of the call that was recorded.
+  Shape<3> shape() const { return shape_; }
+  /// Bytes held.
+  std::size_t bytes() const {
+    return static_cast<std::size_t>(projected_.size() + mixed_.size()) * sizeof(Scalar) + entry_.bytes();
+  }
+
+ private:
+  template <class>
+  friend class Mixer;
+  template <class>
+  friend struct detail::MixerPass;
+  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+
+  Shape<3> shape_{-1, -1, -1};
+  std::vector<Segment> segments_;
+  Matrix projected_;          // [(own + kept) C, B T]
+  Matrix mixed_;              // [C, B T]: z
+  MixerState<Scalar> entry_;  // empty where all segments are fresh
+};
+
+}  // namespace hsm

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+//
+// What a policy sees of the world: a run of `count` tokens of one document, the rows of some heads, and for
+// each of its K taps one strided block. Tap 0 is the tokens themselves, tap k the tokens k s places before
+// them. A policy knows nothing of time, batch, shift or threads.
+//
+//            own(t)                         read at t only
+//   tap 0    kept(0, plane)(t)              plane p of the kept columns at t
+//   tap k    kept(k, plane)(t - k s)        zeros, and present(k) false, where the document has no such token
+//
+// All blocks are (rows, count): `heads` heads from `first_head` on, rows_per_head() rows each.
+#pragma once
+
+#include <array>
+
+#include <hsm/core/types.hpp>
+
+namespace hsm {
+
+/// The most taps a policy can have.
+inline constexpr Index kMostTaps = 16;
+/// The most planes of C rows that a policy can keep per token.
+inline constexpr Index kMostPlanes = 3;
+
+namespace detail {
+
+/// A block without its sizes.
+template <class Scalar>
+struct Strip {
+  Scalar* data;
+  Index stride;
+};
+
+/// The blocks of a run: S is const for values, not const for gradients.
+template <class S>
+struct RunBlocks {
+  Strip<S> own;
+  std::array<std::array<Strip<S>, kMostPlanes>, kMostTaps> kept;
+};
+
+}  // namespace detail
+
+/// The columns that one call of `combine`, or of an adjoint, reads.
+template <class Scalar>
+class Run {
+ public:
+  Index first_head = 0;
+  Index heads = 0;
+  Index rows = 0;   ///< heads * C / H
+  Index count = 0;  ///< tokens
+
+  Index rows_per_head() const { return rows / heads; }
+  /// The projection that only token t itself reads, (rows, count).
+  ConstColumns<Scalar> own() const { return block(blocks.own); }
+  /// Plane `plane` of tap `tap`, (rows, count).
+  ConstColumns<Scalar> kept(Index tap, Index plane = 0) const {
+    return block(blocks.kept[static_cast<std::size_t>(tap)][static_cast<std::size_t>(plane)]);
+  }
+  /// Whether the document has the tokens of this tap. Tap 0 always is.
+  bool present(Index tap) const { return is_present[static_cast<std::size_t>(tap)]; }
+
+  detail::RunBlocks<const Scalar> blocks;  ///< filled by the engine
+  std::array<bool, kMostTaps> is_present;  ///< filled by the engine
+
+ private:
+  ConstColumns<Scalar> block(const detail::Strip<const Scalar>& strip) const {
+    return {strip.data, rows, count, Eigen::OuterStride<>(strip.stride)};
+  }
+};
+
+/// Where an adjoint writes: the gradients of the blocks of a Run, of the same sizes.
+template <class Scalar>
+class RunGradient {
+ public:
+  Index rows = 0;
+  Index count = 0;
+
+  Columns<Scalar> own() const { return block(blocks.own); }
+  Columns<Scalar> kept(Index tap, Index plane = 0) const {
+    return block(blocks.kept[static_cast<std::size_t>(tap)][static_cast<std::size_t>(plane)]);
+  }
+
+  detail::RunBlocks<Scalar> blocks;  ///< filled by the engine
+
+ private:
+  Columns<Scalar> block(const detail::Strip<Scalar>& strip) const {
+    return {strip.data, rows, count, Eigen::OuterStride<>(strip.stride)};
+  }
+};
+
+}  // namespace hsm

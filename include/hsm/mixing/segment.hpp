@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+//
+// The one mechanism behind every execution mode. A call works on tokens that lie one after another (sequence
+// after sequence where there are several), cut into segments: runs of tokens of one document, each either
+// fresh (a document starts there) or continuing what a stream's state has seen.
+//
+//   forward   B fresh segments of T tokens           step     one continuing segment of one token per stream
+//   packed    a fresh segment per document           extend   one continuing segment of any length per stream
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include <hsm/core/check.hpp>
+#include <hsm/core/types.hpp>
+
+namespace hsm {
+
+/// `count` tokens from token `first` of the call on; `stream` is the stream whose state they continue, or
+/// kFresh.
+struct Segment {
+  static constexpr Index kFresh = -1;
+
+  Index first = 0;
+  Index count = 0;
+  Index stream = kFresh;
+
+  bool fresh() const { return stream == kFresh; }
+};
+
+/// What a state is made for.
+struct StateOptions {
+  Index streams = 1;   ///< independent sequences that the state holds
+  Index capacity = 0;  ///< attention: the most tokens per stream, past which it refuses; 0 = grows by
+                       ///< doubling. Mixers ignore it
+  Index spare = 0;     ///< mixers: how many tokens can be taken back by rewind(); attention can always
+};
+
+namespace detail {
+
+/// Segments of `length` tokens, one after another; each continues the stream of its number, or is fresh.
+inline void fill_segments(std::span<Segment> segments, Index length, bool continuing) {
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const auto number = static_cast<Index>(i);
+    segments[i] = {number * length, length, continuing ? number : Segment::kFresh};
+  }
+}
+
+/// Throws std::invalid_argument unless offsets begin with 0, do not fall and end with `total`.
+inline void check_offsets(const char* who, std::span<const Index> offsets, Index total) {
+  if (offsets.empty() || offsets.front() != 0) {
+    fail(who, "offsets", "a list that begins with 0",
+         offsets.empty() ? "an empty one" : std::to_string(offsets.front()));
+  }
+  for (std::size_t i = 1; i < offsets.size(); ++i) {
+    if (offsets[i] < offsets[i - 1]) {
+      fail(who, "offset " + std::to_string(i), "at least the one before, " + std::to_string(offsets[i - 1]),
+           std::to_string(offsets[i]));
+    }
+  }
+  if (offsets.back() != total)
+    fail(who, "the last offset", std::to_string(total) + ", the tokens of x", std::to_string(offsets.back()));
+}
+
+/// A fresh segment per document.
+inline void fill_documents(std::span<Segment> segments, std::span<const Index> offsets) {
+  for (std::size_t i = 0; i < segments.size(); ++i)
+    segments[i] = {offsets[i], offsets[i + 1] - offsets[i], Segment::kFresh};
+}
+
+/// One token per stream, however the buffer is shaped: [B,1,C] and [1,B,C] become [B,1,C].
+template <class Tokens>
+Tokens as_streams(const char* who, const char* what, const Tokens& tokens, Index streams) {
+  if (tokens.count() != streams || !(tokens.batch == 1 || tokens.time == 1)) {
+    fail(who, what, "one token for each of " + std::to_string(streams) + " streams", to_text(tokens.shape()));
+  }
+  const Index stride = tokens.batch == 1 ? tokens.token_stride : tokens.batch_stride;
+  return {tokens.data, streams, 1, tokens.channels, stride, stride};
+}
+
+}  // namespace detail
+}  // namespace hsm

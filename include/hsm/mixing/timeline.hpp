@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+//
+// The engine's sense of time. A `Piece` is a part of a segment whose tokens lie in one call's buffers; its
+// tap partners lie in the same buffers, in the ring of a state, or nowhere. `for_each_run` cuts a piece, from
+// its end back to its start, into runs in which every tap is one strided block.
+//
+//   the partner of token t at distance d is
+//     in the buffers        where t - d >= -available
+//     in the ring           where position + t - d >= 0, in slot (position + t - d) mod slots
+//     before the document   else: zeros
+#pragma once
+
+#include <algorithm>
+
+#include <hsm/core/types.hpp>
+#include <hsm/mixing/mixer_state.hpp>
+
+namespace hsm::detail {
+
+/// Columns of a run at the most, so that what one half of an adjoint has written is still in cache for the
+/// other.
+inline constexpr Index kRunColumns = 64;
+
+/// Tokens first ... first + count - 1 of a call.
+struct Piece {
+  Index first = 0;  // in the call's order of tokens
+  Index count = 0;
+  Index position = 0;   // tokens of the document before `first`
+  Index available = 0;  // how many of these lie before `first` in the call's buffers
+  Index segment = 0;    // the number of the segment it belongs to
+};
+
+/// Where the partner of a token is.
+enum class Place { kBuffer, kRing, kNowhere };
+
+inline Place place_of(const Piece& piece, Index t, Index distance) {
+  if (t - distance >= -piece.available) return Place::kBuffer;
+  return piece.position + t - distance >= 0 ? Place::kRing : Place::kNowhere;
+}
+
+/// The smallest start such that in [start, end) the partners at `distance` are one strided block.
+inline Index strided_start(const Piece& piece, Index end, Index distance, Index slots) {
+  const Index last = end - 1;
+  switch (place_of(piece, last, distance)) {
+    case Place::kBuffer:
+      return distance - piece.available;
+    case Place::kRing: {
+      const Index slot = (piece.position + last - distance) % slots;
+      return std::max(distance - piece.position, last - slot);
+    }
+    case Place::kNowhere:
+      break;
+  }
+  return 0;
+}
+
+/// Calls f(start, end) for the runs of tokens [from, to) of the piece, the last run first. `forward_pairs`:
+/// also cut where the token `shift` places later leaves the piece, as the gathering adjoint needs.
+template <class F>
+void for_each_run(const Piece& piece, Index from, Index to, Index shift, Index taps, Index slots, Index most,
+                  bool forward_pairs, F&& f) {
+  for (Index end = to; end > from;) {
+    Index start = std::max(from, end - most);
+    for (Index k = 1; k < taps; ++k) start = std::max(start, strided_start(piece, end, k * shift, slots));
+    if (forward_pairs && piece.count - shift < end) start = std::max(start, piece.count - shift);
+    f(start, end);
+    end = start;
+  }
+}
+
+}  // namespace hsm::detail

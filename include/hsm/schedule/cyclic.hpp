@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+//
+// s_l = 2^(l mod p): the first p dyadic shifts over and over, for stacks deeper than the context needs.
+#pragma once
+
+#include <hsm/schedule/schedule.hpp>
+
+namespace hsm {
+
+/// The shifts 1, 2, ... 2^(period-1), 1, 2, ... over `layers` layers. Throws std::invalid_argument for period
+/// < 1.
+struct CyclicSchedule {
+  Index layers = 0;
+  Index period = 1;
+
+  constexpr Index layer_count() const { return layers; }
+  constexpr Index shift(Index l) const {
+    detail::check_layer("CyclicSchedule::shift", l, layers);
+    if (period < 1) {
+      throw std::invalid_argument("CyclicSchedule::shift: period must be at least 1, got " +
+                                  std::to_string(period));
+    }
+    return detail::power("CyclicSchedule::shift", 2, l % period);
+  }
+  constexpr Index shift(Index l, Index /*head*/) const { return shift(l); }
+};
+
+static_assert(Schedule<CyclicSchedule>);
+
+}  // namespace hsm

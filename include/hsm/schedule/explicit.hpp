@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+//
+// Any list of shifts, one per layer.
+#pragma once
+
+#include <array>
+#include <initializer_list>
+#include <span>
+
+#include <hsm/schedule/schedule.hpp>
+
+namespace hsm {
+
+/// The shifts that were listed: `ExplicitSchedule{1, 3, 9}`. Throws std::invalid_argument for a shift below 1
+/// or more than kMostLayers.
+class ExplicitSchedule {
+ public:
+  static constexpr Index kMostLayers = 256;
+
+  constexpr ExplicitSchedule(std::initializer_list<Index> shifts)
+      : ExplicitSchedule(std::span<const Index>(shifts.begin(), shifts.size())) {}
+
+  constexpr explicit ExplicitSchedule(std::span<const Index> shifts)
+      : layers_(static_cast<Index>(shifts.size())) {
+    if (layers_ > kMostLayers) {
+      throw std::invalid_argument("ExplicitSchedule: at most " + std::to_string(kMostLayers) +
+                                  " layers, got " + std::to_string(layers_));
+    }
+    for (std::size_t l = 0; l < shifts.size(); ++l) {
+      if (shifts[l] < 1) {
+        throw std::invalid_argument("ExplicitSchedule: the shift of layer " + std::to_string(l) +
+                                    " must be at least 1, got " + std::to_string(shifts[l]));
+      }
+      shifts_[l] = shifts[l];
+    }
+  }
+
+  constexpr Index layer_count() const { return layers_; }
+  constexpr Index shift(Index l) const {
+    detail::check_layer("ExplicitSchedule::shift", l, layers_);
+    return shifts_[static_cast<std::size_t>(l)];
+  }
+  constexpr Index shift(Index l, Index /*head*/) const { return shift(l); }
+
+ private:
+  std::array<Index, static_cast<std::size_t>(kMostLayers)> shifts_{};
+  Index layers_;
+};
+
+static_assert(Schedule<ExplicitSchedule>);
+
+}  // namespace hsm

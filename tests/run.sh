@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Builds and runs the tests:   bash tests/run.sh [--clang] [--sanitize address|thread] [-R REGEX]
+#   --clang      with clang++ instead of g++
+#   --sanitize   with clang++ and a sanitizer: address (with undefined behaviour) or thread
+#   -R REGEX     only the tests whose name matches, such as core/random
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+fail() {
+  echo "tests/run.sh: $1" >&2
+  exit 2
+}
+
+preset=tests-gcc
+purposes=(tests)
+selection=()
+while [[ $# -gt 0 ]]; do
+  case "$1" in
+    --clang)
+      if [[ $preset == tests-gcc ]]; then preset=tests-clang; fi
+      ;;
+    --sanitize)
+      case "${2-}" in
+        address | thread) preset=tests-clang-$2 ;;
+        *) fail "--sanitize takes address or thread, got '${2-}'" ;;
+      esac
+      purposes=(tests sanitizers)
+      shift
+      ;;
+    -R)
+      [[ $# -ge 2 ]] || fail "-R takes a regular expression"
+      selection=(-R "$2")
+      shift
+      ;;
+    *) fail "unknown option '$1'; known are --clang, --sanitize address|thread, -R REGEX" ;;
+  esac
+  shift
+done
+
+bash "$root/.ci/setup" "${purposes[@]}"
+bash "$root/.ci/build" "$preset"
+
+export UBSAN_OPTIONS=print_stacktrace=1
+ctest --test-dir "$root/build/$preset" --output-on-failure --no-tests=error --parallel "$(nproc)" "${selection[@]}"
