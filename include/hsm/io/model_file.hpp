@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: MIT
+//
+// A language model as one safetensors file: its tensors under the names of `visit`, row-major, F32 or F64, and
+// in the metadata
+//
+//   format   hsm-language-model
+//   version  1
+//   config   a JSON object: vocabulary, width, feed_forward, context, positions ("none" or "learned"), layers
+//            (a recipe), schedule ("dyadic", "cyclic=P" or "list=1,2,4")
+//
+// Saving replaces a file whole or not at all. Loading trusts nothing: the config is compared with the shapes
+// in the file before a model of its size is made, each tensor must be there once, alone, in its shape and
+// finite. Errors: std::runtime_error `file: what was expected, what came`.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <hsm/io/safetensors_file.hpp>
+#include <hsm/io/safetensors_writer.hpp>
+#include <hsm/model/language_model.hpp>
+
+namespace hsm {
+
+inline constexpr std::string_view kModelFormat = "hsm-language-model";
+inline constexpr std::string_view kModelVersion = "1";
+
+/// The config of a model as the JSON text of a model file.
+inline std::string config_to_json(const LanguageModelConfig& config) {
+  const nlohmann::ordered_json json = {
+      {"vocabulary", config.vocabulary},
+      {"width", config.width},
+      {"feed_forward", config.feed_forward},
+      {"context", config.context},
+      {"positions", config.positions == Positions::kLearned ? "learned" : "none"},
+      {"layers", config.layers},
+      {"schedule", config.schedule}};
+  return json.dump();
+}
+
+namespace detail {
+
+/// Reads the config of a model file; `source` starts every message.
+class ModelConfigReader {
+ public:
+  ModelConfigReader(std::string_view text, std::string source) : source_(std::move(source)) {
+    constexpr std::size_t kMostBytes = 65536;
+    if (text.size() > kMostBytes) fail("at most 65536 bytes of text", std::to_string(text.size()));
+    // The parser takes a zero byte for the end of its input and would not look behind it.
+    if (text.find('\0') != std::string_view::npos) fail("JSON text", "a zero byte");
+    std::set<std::string> keys;
+    const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
+      using Event = nlohmann::json::parse_event_t;
+      if (event == Event::array_start || (event == Event::object_start && depth > 0))
+        fail("one flat JSON object", "a list or object inside it");
+      if (event == Event::key && !keys.insert(value.get<std::string>()).second)
+        fail("each key once", in_quotes(value.get<std::string>()) + " twice");
+      return true;
+    };
+    try {
+      json_ = nlohmann::json::parse(text.begin(), text.end(), check);
+    } catch (const nlohmann::json::exception&) {
+      fail("a JSON object", in_quotes(text));
+    }
+    if (!json_.is_object()) fail("a JSON object", in_quotes(text));
+  }
+
+  LanguageModelConfig read() {
+    LanguageModelConfig config;
+    config.vocabulary = number("vocabulary");
+    config.width = number("width");
+    config.feed_forward = number("feed_forward");
+    config.context = number("context");
+    const std::string positions = text("positions");
+    if (positions != "none" && positions != "learned")
+      fail("positions to be 'none' or 'learned'", in_quotes(positions));
+    config.positions = positions == "learned" ? Positions::kLearned : Positions::kNone;
+    config.layers = text("layers");
+    config.schedule = text("schedule");
+    if (!json_.empty()) fail("no key but those of the format", in_quotes(json_.begin().key()));
+    return config;
+  }
+
+  [[noreturn]] void fail(const std::string& expected, const std::string& got) const {
+    throw std::runtime_error(source_ + ": the config must have " + expected + ", got " + got);
+  }
+
+ private:
+  nlohmann::json take(const char* key) {
+    const auto found = json_.find(key);
+    if (found == json_.end()) fail("the key '" + std::string(key) + "'", "none");
+    nlohmann::json value = std::move(*found);
+    json_.erase(found);
+    return value;
+  }
+
+  Index number(const char* key) {
+    constexpr std::uint64_t kMost = (std::uint64_t{1} << 31) - 1;
+    const nlohmann::json value = take(key);
+    if (!value.is_number_unsigned() || value.get<std::uint64_t>() < 1 || value.get<std::uint64_t>() > kMost)
+      fail(std::string(key) + " as an integer from 1 to 2147483647", in_quotes(value.dump()));
+    return static_cast<Index>(value.get<std::uint64_t>());
+  }
+
+  std::string text(const char* key) {
+    const nlohmann::json value = take(key);
+    if (!value.is_string()) fail(std::string(key) + " as a text", in_quotes(value.dump()));
+    return value.get<std::string>();
+  }
+
+  std::string source_;
+  nlohmann::json json_;
+};
+
+/// The shape of a tensor in a file: [n] for a vector, [rows, columns] for a matrix.
+template <class Tensor>
+std::vector<std::int64_t> file_shape(const Tensor& tensor) {
+  if constexpr (Tensor::ColsAtCompileTime == 1) {
+    return {tensor.rows()};
+  } else {
+    static_assert(Tensor::IsRowMajor, "hsm: a model file holds vectors and row-major matrices");
+    return {tensor.rows(), tensor.cols()};
+  }
+}
+
+/// Compares what a config implies with the tensors of the file, before memory of that size is taken. The
+/// pointer only names the type.
+template <class Scalar, class List>
+void check_model_sizes(const SafetensorsFile& file, const LanguageModelConfig& config,
+                       const LanguageModel<Scalar, List>*) {
+  const auto expect = [&](const std::string& name, const std::vector<std::int64_t>& shape) {
+    if (const TensorInfo& info = file.at(name); info.shape != shape) {
+      throw std::runtime_error(file.source() + ": tensor " + in_quotes(name) + " must be " +
+                               shape_text(shape) + ", got " + shape_text(info.shape));
+    }
+  };
+  const Index C = config.width;
+  expect("embedding.weight", {config.vocabulary, C});
+  if (config.positions == Positions::kLearned) expect("positions.weight", {config.context, C});
+  const std::vector<LayerRecipe> layers = Recipe::parse(config.layers).layers;
+  const auto prefix = [](std::size_t l) { return "layers." + std::to_string(l) + "."; };
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    expect(prefix(l) + "feed_forward.up.weight", {config.feed_forward, C});
+  // What a mixer needs is known once it is made. One of each kind is made, and a mixer has some C^2 values at
+  // most, so a width that would need much memory for one must be backed by a tensor of that size.
+  std::uint64_t most = std::uint64_t{1} << 24;
+  for (const TensorInfo& info : file.tensors()) most = std::max(most, (info.end - info.begin) / 2);
+  if (const auto width = static_cast<std::uint64_t>(C); width > most / width) {
+    throw std::runtime_error(
+        file.source() + ": the config must have a width that its tensors bear out, got " + std::to_string(C));
+  }
+  std::map<std::string, std::map<std::string, std::vector<std::int64_t>>> kinds;
+  Random random(1);
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    Recipe alone;
+    alone.layers.push_back(layers[l]);
+    const std::string kind = alone.text();
+    if (!kinds.contains(kind)) {
+      auto& shapes = kinds[kind];
+      const auto note = [&](std::string_view name, const auto& tensor) {
+        shapes.emplace(std::string(name), file_shape(tensor));
+      };
+      std::visit([&](const auto& mixer) { std::remove_cvref_t<decltype(mixer)>::visit(note, mixer); },
+                 make_mixer<Scalar>(List{}, layers[l], C, 1, random));
+    }
+    for (const auto& [name, shape] : kinds[kind]) expect(prefix(l) + "mixer." + name, shape);
+  }
+}
+
+/// Fills the tensors of `model`, all of them and from nothing else.
+template <class Model>
+void read_tensors(const SafetensorsFile& file, Model& model) {
+  std::set<std::string, std::less<>> names;
+  const auto read = [&](std::string_view name, auto& tensor) {
+    using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
+    const std::span<Scalar> values(tensor.data(), static_cast<std::size_t>(tensor.size()));
+    file.read(name, file_shape(tensor), values);
+    names.emplace(name);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (std::isfinite(values[i])) continue;
+      throw std::runtime_error(file.source() + ": tensor " + in_quotes(name) +
+                               " must hold finite numbers, got " + std::to_string(values[i]) +
+                               " at element " + std::to_string(i));
+    }
+  };
+  Model::visit(read, model);
+  for (const TensorInfo& info : file.tensors()) {
+    if (!names.contains(info.name)) {
+      throw std::runtime_error(file.source() + ": expected no tensor but those of the config, got " +
+                               in_quotes(info.name));
+    }
+  }
+}
+
+}  // namespace detail
+
+/// Writes `model` to `path`. Throws std::runtime_error if the file cannot be written, with an existing file
+/// untouched, or if a weight is not finite, since no such file would load.
+template <class Model>
+void save_model(const std::filesystem::path& path, const Model& model) {
+  SafetensorsWriter writer;
+  writer.set_metadata("format", std::string(kModelFormat));
+  writer.set_metadata("version", std::string(kModelVersion));
+  writer.set_metadata("config", config_to_json(model.config()));
+  const auto add = [&](std::string_view name, const auto& tensor) {
+    using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
+    if (!tensor.allFinite()) {
+      throw std::runtime_error(path.string() + ": tensor " + detail::in_quotes(name) +
+                               " must hold finite numbers to be saved, got NaN or infinity");
+    }
+    writer.add(std::string(name), detail::file_shape(tensor),
+               std::span<const Scalar>(tensor.data(), static_cast<std::size_t>(tensor.size())));
+  };
+  Model::visit(add, model);
+  writer.write(path);
+}
+
+/// The model in a file that is already in memory. Throws as load_model does.
+template <class Model>
+Model read_model(const SafetensorsFile& file) {
+  const auto metadata = [&](const char* key) -> const std::string& {
+    const auto found = file.metadata().find(key);
+    if (found != file.metadata().end()) return found->second;
+    throw std::runtime_error(file.source() + ": must be a model file with metadata '" + std::string(key) +
+                             "', got none");
+  };
+  const auto expect = [&](const char* key, std::string_view value) {
+    if (metadata(key) == value) return;
+    throw std::runtime_error(file.source() + ": metadata '" + std::string(key) + "' must be " +
+                             detail::in_quotes(value) + ", got " + detail::in_quotes(metadata(key)));
+  };
+  expect("format", kModelFormat);
+  expect("version", kModelVersion);
+  const LanguageModelConfig config = detail::ModelConfigReader(metadata("config"), file.source()).read();
+  try {
+    detail::check_model_sizes(file, config, static_cast<const Model*>(nullptr));
+    Random random(1);
+    Model model(config, random);
+    detail::read_tensors(file, model);
+    return model;
+  } catch (const std::invalid_argument& error) {  // from recipe, schedule and layers
+    throw std::runtime_error(file.source() + ": the config does not describe a model: " + error.what());
+  }
+}
+
+/// The model in the file at `path`. A file of another floating-point type is converted, exactly but for F64 to
+/// float. Throws std::runtime_error, naming file, what was expected and what came.
+template <class Model>
+Model load_model(const std::filesystem::path& path) {
+  return read_model<Model>(SafetensorsFile::load(path));
+}
+
+}  // namespace hsm

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+#include "hsm/io/input_file.hpp"
+
+#include <gtest/gtest.h>
+
+#include <span>
+#include <stdexcept>
+#include <string>
+
+#include "io_test_support.hpp"
+
+namespace hsm {
+namespace {
+
+TEST(InputFile, OnlyARegularFileHasASize) {
+  const test::TemporaryDirectory directory;
+  test::write_raw(directory / "five", "12345");
+  EXPECT_EQ(InputFile(directory / "five").size(), 5u);
+  const std::string message = test::message_of<std::runtime_error>([] { InputFile("/dev/null").size(); });
+  EXPECT_TRUE(test::mentions(message, {"/dev/null", "regular file"}));
+}
+
+TEST(InputFile, ReadingPastTheEndGivesFewerBytes) {
+  const test::TemporaryDirectory directory;
+  test::write_raw(directory / "five", "12345");
+  InputFile file(directory / "five");
+  std::string buffer(4, '.');
+  EXPECT_EQ(file.read(std::as_writable_bytes(std::span(buffer))), 4u);
+  EXPECT_EQ(buffer, "1234");
+  EXPECT_EQ(file.read(std::as_writable_bytes(std::span(buffer))), 1u);
+  EXPECT_EQ(buffer.front(), '5');
+  EXPECT_EQ(file.read(std::as_writable_bytes(std::span(buffer))), 0u);
+}
+
+}  // namespace
+}  // namespace hsm
