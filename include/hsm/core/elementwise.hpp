@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <limits>
 #include <numbers>
+#include <utility>
 
 #include <hsm/core/types.hpp>
 
@@ -294,6 +295,19 @@ template <class Scalar>
 inline void scaled(Index n, Scalar a, const Scalar* x, Scalar* out) {
   HSM_INDEPENDENT
   for (Index i = 0; i < n; ++i) out[i] = a * x[i];
+}
+
+/// out[i] = a g[i], and the dots of g with x and with y in the same pass.
+template <class Scalar>
+inline std::pair<Scalar, Scalar> scaled_with_dots(Index n, Scalar a, const Scalar* g, const Scalar* x,
+                                                  const Scalar* y, Scalar* out) {
+  Scalar with_x[32] = {}, with_y[32] = {};
+  in_lanes<32>(n, [&](Index i, Index lane) {
+    with_x[lane] = multiply_add(g[i], x[i], with_x[lane]);
+    with_y[lane] = multiply_add(g[i], y[i], with_y[lane]);
+  });
+  scaled(n, a, g, out);
+  return {sum_lanes(with_x), sum_lanes(with_y)};
 }
 
 /// out[i] += a x[i].

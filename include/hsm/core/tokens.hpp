@@ -150,4 +150,18 @@ Tokens<Element> view(X& x, const char* who) {
 }
 
 }  // namespace detail
+
+/// Tokens first ... first + count - 1 of every sequence of x, anything that can be viewed: writable where x is. Throws
+/// std::invalid_argument where x has no such tokens.
+template <class X>
+auto slice(X& x, Index first, Index count) {
+  using Element = std::remove_reference_t<decltype(*x.data())>;
+  const Tokens<Element> all = detail::view<Element>(x, "slice: x");
+  if (first < 0 || count < 0 || first > all.time - count) {
+    detail::fail("slice", "the tokens", "within the " + std::to_string(all.time) + " of x",
+                 std::to_string(count) + " from " + std::to_string(first));
+  }
+  return all.slice(first, count);
+}
+
 }  // namespace hsm

@@ -21,7 +21,7 @@ namespace hsm::detail {
 /// The working set of a chunk and of a task; sizes in bytes, chosen once for the caches of current cores.
 inline constexpr Index kChunkBytes = Index{4} << 20;
 inline constexpr Index kTaskBytes = Index{1} << 19;
-inline constexpr Index kStreamBlockBytes = Index{1} << 13;
+inline constexpr Index kCacheBytes = Index{1} << 13;  // of a block that is used again at once
 
 /// Calls f(first, count) for the parts of tokens [first, first + n) of x and y whose columns are evenly
 /// strided in both.
@@ -86,6 +86,11 @@ struct MixerPass {
   Index projected_rows() const { return kStages.projected() * C(); }
   Index task_tokens() const {
     return std::max<Index>(16, kTaskBytes / (C() * static_cast<Index>(sizeof(Scalar))));
+  }
+
+  /// How many columns of `rows` values fit into `bytes`.
+  static Index columns_in(Index bytes, Index rows) {
+    return bytes / (rows * static_cast<Index>(sizeof(Scalar)));
   }
 
   /// Calls f(piece, from, to) for the pieces that tokens [first, first + n) of the call touch, and which of
@@ -176,6 +181,7 @@ struct MixerPass {
 
   void project(const Scene& scene, Scalar* projected);
   void combine(const Scene& scene, Scalar* mixed, const Out& y);
+  void combine_streamed(Run<Scalar>& run, Columns<Scalar> y) const;
   void keep(const Scene& scene, State* state);
 
   /// The gradients that belong to a Scene.
@@ -203,6 +209,8 @@ struct MixerPass {
   void take_state_gradient(const Scene& scene, const Gradient& d, const Piece& piece, std::size_t g,
                            Index from, Index to) const;
   void gather_adjoint(const Scene& scene, const Gradient& d, Policy& gradients);
+  void gather_run(const Scene& scene, const Gradient& d, const Piece& piece, std::size_t g, Index start,
+                  Index end, std::span<double> sums) const;
   void scatter_adjoint(const Scene& scene, const Gradient& d);
 
   const Mixer<Policy>& mixer;
@@ -278,32 +286,40 @@ void MixerPass<Policy>::combine(const Scene& scene, Scalar* mixed, const Out& y)
     for_each_piece(scene, scene.first + begin, n, [&](const Piece& piece, Index from, Index to) {
       for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
         const HeadGroup& group = mixer.groups_[g];
-        const Index rows = rows_of(group);
-        const Index fitting = kStreamBlockBytes / (rows * static_cast<Index>(sizeof(Scalar)));
-        const bool streamed = stream && fitting > 0;
-        for_each_run(
-            piece, from, to, group.shift, mixer.taps(), ring(scene, piece, g).slots,
-            streamed ? std::min(fitting, kRunColumns) : kRunColumns, false, [&](Index start, Index end) {
-              const Run<Scalar> run = make_run(scene, piece, g, start, end);
-              const Index token = piece.first + start;
-              if (mixed) {
-                Scalar* z = mixed + (token - scene.first) * C() + first_row(group);
-                mixer.policy_.combine(run, Columns<Scalar>(z, rows, run.count, Eigen::OuterStride<>(C())));
-              } else if (!streamed) {
-                mixer.policy_.combine(run, y.rows(token, run.count, first_row(group), rows));
-              } else {
-                alignas(64) Scalar block[kStreamBlockBytes / static_cast<Index>(sizeof(Scalar))];
-                mixer.policy_.combine(run,
-                                      Columns<Scalar>(block, rows, run.count, Eigen::OuterStride<>(rows)));
-                for (Index j = 0; j < run.count; ++j) {
-                  stream_copy(rows, block + j * rows, y.at(token + j) + first_row(group));
-                }
-              }
-            });
+        for_each_run(piece, from, to, group.shift, mixer.taps(), ring(scene, piece, g).slots, false,
+                     [&](Index start, Index end) {
+                       Run<Scalar> run = make_run(scene, piece, g, start, end);
+                       const Index token = piece.first + start;
+                       if (mixed) {
+                         Scalar* z = mixed + (token - scene.first) * C() + first_row(group);
+                         mixer.policy_.combine(run, {z, run.rows, run.count, Eigen::OuterStride<>(C())});
+                       } else if (stream && columns_in(kCacheBytes, run.rows) > 0) {
+                         combine_streamed(run, y.rows(token, run.count, first_row(group), run.rows));
+                       } else {
+                         mixer.policy_.combine(run, y.rows(token, run.count, first_row(group), run.rows));
+                       }
+                     });
       }
     });
     if (stream) stream_fence();
   });
+}
+
+/// Combines into a block that stays in the first-level cache, and streams it out, part by part.
+template <class Policy>
+void MixerPass<Policy>::combine_streamed(Run<Scalar>& run, Columns<Scalar> y) const {
+  alignas(64) Scalar block[kCacheBytes / static_cast<Index>(sizeof(Scalar))];
+  const Index total = run.count;
+  for (Index first = 0; first < total; first += run.count) {
+    run.count = std::min(total - first, columns_in(kCacheBytes, run.rows));
+    mixer.policy_.combine(run, Columns<Scalar>(block, run.rows, run.count, Eigen::OuterStride<>(run.rows)));
+    if (y.outerStride() == run.rows) {
+      stream_copy(run.rows * run.count, block, at(y, 0, first));
+    } else {
+      for (Index j = 0; j < run.count; ++j) stream_copy(run.rows, block + j * run.rows, at(y, 0, first + j));
+    }
+    run.blocks.advance(run.count, 0, mixer.taps() - 1, kStages.planes());
+  }
 }
 
 template <class Policy>
@@ -385,6 +401,32 @@ void MixerPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& 
   }
 }
 
+/// Finishes the gradients of tokens [start, end), in parts small enough that what one half has written is in cache for the other.
+template <class Policy>
+void MixerPass<Policy>::gather_run(const Scene& scene, const Gradient& d, const Piece& piece, std::size_t g,
+                                   Index start, Index end, std::span<double> sums) const {
+  const Policy& policy = mixer.policy_;
+  const HeadGroup& group = mixer.groups_[g];
+  const Index s = group.shift, part = std::max<Index>(1, columns_in(kCacheBytes, rows_of(group)));
+  const bool followed = end + s <= piece.count;
+  const Index next_start = followed ? start + s : start;
+  Run<Scalar> now = make_run(scene, piece, g, start, end);
+  Run<Scalar> next = make_run(scene, piece, g, next_start, next_start + (end - start));
+  RunGradient<Scalar> d_now = make_gradient(scene, d, piece, g, start, end, 0, 0);
+  RunGradient<Scalar> d_next =
+      make_gradient(scene, d, piece, g, next_start, next_start + (end - start), followed, followed);
+  for (Index first = start; first < end; first += part) {
+    const Index n = std::min(part, end - first);
+    now.count = next.count = d_now.count = d_next.count = n;
+    policy.adjoint_now(now, mixed_gradient(d, group, piece.first + first, n), d_now, sums);
+    if (followed) policy.adjoint_past(next, mixed_gradient(d, group, piece.first + first + s, n), d_next);
+    now.blocks.advance(n, 0, 1, kStages.planes());
+    next.blocks.advance(n, 0, 1, kStages.planes());
+    d_now.blocks.advance(n, 0, 0, kStages.planes());
+    d_next.blocks.advance(n, followed, followed, kStages.planes());
+  }
+}
+
 /// The adjoint of a pair policy: every token finished in one visit.
 template <class Policy>
 void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Policy& gradients) {
@@ -393,8 +435,6 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
   const Index sum_count = sum_count_of(policy);
   double* sums = frame.template take<double>(tasks * sum_count);
   std::fill(sums, sums + tasks * sum_count, 0.0);
-  const Index rows_bytes = C() * static_cast<Index>(sizeof(Scalar));
-  const Index most = std::clamp<Index>(kStreamBlockBytes / rows_bytes, 1, kRunColumns);
   parallel_blocks(workspace.executor(), scene.count, task_tokens(), [&](Index begin, Index n, int) {
     const std::span<double> task_sums(sums + begin / task_tokens() * sum_count,
                                       static_cast<std::size_t>(sum_count));
@@ -402,17 +442,8 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
       for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
         const HeadGroup& group = mixer.groups_[g];
         const Index s = group.shift;
-        for_each_run(piece, from, to, s, 2, ring(scene, piece, g).slots, most, true,
-                     [&](Index start, Index end) {
-                       policy.adjoint_now(make_run(scene, piece, g, start, end),
-                                          mixed_gradient(d, group, piece.first + start, end - start),
-                                          make_gradient(scene, d, piece, g, start, end, 0, 0), task_sums);
-                       if (end + s <= piece.count) {
-                         policy.adjoint_past(make_run(scene, piece, g, start + s, end + s),
-                                             mixed_gradient(d, group, piece.first + start + s, end - start),
-                                             make_gradient(scene, d, piece, g, start + s, end + s, 1, 1));
-                       }
-                     });
+        for_each_run(piece, from, to, s, 2, ring(scene, piece, g).slots, true,
+                     [&](Index start, Index end) { gather_run(scene, d, piece, g, start, end, task_sums); });
         take_state_gradient(scene, d, piece, g, from, to);
       }
     });
@@ -429,7 +460,7 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
     for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
       const HeadGroup& group = mixer.groups_[g];
       const Index reach = std::min(group.shift, piece.count);
-      for_each_run(piece, 0, reach, group.shift, 2, ring(scene, piece, g).slots, kRunColumns, false,
+      for_each_run(piece, 0, reach, group.shift, 2, ring(scene, piece, g).slots, false,
                    [&](Index start, Index end) {
                      if (place_of(piece, start, group.shift) != Place::kRing) return;
                      policy.adjoint_past(make_run(scene, piece, g, start, end),
@@ -460,8 +491,8 @@ void MixerPass<Policy>::scatter_adjoint(const Scene& scene, const Gradient& d) {
       }
     }
     take_state_gradient(scene, d, piece, g, 0, piece.count);
-    for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slots, kRunColumns,
-                 false, [&](Index start, Index end) {
+    for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slots, false,
+                 [&](Index start, Index end) {
                    mixer.policy_.adjoint(make_run(scene, piece, g, start, end),
                                          mixed_gradient(d, group, piece.first + start, end - start),
                                          make_gradient(scene, d, piece, g, start, end, 0, mixer.taps() - 1));

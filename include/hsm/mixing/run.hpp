@@ -36,6 +36,17 @@ template <class S>
 struct RunBlocks {
   Strip<S> own;
   std::array<std::array<Strip<S>, kMostPlanes>, kMostTaps> kept;
+
+  /// Moves all blocks on by `columns` columns, for taps first ... last: a long run is worked through in parts without being made anew.
+  void advance(Index columns, Index first, Index last, int planes) {
+    own.data += columns * own.stride;
+    for (Index tap = first; tap <= last; ++tap) {
+      for (int plane = 0; plane < planes; ++plane) {
+        Strip<S>& strip = kept[static_cast<std::size_t>(tap)][static_cast<std::size_t>(plane)];
+        strip.data += columns * strip.stride;
+      }
+    }
+  }
 };
 
 }  // namespace detail

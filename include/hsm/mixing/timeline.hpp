@@ -17,9 +17,8 @@
 
 namespace hsm::detail {
 
-/// Columns of a run at the most, so that what one half of an adjoint has written is still in cache for the
-/// other.
-inline constexpr Index kRunColumns = 64;
+/// Columns of a run at the most: enough that finding where its taps are costs nothing.
+inline constexpr Index kRunColumns = 256;
 
 /// Tokens first ... first + count - 1 of a call.
 struct Piece {
@@ -57,10 +56,10 @@ inline Index strided_start(const Piece& piece, Index end, Index distance, Index 
 /// Calls f(start, end) for the runs of tokens [from, to) of the piece, the last run first. `forward_pairs`:
 /// also cut where the token `shift` places later leaves the piece, as the gathering adjoint needs.
 template <class F>
-void for_each_run(const Piece& piece, Index from, Index to, Index shift, Index taps, Index slots, Index most,
+void for_each_run(const Piece& piece, Index from, Index to, Index shift, Index taps, Index slots,
                   bool forward_pairs, F&& f) {
   for (Index end = to; end > from;) {
-    Index start = std::max(from, end - most);
+    Index start = std::max(from, end - kRunColumns);
     for (Index k = 1; k < taps; ++k) start = std::max(start, strided_start(piece, end, k * shift, slots));
     if (forward_pairs && piece.count - shift < end) start = std::max(start, piece.count - shift);
     f(start, end);

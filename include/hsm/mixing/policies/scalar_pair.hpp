@@ -10,6 +10,8 @@
 // only in part, which lets the layers that follow tell the two tokens apart; with one head a = b = 1.
 #pragma once
 
+#include <tuple>
+
 #include <hsm/mixing/mixing_policy.hpp>
 
 namespace hsm {
@@ -44,8 +46,9 @@ struct ScalarPair {
 
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
     const auto now = run.kept(0), past = run.kept(1);
-    for_each_head(run, [&](Index j, Index row, Index rows, Index head) {
-      detail::weighted_sum(rows, a[head], at(now, row, j), b[head], at(past, row, j), at(z, row, j));
+    for_each_part(run, now, past, z, [&](Index row, Index column, Index n, std::size_t head) {
+      detail::weighted_sum(n, a[static_cast<Index>(head)], at(now, row, column), b[static_cast<Index>(head)],
+                           at(past, row, column), at(z, row, column));
     });
   }
 
@@ -53,18 +56,21 @@ struct ScalarPair {
                    std::span<double> sums) const {
     const auto now = run.kept(0), past = run.kept(1);
     auto d_now = d.kept(0);
-    for_each_head(run, [&](Index j, Index row, Index rows, Index head) {
-      const Scalar* g = at(dz, row, j);
-      detail::scaled(rows, a[head], g, at(d_now, row, j));  // z = a now + b past
-      sums[static_cast<std::size_t>(head)] += static_cast<double>(dot(rows, g, at(now, row, j)));
-      sums[static_cast<std::size_t>(heads() + head)] += static_cast<double>(dot(rows, g, at(past, row, j)));
+    for_each_part(run, now, past, dz, d_now, [&](Index row, Index column, Index n, std::size_t head) {
+      // z = a now + b past
+      const auto [da, db] =
+          detail::scaled_with_dots(n, a[static_cast<Index>(head)], at(dz, row, column), at(now, row, column),
+                                   at(past, row, column), at(d_now, row, column));
+      sums[head] += static_cast<double>(da);
+      sums[static_cast<std::size_t>(heads()) + head] += static_cast<double>(db);
     });
   }
 
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
     auto d_past = d.kept(1);
-    for_each_head(run, [&](Index j, Index row, Index rows, Index head) {
-      detail::add_scaled(rows, b[head], at(dz, row, j), at(d_past, row, j));  // z = a now + b past
+    for_each_part(run, dz, d_past, [&](Index row, Index column, Index n, std::size_t head) {
+      detail::add_scaled(n, b[static_cast<Index>(head)], at(dz, row, column),
+                         at(d_past, row, column));  // z = a now + b past
     });
   }
 
@@ -77,13 +83,24 @@ struct ScalarPair {
   }
 
  private:
-  /// f(column, first row in the run, rows, head), the last column first, so that z may be the memory of
-  /// `now`.
-  template <class F>
-  static void for_each_head(const Run<Scalar>& run, F&& f) {
+  /// f(row, column, n, head) for the stretches of equal head that lie without gaps in all blocks; f is the last argument.
+  template <class... Arguments>
+  static void for_each_part(const Run<Scalar>& run, Arguments&&... arguments) {
+    auto all = std::forward_as_tuple(arguments...);
+    constexpr std::size_t kBlocks = sizeof...(Arguments) - 1;
+    auto& f = std::get<kBlocks>(all);
+    const bool dense = [&]<std::size_t... i>(std::index_sequence<i...>) {
+      return run.heads == 1 && ((std::get<i>(all).outerStride() == run.rows) && ...);
+    }
+    (std::make_index_sequence<kBlocks>{});
     const Index rows = run.rows_per_head();
-    for (Index j = run.count - 1; j >= 0; --j) {
-      for (Index h = 0; h < run.heads; ++h) f(j, h * rows, rows, run.first_head + h);
+    if (dense) {
+      f(Index{0}, Index{0}, rows * run.count, static_cast<std::size_t>(run.first_head));
+      return;
+    }
+    for (Index column = 0; column < run.count; ++column) {
+      for (Index h = 0; h < run.heads; ++h)
+        f(h * rows, column, rows, static_cast<std::size_t>(run.first_head + h));
     }
   }
 

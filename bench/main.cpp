@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+//
+// hsm_bench: the microbenchmarks. Prints what it runs on, a row per case with target, measured, ok, and exits 1 on a wrong result, with
+// --strict also on a missed target. Besides the options of Google Benchmark (--benchmark_filter=REGEX, --benchmark_list_tests):
+//
+//   --threads N      also run what takes threads on N (default: all cores); 1 is always measured
+//   --strict         a missed target is a failure
+//   --json FILE      write the rows and the machine as JSON
+//   --compare FILE   flag figures more than 5 % below those of an earlier --json file
+//   --quick          a few small cases only
+#include <benchmark/benchmark.h>
+#include <unistd.h>
+#if defined(HSM_BENCH_OPENBLAS)
+#include <cblas.h>
+#endif
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "bench/suites.hpp"
+#include "bench/support/machine.hpp"
+#include "bench/support/registry.hpp"
+
+namespace {
+
+using hsm::bench::Row;
+
+/// Prints a line per finished case.
+class RowReporter : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context&) override {
+    for (const auto& [name, value] : hsm::bench::machine())
+      std::printf("%-10s %s\n", name.c_str(), value.c_str());
+    std::printf("\n%-54s %12s %9s %8s %8s %7s %7s  %s\n", "case", "time", "Gflop/s", "GB/s", "figure",
+                "target", "spread", "");
+    return true;
+  }
+  void ReportRuns(const std::vector<Run>&) override {
+    for (; printed_ < hsm::bench::rows().size(); ++printed_) print(hsm::bench::rows()[printed_]);
+    std::fflush(stdout);
+  }
+
+ private:
+  static void print(const Row& row) {
+    if (!row.error.empty()) {
+      std::printf("%-54s WRONG: %s\n", row.name.c_str(), row.error.c_str());
+      return;
+    }
+    const auto figure = [](double value, const char* format) {
+      char text[32] = "";
+      if (value > 0) std::snprintf(text, sizeof text, format, value);
+      return std::string(text);
+    };
+    std::printf("%-54s %9.4g ms %9s %8s %8s %7s %6.0f%%  %s%s\n", row.name.c_str(), row.seconds * 1e3,
+                figure(row.gigaflops, "%.1f").c_str(), figure(row.gigabytes_per_second, "%.1f").c_str(),
+                figure(row.figure, "%.3f").c_str(), figure(row.target, "%.2f").c_str(), row.spread * 100,
+                row.yardstick.empty() ? "" : ("of " + row.yardstick).c_str(),
+                row.target == 0            ? ""
+                : row.figure >= row.target ? ", ok"
+                                           : ", BELOW");
+  }
+  std::size_t printed_ = 0;
+};
+
+nlohmann::json to_json(const std::vector<Row>& rows) {
+  nlohmann::json out;
+  for (const auto& [name, value] : hsm::bench::machine()) out["machine"][name] = value;
+  for (const Row& row : rows) {
+    out["rows"].push_back({{"name", row.name},
+                           {"seconds", row.seconds},
+                           {"figure", row.figure},
+                           {"target", row.target},
+                           {"spread", row.spread},
+                           {"pairs", row.pairs},
+                           {"yardstick", row.yardstick},
+                           {"tokens_per_second", row.tokens_per_second},
+                           {"gigabytes_per_second", row.gigabytes_per_second},
+                           {"gigaflops", row.gigaflops},
+                           {"error", row.error}});
+  }
+  return out;
+}
+
+/// Prints the figures that fell by more than 5 %; returns how many.
+int compare(const std::vector<Row>& rows, const nlohmann::json& earlier) {
+  int lost = 0;
+  for (const auto& before : earlier.at("rows")) {
+    for (const Row& row : rows) {
+      if (row.name != before.at("name").get<std::string>() || row.figure <= 0) continue;
+      const double was = before.at("figure").get<double>();
+      if (row.figure < 0.95 * was) {
+        std::printf("LOSS  %-54s figure %.3f, was %.3f\n", row.name.c_str(), row.figure, was);
+        ++lost;
+      }
+    }
+  }
+  std::printf("%d figures more than 5 %% below the earlier run\n", lost);
+  return lost;
+}
+
+/// The value of `--name VALUE` or `--name=VALUE` taken out of the arguments; nullptr where it is not given.
+const char* take(std::vector<char*>& arguments, const char* name, bool with_value) {
+  for (std::size_t i = 1; i < arguments.size(); ++i) {
+    const std::size_t length = std::strlen(name);
+    if (std::strncmp(arguments[i], name, length) != 0) continue;
+    const char* rest = arguments[i] + length;
+    if (!with_value && *rest == '\0') {
+      arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i));
+      return name;
+    }
+    if (with_value && *rest == '=') {
+      arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i));
+      return rest + 1;
+    }
+    if (with_value && *rest == '\0') {
+      if (i + 1 >= arguments.size())
+        throw std::invalid_argument(std::string(name) + ": expected a value after it, got nothing");
+      const char* value = arguments[i + 1];
+      arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i),
+                      arguments.begin() + static_cast<std::ptrdiff_t>(i) + 2);
+      return value;
+    }
+  }
+  return nullptr;
+}
+
+int run(std::vector<char*> arguments) {
+  const char* threads_text = take(arguments, "--threads", true);
+  const char* json_path = take(arguments, "--json", true);
+  const char* compare_path = take(arguments, "--compare", true);
+  const bool strict = take(arguments, "--strict", false) != nullptr;
+  const bool quick = take(arguments, "--quick", false) != nullptr;
+  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  char* end = nullptr;
+  const long threads = threads_text ? std::strtol(threads_text, &end, 10) : cores;
+  if (threads < 1 || threads > 1024 || (end && *end != '\0')) {
+    throw std::invalid_argument("--threads: expected 1 to 1024, got " + std::string(threads_text));
+  }
+  nlohmann::json earlier;
+  if (compare_path) {
+    std::ifstream file(compare_path);
+    if (!file) throw std::invalid_argument("--compare: cannot read " + std::string(compare_path));
+    earlier = nlohmann::json::parse(file);
+  }
+  int count = static_cast<int>(arguments.size());
+  benchmark::Initialize(&count, arguments.data());
+  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
+  hsm::bench::add_all({static_cast<int>(threads), quick});
+  RowReporter reporter;
+  benchmark::RunSpecifiedBenchmarks(&reporter);
+
+  const std::vector<Row>& rows = hsm::bench::rows();
+  const auto wrong =
+      std::count_if(rows.begin(), rows.end(), [](const Row& row) { return !row.error.empty(); });
+  const auto missed = std::count_if(
+      rows.begin(), rows.end(), [](const Row& row) { return row.error.empty() && row.figure < row.target; });
+  std::printf("\n%zu cases, %td wrong, %td below target\n", rows.size(), wrong, missed);
+  if (json_path) {
+    std::ofstream file(json_path);
+    file << to_json(rows).dump(1) << '\n';
+    if (!file.flush()) throw std::runtime_error("--json: cannot write " + std::string(json_path));
+  }
+  if (compare_path) compare(rows, earlier);
+  return wrong > 0 || (strict && missed > 0) ? 1 : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+#if defined(HSM_BENCH_OPENBLAS)
+  openblas_set_num_threads(1);
+#endif
+  try {
+    return run(std::vector<char*>(argv, argv + argc));
+  } catch (const std::exception& error) {
+    std::cerr << "hsm_bench: " << error.what() << '\n';
+    return 2;
+  }
+}

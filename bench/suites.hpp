@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+//
+// The suites of hsm_bench, one per folder of the library that has something to time.
+#pragma once
+
+namespace hsm::bench {
+
+/// What to register.
+struct Selection {
+  int threads = 1;     ///< besides 1
+  bool quick = false;  ///< a few small cases only
+};
+
+void add_mixing(const Selection& selection);
+void add_attention(const Selection& selection);
+void add_model(const Selection& selection);
+
+inline void add_all(const Selection& selection) {
+  add_mixing(selection);
+  add_attention(selection);
+  add_model(selection);
+}
+
+}  // namespace hsm::bench

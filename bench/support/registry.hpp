@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+//
+// Cases, and how they become rows. A case is verified before it is timed, is run in turns with its yardstick, and has a name such as
+// mixer/ab/forward/C=512/T=1024/threads=2. Google Benchmark selects, names and writes out the cases; each is one iteration of manual time, since
+// the turns are taken inside (measure.hpp).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace hsm::bench {
+
+/// A thing to time, set up when its turn comes and given up after it.
+struct Case {
+  std::function<void()> work;
+  std::function<void()> yardstick;  ///< may be empty
+  std::string yardstick_name;       ///< "copy" or "sgemm"
+  double scale =
+      1;  ///< figure = scale * yardstick time / case time, e.g. flop of the case over flop of the yardstick
+  double tokens = 0;                    ///< per run; 0 where it does not apply
+  double bytes = 0;                     ///< moved per run, read and written
+  double flop = 0;                      ///< per run
+  std::function<std::string()> verify;  ///< "" where the result is right, else what is wrong
+  double budget = 0.4;                  ///< seconds
+};
+
+/// How a figure is judged.
+struct Target {
+  double least = 0;  ///< of the figure; 0 = reported only
+};
+
+/// Adds a case under `name`.
+void add_case(const std::string& name, Target target, std::function<std::unique_ptr<Case>()> make);
+
+/// The rows of this run, in the order in which they were made.
+struct Row {
+  std::string name;
+  double seconds = 0, figure = 0, spread = 0, target = 0;
+  double tokens_per_second = 0, gigabytes_per_second = 0, gigaflops = 0;
+  int pairs = 0;
+  std::string yardstick = {};
+  std::string error = {};
+};
+std::vector<Row>& rows();
+
+}  // namespace hsm::bench

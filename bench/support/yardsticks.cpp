@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+#include "bench/support/yardsticks.hpp"
+
+#include <condition_variable>
+#include <mutex>
+
+namespace hsm::bench {
+
+struct Team::Shared {
+  std::mutex mutex;
+  std::condition_variable start, end;
+  const std::function<void(int)>* part = nullptr;
+  long round = 0;
+  int running = 0;
+  bool stop = false;
+};
+
+Team::Team(int threads) : threads_(threads), shared_(std::make_unique<Shared>()) {
+  for (int i = 1; i < threads; ++i) {
+    others_.emplace_back([this, i] {
+      long seen = 0;
+      for (;;) {
+        std::unique_lock<std::mutex> lock(shared_->mutex);
+        shared_->start.wait(lock, [&] { return shared_->stop || shared_->round != seen; });
+        if (shared_->stop) return;
+        seen = shared_->round;
+        const auto* part = shared_->part;
+        lock.unlock();
+        (*part)(i);
+        lock.lock();
+        if (--shared_->running == 0) shared_->end.notify_one();
+      }
+    });
+  }
+}
+
+Team::~Team() {
+  {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    shared_->stop = true;
+  }
+  shared_->start.notify_all();
+  for (std::thread& thread : others_) thread.join();
+}
+
+void Team::run(const std::function<void(int)>& part) {
+  {
+    const std::lock_guard<std::mutex> lock(shared_->mutex);
+    shared_->part = &part;
+    shared_->running = threads_ - 1;
+    ++shared_->round;
+  }
+  shared_->start.notify_all();
+  part(0);
+  std::unique_lock<std::mutex> lock(shared_->mutex);
+  shared_->end.wait(lock, [&] { return shared_->running == 0; });
+}
+
+void Sgemm::run(bool blas) {
+  team_.run([&](int i) {
+    const Index columns = 1024 / team_.threads();
+    const Index first = i * columns;
+    const Index count = i + 1 == team_.threads() ? 1024 - first : columns;
+#if defined(HSM_BENCH_OPENBLAS)
+    if (blas) {
+      cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, 512, static_cast<blasint>(count), 512, 1.0F,
+                  a_.data(), 512, b_.data() + first * 512, 512, 0.0F, c_.data() + first * 512, 512);
+      return;
+    }
+#endif
+    (void)blas;
+    c_.middleCols(first, count).noalias() = a_ * b_.middleCols(first, count);
+  });
+}
+
+bool Sgemm::correct() {
+  run(false);
+  const Matrix plain = c_;
+  run(blas_);
+  return (plain - c_).cwiseAbs().maxCoeff() <= 1e-3F;
+}
+
+}  // namespace hsm::bench

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+//
+// The parameters of dense softmax attention: [q; k; v] = W x + b for all heads at once, and the map of the
+// concatenated head outputs back to C channels. Head h owns rows h C/H ... of each of q, k and v. 4 C^2 + 4 C
+// values.
+#pragma once
+
+#include <cmath>
+#include <string_view>
+
+#include <hsm/core/check.hpp>
+#include <hsm/core/linear.hpp>
+#include <hsm/core/parameters.hpp>
+#include <hsm/core/random.hpp>
+#include <hsm/core/types.hpp>
+
+namespace hsm {
+
+/// project [3C, C] with bias [3C], output [C, C] with bias [C].
+template <ComputeScalar Scalar>
+struct Attention {
+  Linear<Scalar> project;
+  Linear<Scalar> output;
+  Index heads = 1;
+
+  Attention() = default;
+
+  /// Weights normal with deviation 1 / sqrt(3 C), which is the usual 0.02 at C = 768 and grows for narrower
+  /// models as it should; biases 0. Throws std::invalid_argument unless heads divides channels.
+  Attention(Index channels, Index head_count, Random& random)
+      : project(3 * checked(channels, head_count), channels, 3 * channels, deviation(channels), random),
+        output(channels, channels, channels, deviation(channels), random),
+        heads(head_count) {}
+
+  Index channels() const { return output.out(); }
+
+  /// Calls f(name, tensor, more...) for project.weight, project.bias, output.weight, output.bias.
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    Linear<Scalar>::visit(named("project", f), self.project, more.project...);
+    Linear<Scalar>::visit(named("output", f), self.output, more.output...);
+  }
+
+ private:
+  static Index checked(Index channels, Index heads) {
+    detail::check_at_least("Attention", "channels", channels, 1);
+    detail::check_heads("Attention", heads, channels);
+    return channels;
+  }
+  static double deviation(Index channels) { return 1 / std::sqrt(3.0 * static_cast<double>(channels)); }
+};
+
+}  // namespace hsm

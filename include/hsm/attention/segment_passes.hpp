@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+//
+// The passes of attention over the segments of a call, each a list of tasks for the executor: tokens to heads,
+// keys and values into the cache, queries against keys, and the adjoint of the last. Heads are kept one after another,
+//
+//   heads[part][h][token][C/H], part = queries, keys, values        mixed[token][C]        log_sums[h][token]
+//
+// so that a head reads contiguous memory. Tasks follow from the sizes alone; each writes columns of its own.
+#pragma once
+
+#include <algorithm>
+#include <span>
+
+#include <hsm/attention/attention_state.hpp>
+#include <hsm/attention/tile_backward.hpp>
+#include <hsm/attention/tile_forward.hpp>
+#include <hsm/core/executor.hpp>
+#include <hsm/core/linear.hpp>
+#include <hsm/core/tokens.hpp>
+#include <hsm/core/types.hpp>
+#include <hsm/core/workspace.hpp>
+#include <hsm/mixing/segment.hpp>
+
+namespace hsm::detail {
+
+/// The arrays of a call of N tokens; log_sums may be null. `Scalar` may be const.
+template <class Scalar>
+struct HeadMemory {
+  Index C, H, N;
+  Scalar* heads;
+  Scalar* mixed;
+  Scalar* log_sums;
+
+  Index width() const { return C / H; }
+  Scalar* queries(Index h, Index token) const { return heads + (h * N + token) * width(); }
+  Scalar* keys(Index h, Index token) const { return queries(h, token) + C * N; }
+  Scalar* values(Index h, Index token) const { return queries(h, token) + 2 * C * N; }
+  Scalar* log_sum(Index h, Index token) const { return log_sums ? log_sums + h * N + token : nullptr; }
+};
+
+/// Runs f(first, count) on stretches of at most `most` tokens that do not cross from one sequence into another unless
+/// all views are flat.
+template <class F, class View, class... Views>
+void for_each_stretch(Index most, F&& f, const View& x, const Views&... more) {
+  const bool flat = x.is_flat() && (more.is_flat() && ...);
+  const Index length = flat ? x.count() : x.time;
+  for (Index start = 0; start < x.count(); start += length) {
+    for (Index i = 0; i < length; i += most) f(start + i, std::min(most, length - i));
+  }
+}
+
+/// [q; k; v] = W x + b, sorted by head.
+template <class Scalar>
+void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
+                   const HeadMemory<Scalar>& memory, Workspace& workspace) {
+  // The product comes out token by token in scratch and is sorted from there, while a block of it is in cache.
+  constexpr Index kStretch = 4096;  // bounds that scratch and still gives many threads work
+  const Index D = memory.width();
+  Workspace::Frame frame(workspace);
+  Columns<Scalar> joint = frame.columns<Scalar>(3 * memory.C, std::min(memory.N, kStretch));
+  for_each_stretch(
+      kStretch,
+      [&](Index first, Index count) {
+        const auto sort = [&](Index row, Index column, const Columns<Scalar>& block) {
+          for (Index r = 0; r < block.rows();) {
+            const Index d = (row + r) % D, rows = std::min(D - d, block.rows() - r);
+            // Row / D counts heads through all three parts, as they follow each other in memory.
+            Scalar* out = memory.queries((row + r) / D, first + column) + d;
+            for (Index j = 0; j < block.cols(); ++j) std::copy_n(&block(r, j), rows, out + j * D);
+            r += rows;
+          }
+        };
+        linear.forward(x.columns(first, count), part(joint, 0, joint.rows(), 0, count), workspace.executor(),
+                       sort);
+      },
+      x);
+}
+
+/// Copies keys and values of continuing segments behind those of their streams; does not count them yet.
+template <class Scalar>
+void append_keys(std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
+                 AttentionState<Scalar>& state) {
+  const Index D = memory.width();
+  for (const Segment& segment : segments) {
+    state.reserve(segment.stream, segment.count);
+    const Index past = state.count(segment.stream) * D, size = segment.count * D;
+    for (Index h = 0; h < memory.H; ++h) {
+      std::copy_n(memory.keys(h, segment.first), size, state.keys(segment.stream, h) + past);
+      std::copy_n(memory.values(h, segment.first), size, state.values(segment.stream, h) + past);
+    }
+  }
+}
+
+/// Every query against the keys of its document. Tasks are tiles of queries, the longest of a head first.
+template <class Scalar>
+void attend_segments(std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
+                     const AttentionState<Scalar>* state, Workspace& workspace) {
+  struct Task {
+    const Segment* segment;
+    Index head, first;
+  };
+  const auto tiles = [](const Segment& segment) { return (segment.count + kQueryTile - 1) / kQueryTile; };
+  const Index C = memory.C, D = memory.width();
+  Index count = 0;
+  for (const Segment& segment : segments) count += memory.H * tiles(segment);
+  Workspace::Frame frame(workspace);
+  Task* tasks = frame.take<Task>(count);
+  Task* next = tasks;
+  for (const Segment& segment : segments) {
+    for (Index h = 0; h < memory.H; ++h) {
+      for (Index t = tiles(segment) - 1; t >= 0; --t) *next++ = {&segment, h, t * kQueryTile};
+    }
+  }
+  const Index scratch_size = attend_scratch<Scalar>(D);
+  Scalar* scratch = frame.take<Scalar>(scratch_size * workspace.executor().workers());
+
+  parallel_blocks(workspace.executor(), count, 1, [&](Index i, Index, int worker) {
+    const Task& task = tasks[i];
+    const Segment& segment = *task.segment;
+    HeadTokens<Scalar> head{memory.queries(task.head, segment.first), memory.keys(task.head, segment.first),
+                            memory.values(task.head, segment.first)};
+    Index past = 0;
+    if (!segment.fresh()) {
+      head.keys = state->keys(segment.stream, task.head);
+      head.values = state->values(segment.stream, task.head);
+      past = state->count(segment.stream);
+    }
+    const HeadResults<Scalar> results{memory.mixed + segment.first * C + task.head * D, C,
+                                      memory.log_sum(task.head, segment.first)};
+    attend(D, task.first, std::min(kQueryTile, segment.count - task.first), past, head, results,
+           scratch + worker * scratch_size);
+  });
+}
+
+/// From d_mixed [N][C] the gradient of the joint projection, d_joint [N][3C] (overwritten), for fresh segments. A
+/// task is one segment and head.
+template <class Scalar>
+void attend_segments_backward(std::span<const Segment> segments, const HeadMemory<const Scalar>& memory,
+                              const Scalar* d_mixed, Scalar* d_joint, Workspace& workspace) {
+  const Index C = memory.C, H = memory.H, D = memory.width();
+  Index longest = 0;
+  for (const Segment& segment : segments) longest = std::max(longest, segment.count);
+  const Index scratch_size = BackwardScratch<Scalar>::size(D, longest);
+  Workspace::Frame frame(workspace);
+  Scalar* scratch = frame.take<Scalar>(scratch_size * workspace.executor().workers());
+  parallel_blocks(
+      workspace.executor(), static_cast<Index>(segments.size()) * H, 1, [&](Index task, Index, int worker) {
+        const Segment& segment = segments[static_cast<std::size_t>(task / H)];
+        const Index h = task % H, at = segment.first * C + h * D;
+        Scalar* d_own = d_joint + segment.first * 3 * C + h * D;
+        attend_backward<Scalar>(D, segment.count, 0,
+                                {memory.queries(h, segment.first), memory.keys(h, segment.first),
+                                 memory.values(h, segment.first)},
+                                {memory.mixed + at, d_mixed + at, C, memory.log_sum(h, segment.first)},
+                                {d_own, d_own + C, d_own + 2 * C, 3 * C}, scratch + worker * scratch_size);
+      });
+}
+
+}  // namespace hsm::detail

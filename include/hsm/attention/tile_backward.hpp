@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+//
+// The adjoint of tile_forward.hpp for all queries of one segment and head. With weights w_ij recomputed tile
+// by tile from the saved log-sums, and do_i the gradient of out_i:
+//
+//   dv_j = sum_i w_ij do_i        ds_ij = w_ij (do_i . v_j - do_i . out_i)
+//   dk_j = sum_i ds_ij q_i / sqrt(width)        dq_i = sum_j ds_ij k_j / sqrt(width)
+//
+// Keys are the outer loop: the gradients of a tile of keys are finished before the next is begun, those of
+// the queries grow from tile to tile. Cost 10 width flop and one exp per pair; scratch O(width count).
+// Source: arXiv 2205.14135, appendix; the loops are our own.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <utility>
+
+#include <hsm/attention/tile_forward.hpp>
+#include <hsm/attention/tile_product.hpp>
+#include <hsm/attention/tile_softmax.hpp>
+#include <hsm/core/elementwise.hpp>
+#include <hsm/core/types.hpp>
+
+namespace hsm::detail {
+
+/// Keys and queries per tile of the backward pass; a tile of queries is a whole number of strips.
+inline constexpr Index kBackwardTile = 64;
+
+/// What the forward pass of one segment and head left, and the gradient of its result; token i of `out` and
+/// `d_out` is `width` values from i * stride on.
+template <class Scalar>
+struct HeadForward {
+  const Scalar* out;
+  const Scalar* d_out;
+  Index stride;
+  const Scalar* log_sum;
+};
+
+/// Where the gradients go (overwritten): token i is `width` values from i * stride on.
+template <class Scalar>
+struct HeadGradients {
+  Scalar* queries;
+  Scalar* keys;
+  Scalar* values;
+  Index stride;
+};
+
+/// Scratch of attend_backward(), divided up.
+template <class Scalar>
+struct BackwardScratch {
+  static constexpr Index kStrip = kLanes<Scalar>;
+
+  Index padded;                                   // width, a whole number of strips
+  Index room;                                     // queries, a whole number of tiles
+  Scalar *query_strips, *d_out_strips, *d_query;  // [strip][width][lane]
+  Scalar *queries, *d_out;                        // [query][padded]
+  Scalar *log_sum, *dots;                         // [query]
+  Scalar *weights, *d_scores;                     // [key][query of the tile]
+  Scalar *d_keys, *d_values;                      // [key][padded]
+
+  static Index room_for(Index count) { return (count + kBackwardTile - 1) / kBackwardTile * kBackwardTile; }
+  static Index size(Index width, Index count) {
+    const Index wide = strips<Scalar>(width) * kStrip, many = room_for(count);
+    return many * (3 * width + 2 * wide + 2) + 2 * kBackwardTile * (kBackwardTile + wide);
+  }
+
+  BackwardScratch(Index width, Index count, Scalar* memory)
+      : padded(strips<Scalar>(width) * kStrip), room(room_for(count)) {
+    const auto next = [&](Index n) { return std::exchange(memory, memory + n); };
+    query_strips = next(room * width), d_out_strips = next(room * width), d_query = next(room * width);
+    queries = next(room * padded), d_out = next(room * padded);
+    log_sum = next(room), dots = next(room);
+    weights = next(kBackwardTile * kBackwardTile), d_scores = next(kBackwardTile * kBackwardTile);
+    d_keys = next(kBackwardTile * padded), d_values = next(kBackwardTile * padded);
+  }
+};
+
+/// Lays out the queries (scaled, in the strips for scores in bits) and do of a segment both ways; what is
+/// beyond `count` and `width` is 0.
+template <class Scalar>
+void load_backward(Index width, Index count, Scalar scale, const Scalar* queries,
+                   const HeadForward<Scalar>& forward, BackwardScratch<Scalar>& s) {
+  constexpr Index kStrip = kLanes<Scalar>;
+  for (Index i = 0; i < s.room; i += kStrip) {
+    const Index n = std::clamp(count - i, Index{0}, kStrip);
+    load_strip(n, width, queries + i * width, width, scale * Scalar(std::numbers::log2e),
+               s.query_strips + i * width);
+    load_strip(n, width, forward.d_out + i * forward.stride, forward.stride, Scalar(1),
+               s.d_out_strips + i * width);
+  }
+  std::fill_n(s.d_query, s.room * width, Scalar(0));
+  std::fill_n(s.queries, s.room * s.padded, Scalar(0));
+  std::fill_n(s.d_out, s.room * s.padded, Scalar(0));
+  std::fill_n(s.log_sum, s.room, Scalar(0));
+  std::fill_n(s.dots, s.room, Scalar(0));
+  for (Index i = 0; i < count; ++i) {
+    const Scalar* d_out = forward.d_out + i * forward.stride;
+    for (Index d = 0; d < width; ++d) s.queries[i * s.padded + d] = scale * queries[i * width + d];
+    std::copy_n(d_out, width, s.d_out + i * s.padded);
+    s.log_sum[i] = forward.log_sum[i];
+    s.dots[i] = dot(width, d_out, forward.out + i * forward.stride);
+  }
+}
+
+/// d_scores[j][lane] = weights[j][lane] (d_scores[j][lane] - dots[lane]).
+template <class Scalar>
+void finish_scores(Index rows, const Scalar* weights, Scalar* d_scores, Index stride, const Scalar* dots) {
+  using Eigen::internal::pmul, Eigen::internal::psub;
+  constexpr Index kHalf = kPacket<Scalar>;
+  const auto dot_row = StripRow<Scalar>::from(dots);
+  for (Index j = 0; j < rows; ++j) {
+    const Scalar* weight = weights + j * stride;
+    Scalar* row = d_scores + j * stride;
+    store(row, pmul(load(weight), psub(load(row), dot_row.low)));
+    store(row + kHalf, pmul(load(weight + kHalf), psub(load(row + kHalf), dot_row.high)));
+  }
+}
+
+/// Gradients of the `count` queries of a segment, the first at position `past` of its document, and of the
+/// keys and values of that document.
+template <class Scalar>
+void attend_backward(Index width, Index count, Index past, const HeadTokens<Scalar>& head,
+                     const HeadForward<Scalar>& forward, const HeadGradients<Scalar>& gradients,
+                     Scalar* memory) {
+  constexpr Index kStrip = kLanes<Scalar>, kTile = kBackwardTile;
+  static_assert(kTile % kStrip == 0);
+  const Scalar scale = Scalar(1) / std::sqrt(static_cast<Scalar>(width));
+  BackwardScratch<Scalar> s(width, count, memory);
+  load_backward(width, count, scale, head.queries, forward, s);
+
+  const Index end = past + count;
+  for (Index key = 0; key < end; key += kTile) {
+    const Index keys = std::min(kTile, end - key);
+    const Left<Order::kRows, Scalar> key_rows{head.keys + key * width, width};
+    const Left<Order::kRows, Scalar> value_rows{head.values + key * width, width};
+    const Left<Order::kColumns, Scalar> key_columns{key_rows.data, width};
+    std::fill_n(s.d_keys, keys * s.padded, Scalar(0));
+    std::fill_n(s.d_values, keys * s.padded, Scalar(0));
+
+    for (Index first = std::max<Index>(0, key - past) / kTile * kTile; first < count; first += kTile) {
+      bool whole = true;  // every strip of this tile sees all keys
+      for (Index i = 0; i < kTile; i += kStrip) {
+        const Index query = first + i;
+        const Index rows = std::clamp(past + query + kStrip - key, Index{0}, keys);
+        whole = whole && rows == keys;
+        Scalar* weights = s.weights + i;
+        Scalar* d_scores = s.d_scores + i;
+        strip_product<Write::kOverwrite>(rows, width, key_rows, s.query_strips + query * width, kStrip,
+                                         weights, kTile);
+        exp2_shifted(rows, weights, kTile, StripRow<Scalar>::from(s.log_sum + query));
+        hide_future(rows, weights, kTile, key, past + query, Scalar(0));
+        strip_product<Write::kOverwrite>(rows, width, value_rows, s.d_out_strips + query * width, kStrip,
+                                         d_scores, kTile);
+        finish_scores(rows, weights, d_scores, kTile, s.dots + query);
+        strip_product<Write::kAdd>(width, rows, key_columns, d_scores, kTile, s.d_query + query * width,
+                                   kStrip);
+      }
+      const auto add = [&](Index rows, Index query, Index queries) {
+        const Left<Order::kRows, Scalar> weights{s.weights + query - first, kTile};
+        const Left<Order::kRows, Scalar> d_scores{s.d_scores + query - first, kTile};
+        for (Index d = 0; d < s.padded; d += kStrip) {
+          strip_product<Write::kAdd>(rows, queries, weights, s.d_out + query * s.padded + d, s.padded,
+                                     s.d_values + d, s.padded);
+          strip_product<Write::kAdd>(rows, queries, d_scores, s.queries + query * s.padded + d, s.padded,
+                                     s.d_keys + d, s.padded);
+        }
+      };
+      if (whole) {
+        add(keys, first, kTile);
+      } else {
+        for (Index query = first; query < first + kTile; query += kStrip) {
+          add(std::clamp(past + query + kStrip - key, Index{0}, keys), query, kStrip);
+        }
+      }
+    }
+    for (Index j = 0; j < keys; ++j) {
+      std::copy_n(s.d_keys + j * s.padded, width, gradients.keys + (key + j) * gradients.stride);
+      std::copy_n(s.d_values + j * s.padded, width, gradients.values + (key + j) * gradients.stride);
+    }
+  }
+  for (Index i = 0; i < count; ++i) {
+    const Scalar* d_query = s.d_query + i / kStrip * kStrip * width + i % kStrip;
+    for (Index d = 0; d < width; ++d)
+      gradients.queries[i * gradients.stride + d] = scale * d_query[d * kStrip];
+  }
+}
+
+}  // namespace hsm::detail

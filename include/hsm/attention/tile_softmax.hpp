@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+//
+// What attention does to a tile of scores between its two products. A tile is key by query: row j holds one
+// key, a strip of kLanes queries lies along the lanes, so that the largest score and the sum of a query are
+// reached without ever crossing lanes.
+//
+//   exp2_shifted   2^(score - shift) per query       error 4 epsilon (|score - shift| + 1), floor 2^-126
+//   (2^-1022) hide_future    value where the key is later than the query OnlineSoftmax  the running maximum
+//   and sum over tiles of keys (arXiv 1805.02867)
+//
+// Scores here are in bits: log2(e) is multiplied into the queries, which leaves of the argument reduction of
+// exp one exact subtraction. The series is that of core/elementwise.hpp, in packets and for arguments <= 0.
+#pragma once
+
+#include <bit>
+#include <limits>
+#include <numbers>
+#include <type_traits>
+
+#include <hsm/attention/tile_product.hpp>
+#include <hsm/core/elementwise.hpp>
+#include <hsm/core/types.hpp>
+
+namespace hsm::detail {
+
+/// ln(2)^k / k!, exact to double.
+constexpr double exp2_coefficient(int k) {
+  double product = 1;
+  for (int i = 1; i <= k; ++i) product *= std::numbers::ln2 / i;
+  return product;
+}
+
+/// sum_{k >= K} ln(2)^k r^(k-K) / k! by Horner's rule.
+template <int K, class Scalar>
+inline Packet<Scalar> exp2_series(const Packet<Scalar>& r) {
+  const Packet<Scalar> coefficient = broadcast(Scalar(exp2_coefficient(K)));
+  if constexpr (K == Exponential<Scalar>::kTerms) {
+    return coefficient;
+  } else {
+    return Eigen::internal::pmadd(exp2_series<K + 1, Scalar>(r), r, coefficient);
+  }
+}
+
+/// 2^x for x <= 0; arguments below the floor, -infinity too, give the smallest normal number. NaN stays NaN.
+template <class Scalar>
+inline Packet<Scalar> exp2_nonpositive(const Packet<Scalar>& x) {
+  using Eigen::internal::padd, Eigen::internal::pmax, Eigen::internal::pmul, Eigen::internal::psub;
+  using E = Exponential<Scalar>;
+  using Bits = std::make_unsigned_t<typename E::Bits>;
+  constexpr Index kSize = kPacket<Scalar>;
+  const Packet<Scalar> bounded = pmax(x, broadcast(Scalar(1 - E::kBias)));  // in this order NaN is kept
+  const Packet<Scalar> shifted = padd(bounded, broadcast(Scalar(E::kRound)));
+  const Packet<Scalar> r = psub(bounded, psub(shifted, broadcast(Scalar(E::kRound))));
+  // 2^n: the low bits of `shifted` are n. Eigen has no packet of 64-bit integers, the compiler has.
+  Scalar scale[kSize];
+  store(scale, shifted);
+  for (Index i = 0; i < kSize; ++i) {
+    const Bits biased = std::bit_cast<Bits>(scale[i]) + static_cast<Bits>(E::kBias);
+    scale[i] = std::bit_cast<Scalar>(static_cast<Bits>(biased << E::kMantissa));
+  }
+  return pmul(exp2_series<0, Scalar>(r), load(scale));
+}
+
+/// Two packets: one value per query of a strip.
+template <class Scalar>
+struct StripRow {
+  Packet<Scalar> low, high;
+
+  static StripRow zero() { return {broadcast(Scalar(0)), broadcast(Scalar(0))}; }
+  static StripRow from(const Scalar* p) { return {load(p), load(p + kPacket<Scalar>)}; }
+  void to(Scalar* p) const { store(p, low), store(p + kPacket<Scalar>, high); }
+};
+
+/// values[j][lane] = 2^(values[j][lane] - shift[lane]), j < rows, rows `stride` apart; returns the sum over
+/// j.
+template <class Scalar>
+StripRow<Scalar> exp2_shifted(Index rows, Scalar* values, Index stride, const StripRow<Scalar>& shift) {
+  using Eigen::internal::padd, Eigen::internal::psub;
+  auto sum = StripRow<Scalar>::zero();
+  for (Index j = 0; j < rows; ++j) {
+    auto row = StripRow<Scalar>::from(values + j * stride);
+    row.low = exp2_nonpositive<Scalar>(psub(row.low, shift.low));
+    row.high = exp2_nonpositive<Scalar>(psub(row.high, shift.high));
+    row.to(values + j * stride);
+    sum.low = padd(sum.low, row.low);
+    sum.high = padd(sum.high, row.high);
+  }
+  return sum;
+}
+
+/// values[j][lane] = value for every key first_key + j later than the query first_query + lane.
+template <class Scalar>
+void hide_future(Index rows, Scalar* values, Index stride, Index first_key, Index first_query, Scalar value) {
+  for (Index j = std::max<Index>(0, first_query + 1 - first_key); j < rows; ++j) {
+    const Index hidden = std::min(first_key + j - first_query, kLanes<Scalar>);
+    std::fill_n(values + j * stride, hidden, value);
+  }
+}
+
+/// The softmax of a strip of queries so far: weights are 2^(score - largest), and `sum` adds them up.
+template <class Scalar>
+struct OnlineSoftmax {
+  alignas(64) Scalar largest[kLanes<Scalar>];
+  alignas(64) Scalar sum[kLanes<Scalar>];
+
+  void clear() {
+    std::fill_n(largest, kLanes<Scalar>, -std::numeric_limits<Scalar>::infinity());
+    std::fill_n(sum, kLanes<Scalar>, Scalar(0));
+  }
+
+  /// Turns the scores of `rows` more keys into weights, and brings what was summed before, with `width` rows
+  /// of results beside it, to the new largest score. Hidden scores are -infinity; some score of each query,
+  /// here or before, is not.
+  void add(Index rows, Scalar* scores, Index width, Scalar* results) {
+    using Eigen::internal::padd, Eigen::internal::pmadd, Eigen::internal::pmax, Eigen::internal::pmul;
+    using Eigen::internal::psub;
+    using Row = StripRow<Scalar>;
+    const Row before = Row::from(largest);
+    Row now = before;
+    for (Index j = 0; j < rows; ++j) {
+      const Row row = Row::from(scores + j * kLanes<Scalar>);
+      now = {pmax(now.low, row.low), pmax(now.high, row.high)};
+    }
+    now.to(largest);
+    const Row factor{exp2_nonpositive<Scalar>(psub(before.low, now.low)),
+                     exp2_nonpositive<Scalar>(psub(before.high, now.high))};
+    const Row added = exp2_shifted(rows, scores, kLanes<Scalar>, now), old = Row::from(sum);
+    Row{pmadd(old.low, factor.low, added.low), pmadd(old.high, factor.high, added.high)}.to(sum);
+    for (Index d = 0; d < width; ++d) {
+      const Row row = Row::from(results + d * kLanes<Scalar>);
+      Row{pmul(row.low, factor.low), pmul(row.high, factor.high)}.to(results + d * kLanes<Scalar>);
+    }
+  }
+};
+
+}  // namespace hsm::detail

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+//
+// Channel pair: (a,b) with a scalar of its own for every channel.
+//
+//   y[t] = a .* x[t] + b .* x[t-s],   x[t] = 0 for t < 0,   a, b [C]
+//
+// No product: 2 C parameters, O(C) per token, bound by memory. State: s columns of C. The framework is that of arXiv 2601.22852.
+// The forward is the same bits in every mode; gradients within 1e-5 (float) and 1e-12 (double) of the largest value.
+// Initial values: a = 1, b[c] = 1 - c/C, so that the channels differ in how much of the past they carry.
+#pragma once
+
+#include <hsm/mixing/mixing_policy.hpp>
+
+namespace hsm {
+
+/// The channel mixer. Parameters a [C], b [C].
+template <ComputeScalar ScalarType>
+struct ChannelPair {
+  using Scalar = ScalarType;
+  static constexpr std::string_view kName = "channel";
+  static constexpr Stages kStages{.keeps_input = true};
+
+  Vector<Scalar> a;  // [C]
+  Vector<Scalar> b;  // [C]
+
+  /// Throws std::invalid_argument for channels < 1 or heads that do not divide channels.
+  explicit ChannelPair(Index channels, Index heads = 1) : heads_(heads) {
+    detail::check_at_least("ChannelPair", "channels", channels, 1);
+    detail::check_heads("ChannelPair", heads, channels);
+    a.setOnes(channels);
+    b.resize(channels);
+    for (Index c = 0; c < channels; ++c)
+      b[c] = Scalar(1) - static_cast<Scalar>(c) / static_cast<Scalar>(channels);
+  }
+
+  Index channels() const { return a.size(); }
+  Index heads() const { return heads_; }
+
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    f("a", self.a, more.a...);
+    f("b", self.b, more.b...);
+  }
+
+  void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
+    const auto now = run.kept(0), past = run.kept(1);
+    const Scalar *as = a.data() + first_row(run), *bs = b.data() + first_row(run);
+    for (Index j = 0; j < run.count; ++j) {
+      const Scalar *x = at(now, 0, j), *p = at(past, 0, j);
+      Scalar* out = at(z, 0, j);
+      HSM_INDEPENDENT
+      for (Index i = 0; i < run.rows; ++i) out[i] = multiply_add(as[i], x[i], bs[i] * p[i]);
+    }
+  }
+
+  void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
+                   std::span<double> sums) const {
+    const auto now = run.kept(0), past = run.kept(1);
+    auto d_now = d.kept(0);
+    const Index first = first_row(run);
+    for (Index row = 0; row < run.rows;
+         row += kRows) {  // so that the sums of some rows stay in registers and cache
+      const Index n = std::min(kRows, run.rows - row);
+      Scalar da[kRows] = {}, db[kRows] = {};
+      for (Index j = 0; j < run.count; ++j) {
+        const Scalar *x = at(now, row, j), *p = at(past, row, j), *g = at(dz, row, j),
+                     *as = a.data() + first + row;
+        Scalar* out = at(d_now, row, j);
+        HSM_INDEPENDENT
+        for (Index i = 0; i < n; ++i) {  // z = a now + b past
+          out[i] = as[i] * g[i];
+          da[i] = multiply_add(g[i], x[i], da[i]);
+          db[i] = multiply_add(g[i], p[i], db[i]);
+        }
+      }
+      double* sum = sums.data() + first + row;
+      for (Index i = 0; i < n; ++i) {
+        sum[i] += static_cast<double>(da[i]);
+        sum[channels() + i] += static_cast<double>(db[i]);
+      }
+    }
+  }
+
+  void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
+    auto d_past = d.kept(1);
+    const Scalar* bs = b.data() + first_row(run);
+    for (Index j = 0; j < run.count; ++j) {
+      const Scalar* g = at(dz, 0, j);
+      Scalar* out = at(d_past, 0, j);
+      HSM_INDEPENDENT
+      for (Index i = 0; i < run.rows; ++i) out[i] = multiply_add(bs[i], g[i], out[i]);  // z = a now + b past
+    }
+  }
+
+  Index sum_count() const { return 2 * channels(); }
+  void add_sums(std::span<const double> sums, ChannelPair& gradients) const {
+    const auto C = static_cast<std::size_t>(channels());
+    for (std::size_t c = 0; c < C; ++c) {
+      gradients.a[static_cast<Index>(c)] += static_cast<Scalar>(sums[c]);
+      gradients.b[static_cast<Index>(c)] += static_cast<Scalar>(sums[C + c]);
+    }
+  }
+
+ private:
+  static constexpr Index kRows = 256;
+
+  static Index first_row(const Run<Scalar>& run) { return run.first_head * run.rows_per_head(); }
+
+  Index heads_;
+};
+
+}  // namespace hsm

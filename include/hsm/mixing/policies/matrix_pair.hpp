@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+//
+// (A,B): a matrix for the token and one for its partner.
+//
+//   y[t] = A x[t] + B x[t-s],   B x[t] = 0 for t < 0
+//
+// One product [2C,C], rows first A then B: 4 C^2 flop per token; B x is computed once per token and kept. Parameters 2 C^2. State: s columns of C (B x).
+// The framework is that of arXiv 2601.22852. Modes agree within 1e-5 (float) and 1e-12 (double) of the largest value.
+// Initial values: A, B normal(1/sqrt(2 C)).
+#pragma once
+
+#include <hsm/mixing/mixing_policy.hpp>
+
+namespace hsm {
+
+/// The (A,B) mixer. Parameters project.weight [A; B] [2C,C].
+template <ComputeScalar ScalarType>
+struct MatrixPair {
+  using Scalar = ScalarType;
+  static constexpr std::string_view kName = "matrix";
+  static constexpr Stages kStages{.own = 1, .kept = 1};
+
+  Linear<Scalar> project;
+
+  /// Throws std::invalid_argument for channels < 1 or heads that do not divide channels.
+  MatrixPair(Index channels, Random& random, Index heads = 1) : heads_(heads) {
+    detail::check_at_least("MatrixPair", "channels", channels, 1);
+    detail::check_heads("MatrixPair", heads, channels);
+    project =
+        Linear<Scalar>(2 * channels, channels, 0, 1 / std::sqrt(2.0 * static_cast<double>(channels)), random);
+  }
+
+  Index channels() const { return project.in(); }
+  Index heads() const { return heads_; }
+
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    Linear<Scalar>::visit(named("project", f), self.project, more.project...);
+  }
+
+  void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
+    const auto own = run.own(), past = run.kept(1);
+    for (Index j = 0; j < run.count; ++j) detail::add(run.rows, at(own, 0, j), at(past, 0, j), at(z, 0, j));
+  }
+
+  void adjoint_now(const Run<Scalar>&, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
+                   std::span<double>) const {
+    d.own() = dz;         // z = own + past
+    d.kept(0).setZero();  // B x[t] is read as a past only
+  }
+
+  void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
+    auto d_past = d.kept(1);
+    for (Index j = 0; j < run.count; ++j)
+      detail::add(run.rows, at(dz, 0, j), at(d_past, 0, j), at(d_past, 0, j));
+  }
+
+ private:
+  Index heads_;
+};
+
+}  // namespace hsm

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+//
+// The layers a stack can hold, and how a recipe's name becomes one. A stack's list of policies is a type:
+//
+//   hsm::LanguageModel<float>                                              what the library has, and attention
+//   hsm::LanguageModel<float, hsm::PolicyList<hsm::ScalarPair, MyPolicy>>    one of your own: MyPolicy::kName
+//
+// A policy joins by its constructor: (channels), (channels, heads), (channels, random), (channels, random,
+// heads) or (channels, random, heads, taps); a recipe may give the options that its constructor takes.
+#pragma once
+
+#include <string>
+#include <variant>
+
+#include <hsm/attention/causal_attention.hpp>
+#include <hsm/mixing/mixer.hpp>
+#include <hsm/mixing/policies/gated.hpp>
+#include <hsm/mixing/policies/gated_pair.hpp>
+#include <hsm/mixing/policies/scalar_pair.hpp>
+#include <hsm/mixing/policies/softmax_local.hpp>
+#include <hsm/mixing/token_mixer.hpp>
+#include <hsm/model/recipe.hpp>
+
+namespace hsm {
+
+/// The mixing policies a stack can hold.
+template <template <class> class... Policies>
+struct PolicyList {};
+
+/// The policies of the library.
+using StandardPolicies = PolicyList<ScalarPair, Gated, GatedPair, SoftmaxLocal>;
+
+/// The recipe name of dense causal softmax attention, which every stack can hold.
+inline constexpr std::string_view kAttentionName = "attention";
+
+/// Heads of `attention` and `softmax-local` where the recipe names none: 32 channels each below 512 channels,
+/// else 64, as far as that divides.
+constexpr Index default_heads(Index channels) {
+  const Index width = channels < 512 ? 32 : 64;
+  return channels % width == 0 ? channels / width : 1;
+}
+
+namespace detail {
+
+template <class Scalar, class List>
+struct MixerVariant;
+
+template <class Scalar, template <class> class... Policies>
+struct MixerVariant<Scalar, PolicyList<Policies...>> {
+  using Type = std::variant<Mixer<Policies<Scalar>>..., CausalAttention<Scalar>>;
+  static_assert((TokenMixer<Mixer<Policies<Scalar>>> && ... && TokenMixer<CausalAttention<Scalar>>));
+
+  static std::string names() {
+    return ((std::string(Policies<Scalar>::kName) + ", ") + ...) + std::string(kAttentionName);
+  }
+};
+
+[[noreturn]] inline void fail_layer(const LayerRecipe& layer, const std::string& what) {
+  throw std::invalid_argument("recipe: " + what + " at character " + std::to_string(layer.place));
+}
+
+/// The policy of a layer, by the longest constructor it has.
+template <class Policy>
+Policy make_policy(const LayerRecipe& layer, Index channels, Random& random) {
+  constexpr bool kTaps = std::is_constructible_v<Policy, Index, Random&, Index, Index>;
+  constexpr bool kHeads = kTaps || std::is_constructible_v<Policy, Index, Random&, Index> ||
+                          std::is_constructible_v<Policy, Index, Index>;
+  if (layer.taps && !kTaps) fail_layer(layer, "'" + layer.name + "' takes no option taps");
+  if (layer.heads && !kHeads) fail_layer(layer, "'" + layer.name + "' takes no option heads");
+  if constexpr (kTaps) {
+    return Policy(channels, random, layer.heads.value_or(default_heads(channels)), layer.taps.value_or(2));
+  } else if constexpr (std::is_constructible_v<Policy, Index, Random&, Index>) {
+    return Policy(channels, random, layer.heads.value_or(1));
+  } else if constexpr (std::is_constructible_v<Policy, Index, Random&>) {
+    return Policy(channels, random);
+  } else if constexpr (std::is_constructible_v<Policy, Index, Index>) {
+    return Policy(channels, layer.heads.value_or(1));
+  } else {
+    return Policy(channels);
+  }
+}
+
+}  // namespace detail
+
+/// One mixing layer of a stack.
+template <class Scalar, class List = StandardPolicies>
+using AnyMixer = typename detail::MixerVariant<Scalar, List>::Type;
+
+/// The state of any mixing layer. It depends on the scalar alone.
+template <class Scalar>
+using AnyState = std::variant<MixerState<Scalar>, AttentionState<Scalar>>;
+
+/// The record for backward of any mixing layer.
+template <class Scalar>
+using AnySaved = std::variant<MixerSaved<Scalar>, AttentionSaved<Scalar>>;
+
+/// Makes the layer that a recipe describes; `shift` is s_l, which attention does not use. Throws
+/// std::invalid_argument for an unknown name, an option it does not take, or a value it refuses.
+template <class Scalar, template <class> class... Policies>
+AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...>, const LayerRecipe& layer,
+                                                     Index channels, Index shift, Random& random) {
+  using Variant = AnyMixer<Scalar, PolicyList<Policies...>>;
+  std::optional<Variant> mixer;
+  const auto attempt = [&]<class Policy>(std::type_identity<Policy>) {
+    if (!mixer && layer.name == Policy::kName)
+      mixer.emplace(Mixer<Policy>(detail::make_policy<Policy>(layer, channels, random), shift));
+  };
+  (attempt(std::type_identity<Policies<Scalar>>{}), ...);
+  if (!mixer && layer.name == kAttentionName) {
+    if (layer.taps) detail::fail_layer(layer, "'attention' takes no option taps");
+    mixer.emplace(CausalAttention<Scalar>(
+        Attention<Scalar>(channels, layer.heads.value_or(default_heads(channels)), random)));
+  }
+  if (!mixer) {
+    detail::fail_layer(layer, "expected one of " +
+                                  detail::MixerVariant<Scalar, PolicyList<Policies...>>::names() + ", got '" +
+                                  layer.name + "'");
+  }
+  return std::move(*mixer);
+}
+
+}  // namespace hsm

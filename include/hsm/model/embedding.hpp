@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+//
+// Token embedding with tied output, and learned positions:
+//
+//   x[t] = E[token] + P[position]       E [V,C], P [context,C] or absent
+//   logits[t] = E h[t]
+//
+// O(C) per token in, 2 V C flop per token out. Initial values: E normal(0.02), P normal(0.01).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include <hsm/core/check.hpp>
+#include <hsm/core/elementwise.hpp>
+#include <hsm/core/executor.hpp>
+#include <hsm/core/product.hpp>
+#include <hsm/core/random.hpp>
+
+namespace hsm {
+
+/// A table of rows [rows, C], looked up by number.
+template <ComputeScalar Scalar>
+struct Embedding {
+  Weights<Scalar> weight;  // [rows, C]
+
+  Embedding() = default;
+  Embedding(Index rows, Index channels, double deviation, Random& random) : weight(rows, channels) {
+    for (Index i = 0; i < weight.size(); ++i)
+      weight.data()[i] = static_cast<Scalar>(random.normal(deviation));
+  }
+
+  Index rows() const { return weight.rows(); }
+  Index channels() const { return weight.cols(); }
+  bool empty() const { return weight.size() == 0; }
+
+  /// x[j] = weight[row(j)], or += ; row is a function of the token number, x (C, n).
+  template <class Row>
+  void look_up(const Row& row, Write write, Columns<Scalar> x) const {
+    const Index C = channels();
+    for (Index j = 0; j < x.cols(); ++j) {
+      const Scalar* from = weight.data() + row(j) * C;
+      Scalar* to = at(x, 0, j);
+      if (write == Write::kAdd) {
+        detail::add(C, from, to, to);
+      } else {
+        std::copy(from, from + C, to);
+      }
+    }
+  }
+
+  /// gradients[row(j)] += dx[j], split over channels so that the order of additions is that of the tokens.
+  template <class Row>
+  static void scatter(const Row& row, ConstColumns<Scalar> dx, Embedding& gradients, Executor& executor) {
+    parallel_blocks(executor, dx.rows(), 64, [&](Index first, Index n, int) {
+      for (Index j = 0; j < dx.cols(); ++j) {
+        Scalar* to = gradients.weight.data() + row(j) * gradients.channels() + first;
+        detail::add(n, at(dx, first, j), to, to);
+      }
+    });
+  }
+
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    if (self.weight.size() > 0) f("weight", self.weight, more.weight...);
+  }
+};
+
+}  // namespace hsm

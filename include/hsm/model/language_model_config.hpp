@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+//
+// What a language model is made from: sizes, and its layers as text. A plain value, checked by the model's
+// constructor; with its weights it is all that a model file holds.
+#pragma once
+
+#include <string>
+
+#include <hsm/core/types.hpp>
+
+namespace hsm {
+
+/// What tells a model where in the sequence a token is.
+enum class Positions { kNone, kLearned };
+
+/// The sizes and the layers of a language model.
+struct LanguageModelConfig {
+  Index vocabulary = 256;
+  Index width = 128;         ///< C
+  Index feed_forward = 512;  ///< F
+  Index context = 128;       ///< T of training; the most positions where they are learned
+  Positions positions = Positions::kNone;
+  std::string layers = "7*ab";      ///< a recipe, see model/recipe.hpp
+  std::string schedule = "dyadic";  ///< dyadic, cyclic=P or list=1,2,4
+};
+
+}  // namespace hsm

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+//
+// s_l = b^l: 1, b, b^2, ... Reaches further per layer than the dyadic schedule and leaves holes for b > 2 (schedule/coverage.hpp).
+#pragma once
+
+#include <hsm/schedule/schedule.hpp>
+
+namespace hsm {
+
+/// The shifts 1, b, b^2, ... b^(layers-1). Throws std::invalid_argument for base < 1 or a shift of 2^63 or more.
+struct GeometricSchedule {
+  Index layers = 0;
+  Index base = 2;
+
+  constexpr Index layer_count() const { return layers; }
+  constexpr Index shift(Index l) const {
+    detail::check_layer("GeometricSchedule::shift", l, layers);
+    if (base < 1)
+      throw std::invalid_argument("GeometricSchedule::shift: base must be at least 1, got " +
+                                  std::to_string(base));
+    return detail::power("GeometricSchedule::shift", base, l);
+  }
+  constexpr Index shift(Index l, Index /*head*/) const { return shift(l); }
+};
+
+static_assert(Schedule<GeometricSchedule>);
+
+}  // namespace hsm

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+//
+// Any schedule from its last layer to its first: far partners first, near ones last.
+#pragma once
+
+#include <hsm/schedule/schedule.hpp>
+
+namespace hsm {
+
+/// shift(l) of the inner schedule at layer L - 1 - l.
+template <Schedule Inner>
+struct Reversed {
+  Inner inner;
+
+  constexpr Index layer_count() const { return inner.layer_count(); }
+  constexpr Index shift(Index l) const { return shift(l, 0); }
+  constexpr Index shift(Index l, Index head) const {
+    detail::check_layer("Reversed::shift", l, layer_count());
+    return inner.shift(layer_count() - 1 - l, head);
+  }
+};
+
+template <Schedule Inner>
+Reversed(Inner) -> Reversed<Inner>;
+
+}  // namespace hsm

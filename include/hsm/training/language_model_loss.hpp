@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+//
+// The next-token loss of a language model, alone and with all its gradients:
+//
+//   loss = mean over targets != -1 of -log softmax(E h[t])[target[t]]      in nats
+//
+// Logits exist for a block of tokens at a time (kLogitBytes), never [V, B T]: their loss, their gradient, the
+// gradient of E and of h follow while the block is in cache. 6 flop per parameter and token for loss and
+// gradients together.
+#pragma once
+
+#include <hsm/model/language_model.hpp>
+#include <hsm/training/cross_entropy.hpp>
+
+namespace hsm {
+
+namespace detail {
+
+inline constexpr Index kLogitBytes = Index{4} << 20;
+
+/// Calls f(first, n, h, logits, targets) for blocks of tokens whose logits have been computed.
+template <class Model, class F>
+void for_each_logit_block(const Model& model, const typename Model::Saved& saved,
+                          std::span<const std::int32_t> targets, Workspace& workspace, F&& f) {
+  using Scalar = typename Model::Scalar;
+  const Index V = model.config().vocabulary, C = model.config().width, N = saved.hidden.cols();
+  const Index block =
+      std::clamp<Index>(kLogitBytes / (V * static_cast<Index>(sizeof(Scalar))) / 64 * 64, 64, 4096);
+  Workspace::Frame frame(workspace);
+  Scalar* buffer = frame.template take<Scalar>(V * std::min(block, N));
+  for (Index first = 0; first < N; first += block) {
+    const Index n = std::min(block, N - first);
+    const ConstColumns<Scalar> h(saved.hidden.data() + first * C, C, n, Eigen::OuterStride<>(C));
+    const Columns<Scalar> logits(buffer, V, n, Eigen::OuterStride<>(V));
+    model.logits(h, logits, workspace);
+    f(first, n, h, logits, targets.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)));
+  }
+}
+
+}  // namespace detail
+
+/// The summed loss of B sequences of T tokens. `losses`, where given, takes the loss of every token [B T].
+/// Throws std::out_of_range for ids or targets outside [0,V) (targets: [-1,V)), std::invalid_argument for
+/// lists of another length.
+template <class Model>
+CrossEntropy language_model_loss(const Model& model, std::span<const std::int32_t> ids,
+                                 std::span<const std::int32_t> targets, Index B, Index T,
+                                 typename Model::Saved& saved, Workspace& workspace,
+                                 std::span<double> losses = {}) {
+  detail::check_equal("language_model_loss", "the number of targets", static_cast<Index>(targets.size()),
+                      B * T);
+  model.hidden(ids, B, T, saved, workspace);
+  CrossEntropy total;
+  detail::for_each_logit_block(model, saved, targets, workspace,
+                               [&](Index first, Index n, const auto&, const auto& logits, auto part) {
+                                 const auto part_losses =
+                                     losses.empty() ? losses
+                                                    : losses.subspan(static_cast<std::size_t>(first),
+                                                                     static_cast<std::size_t>(n));
+                                 total += cross_entropy(logits, part, workspace.executor(), part_losses);
+                               });
+  return total;
+}
+
+/// The same, and adds the gradient of the mean loss to `gradients`.
+template <class Model>
+CrossEntropy language_model_gradients(const Model& model, std::span<const std::int32_t> ids,
+                                      std::span<const std::int32_t> targets, Index B, Index T,
+                                      typename Model::Saved& saved, Model& gradients, Workspace& workspace) {
+  using Scalar = typename Model::Scalar;
+  detail::check_equal("language_model_gradients", "the number of targets", static_cast<Index>(targets.size()),
+                      B * T);
+  detail::check_targets("language_model_gradients", targets, model.config().vocabulary, B * T, {});
+  model.hidden(ids, B, T, saved, workspace);
+  const Index C = model.config().width, count = count_targets(targets);
+  const double scale = count == 0 ? 0.0 : 1.0 / static_cast<double>(count);
+  Workspace::Frame frame(workspace);
+  Columns<Scalar> d_hidden = frame.template columns<Scalar>(C, B * T);
+  CrossEntropy total;
+  Vector<Scalar> no_bias;
+  detail::for_each_logit_block(model, saved, targets, workspace,
+                               [&](Index first, Index n, const auto& h, const auto& logits, auto part) {
+                                 total += cross_entropy_gradient(logits, part, scale, workspace.executor());
+                                 const Columns<Scalar> dh(at(d_hidden, 0, first), C, n,
+                                                          Eigen::OuterStride<>(C));
+                                 product_transposed<Scalar>(model.embedding().weight, detail::read(logits),
+                                                            Write::kOverwrite, dh, workspace.executor());
+                                 product_outer<Scalar>(detail::read(logits), h, gradients.embedding().weight,
+                                                       no_bias, workspace.executor());
+                               });
+  model.backward(ids, saved, detail::read(d_hidden), gradients, workspace);
+  return total;
+}
+
+}  // namespace hsm

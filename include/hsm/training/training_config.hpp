@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+//
+// What a training run is told and what it tells: plain values. A run ends after a number of steps, or, where
+// minutes are given, by the clock.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include <hsm/core/check.hpp>
+#include <hsm/core/types.hpp>
+
+namespace hsm {
+
+/// How to train. The length of a window, T, is the context of the model.
+struct TrainingConfig {
+  Index batch = 16;             ///< B, windows per step
+  Index steps = 1000;           ///< length of the run
+  double minutes = 0;           ///< > 0: length of the run by the clock, and `steps` does not count
+  double learning_rate = 1e-3;  ///< highest rate of the warmup and cosine schedule
+  double warmup = 0.02;         ///< share of the run over which the rate rises, in [0, 1]
+  double final_rate = 0.1;      ///< last rate / highest rate, in [0, 1]
+  double weight_decay = 0.1;    ///< of AdamW, per unit of learning rate
+  double clip = 1.0;            ///< largest norm of all gradients together; infinity never scales
+  Index validate_every = 0;     ///< steps between validations; 0 = only at the end
+  Index validation_tokens = 0;  ///< at most that many predictions from the start of the text; 0 = all
+  std::uint64_t seed = 1;       ///< of the windows
+};
+
+/// Where a training run stands after a step. Losses are in nats per token.
+struct TrainingProgress {
+  Index step = 0;                         ///< steps done
+  Index steps = 0;                        ///< steps of the run; 0 where the clock decides
+  double fraction = 0;                    ///< of the run that is done, in [0, 1]
+  double loss = 0;                        ///< of the last batch, before its update
+  double smoothed_loss = 0;               ///< mean over about the last 50 steps
+  double learning_rate = 0;               ///< of the last update
+  double gradient_norm = 0;               ///< before clipping
+  double tokens_per_second = 0;           ///< over all steps, validation not counted
+  double seconds = 0;                     ///< since the start, validation counted
+  double seconds_left = 0;                ///< estimated
+  std::optional<double> validation_loss;  ///< where this step was followed by a validation
+};
+
+namespace detail {
+
+/// Throws std::invalid_argument for a field outside its bounds. The rates are checked by whom they are for:
+/// WarmupCosine, AdamW and clip_global_norm.
+inline void check_training(const TrainingConfig& config) {
+  constexpr const char* kWho = "train";
+  check_at_least(kWho, "batch", config.batch, 1);
+  if (!(config.minutes >= 0) || !std::isfinite(config.minutes)) {
+    fail(kWho, "minutes", "at least 0 and finite", std::to_string(config.minutes));
+  }
+  if (config.minutes == 0) check_at_least(kWho, "steps", config.steps, 1);
+  if (!(config.warmup >= 0 && config.warmup <= 1)) {
+    fail(kWho, "warmup", "a share of the run, in [0, 1]", std::to_string(config.warmup));
+  }
+  check_at_least(kWho, "validate_every", config.validate_every, 0);
+  check_at_least(kWho, "validation_tokens", config.validation_tokens, 0);
+}
+
+}  // namespace detail
+}  // namespace hsm
