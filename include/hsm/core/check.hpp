@@ -24,7 +24,10 @@ namespace detail {
 template <std::size_t Rank>
 std::string to_text(const Shape<Rank>& shape) {
   std::string text = "[";
-  for (std::size_t i = 0; i < Rank; ++i) text += (i ? "," : "") + std::to_string(shape[i]);
+  for (std::size_t i = 0; i < Rank; ++i) {
+    if (i > 0) text += ',';
+    text += std::to_string(shape[i]);
+  }
   return text + "]";
 }
 

@@ -260,12 +260,19 @@ inline Scalar sum_lanes(Scalar (&lanes)[Lanes]) {
 
 }  // namespace detail
 
-/// sum_i x[i] y[i] in a fixed order of 16 partial sums, the same bits at every address.
+/// sum_i x[i] y[i] in a fixed order of 16 partial sums, the same bits at every address: never inlined, so that there is one
+/// set of instructions.
 template <ComputeScalar Scalar>
-Scalar dot(Index n, const Scalar* x, const Scalar* y) {
-  Scalar lanes[16] = {};
-  detail::in_lanes<16>(n, [&](Index i, Index lane) { lanes[lane] = multiply_add(x[i], y[i], lanes[lane]); });
-  return detail::sum_lanes(lanes);
+HSM_NOINLINE Scalar dot(Index n, const Scalar* x, const Scalar* y) {
+  using Lanes = Eigen::Array<Scalar, 16, 1>;
+  Lanes lanes = Lanes::Zero();
+  const Index whole = n - n % 16;
+  for (Index i = 0; i < whole; i += 16)
+    lanes += Eigen::Map<const Lanes>(x + i) * Eigen::Map<const Lanes>(y + i);
+  for (Index i = whole; i < n; ++i) lanes[i - whole] = multiply_add(x[i], y[i], lanes[i - whole]);
+  Scalar sums[16];
+  std::copy(lanes.data(), lanes.data() + 16, sums);
+  return detail::sum_lanes(sums);
 }
 
 namespace detail {

@@ -33,11 +33,17 @@ using StandardPolicies = PolicyList<ScalarPair, Gated, GatedPair, SoftmaxLocal>;
 /// The recipe name of dense causal softmax attention, which every stack can hold.
 inline constexpr std::string_view kAttentionName = "attention";
 
-/// Heads of `attention` and `softmax-local` where the recipe names none: 32 channels each below 512 channels,
-/// else 64, as far as that divides.
+/// Heads of `attention` and `softmax-local` where the recipe names none: 32 channels each below 512 channels, else 64, as far as
+/// that divides.
 constexpr Index default_heads(Index channels) {
   const Index width = channels < 512 ? 32 : 64;
   return channels % width == 0 ? channels / width : 1;
+}
+
+/// Heads of `ab` where the recipe names none: 16 channels each from 32 channels on, as far as that divides. Heads that start with
+/// different b let what follows tell the token from its partner; one head for all channels trains worse.
+constexpr Index default_pair_heads(Index channels) {
+  return channels >= 32 && channels % 16 == 0 ? channels / 16 : 1;
 }
 
 namespace detail {
@@ -74,7 +80,7 @@ Policy make_policy(const LayerRecipe& layer, Index channels, Random& random) {
   } else if constexpr (std::is_constructible_v<Policy, Index, Random&>) {
     return Policy(channels, random);
   } else if constexpr (std::is_constructible_v<Policy, Index, Index>) {
-    return Policy(channels, layer.heads.value_or(1));
+    return Policy(channels, layer.heads.value_or(default_pair_heads(channels)));
   } else {
     return Policy(channels);
   }

@@ -76,7 +76,7 @@ class LanguageModel {
     product(embedding_.weight, h, out, workspace.executor());
   }
 
-  /// The state of fresh streams.
+  /// The state of fresh streams. Throws std::invalid_argument for fewer than 1, or a negative capacity.
   State make_state(StateOptions options = {}) const;
 
   /// The next T >= 1 tokens of every stream, ids [streams, T]; last_logits (V, streams) are those after each
@@ -313,6 +313,7 @@ Index LanguageModel<Scalar, List>::room(const State& state) const {
 
 template <ComputeScalar Scalar, class List>
 auto LanguageModel<Scalar, List>::make_state(StateOptions options) const -> State {
+  detail::check_at_least("LanguageModel::make_state", "streams", options.streams, 1);
   State state;
   state.streams = options.streams;
   for (const auto& block : blocks_) {

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+//
+// The subcommands of hsm_lm. Each add_ function declares one, with its options and a callback that does the
+// work while main parses the command line; main calls them all.
+//
+// A command that cannot do what it was asked throws std::invalid_argument, std::out_of_range or
+// std::runtime_error: main prints `hsm_lm: <what()>` and exits with kUserError. A command that did its work
+// but must not exit with 0 throws Exit. Results go to stdout; progress and remarks go to stderr.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace hsm::examples {
+
+inline constexpr int kUserError = 2;      ///< exit code of every error
+inline constexpr int kInterrupted = 130;  ///< exit code after Ctrl-C, as shells use it
+
+/// Ends the program with this code and no further message.
+struct Exit {
+  int code;
+};
+
+/// hsm_lm train: a text becomes a model file.
+void add_train(CLI::App& app);
+/// hsm_lm generate: a model file goes on from a prompt.
+void add_generate(CLI::App& app);
+/// hsm_lm evaluate: the loss of a model file on a text.
+void add_evaluate(CLI::App& app);
+/// hsm_lm info: what is in a model file, or what a recipe would make.
+void add_info(CLI::App& app);
+/// hsm_lm demo: trains on built-in stories and shows what the model learned.
+void add_demo(CLI::App& app);
+
+}  // namespace hsm::examples

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+//
+// hsm_lm demo: trains a small hybrid on stories that it writes itself, or on a file, and shows
+//
+//   1. bits per byte on held-out text, beside a byte 5-gram model of the same training text
+//   2. how often the right word is recalled from earlier in a story, beside that model and chance
+//   3. a continuation, streamed
+//   4. the time of one forward pass of each mixer and of attention, as the text grows
+
+#include <cstdio>
+#include <memory>
+#include <numbers>
+#include <string>
+
+#include <hsm/core/parameters.hpp>
+#include <hsm/io/utf8_stream.hpp>
+#include <hsm/model/sampler.hpp>
+#include <hsm/model/session.hpp>
+#include <hsm/training/trainer.hpp>
+
+#include "examples/hsm_lm/commands.hpp"
+#include "examples/hsm_lm/demo_scores.hpp"
+#include "examples/hsm_lm/demo_timing.hpp"
+#include "examples/hsm_lm/options.hpp"
+#include "examples/support/progress.hpp"
+
+namespace hsm::examples {
+namespace {
+
+struct DemoOptions {
+  ModelOptions model;
+  ThreadOptions threads;
+  TrainingConfig training;
+  std::string text;
+};
+
+void print_text(const DemoText& text, const DemoOptions& options) {
+  const auto seed = static_cast<unsigned long long>(options.training.seed);
+  if (options.text.empty()) {
+    std::printf(
+        "text: stories by the built-in grammar, seed %llu; names that meet in a validation story\n"
+        "      never meet in a training story\n",
+        seed);
+  } else {
+    std::printf("text: %s, seed %llu; the end of it is held out\n", options.text.c_str(), seed);
+  }
+  std::printf("      %zu bytes to train on, %zu to validate\n", text.training.size(), text.validation.size());
+}
+
+void print_model(const Model& model) {
+  const LanguageModelConfig& config = model.config();
+  std::string shifts;
+  for (const Index shift : model.shifts()) shifts += (shifts.empty() ? "" : ",") + std::to_string(shift);
+  std::printf("model: %s\n       shifts %s; width %td, feed-forward %td, context %td, %td parameters\n",
+              config.layers.c_str(), shifts.c_str(), config.width, config.feed_forward, config.context,
+              count_parameters(model));
+}
+
+/// Progress goes to stderr, the outcome to stdout.
+void train_model(Model& model, const DemoText& text, const DemoOptions& options, Workspace& workspace) {
+  const auto ids = ByteTokenizer::encode(text.training);
+  ProgressLine line;
+  const TrainingProgress end =
+      train(model, std::span<const std::int32_t>(ids), {}, options.training, workspace,
+            [&](const TrainingProgress& p) {
+              if (line.due()) {
+                line.update(format("training: step %td (%.0f %%)  %.3f bits per byte  %.0f bytes/s  %s left",
+                                   p.step, 100 * p.fraction, p.smoothed_loss / std::numbers::ln2,
+                                   p.tokens_per_second, duration_text(p.seconds_left).c_str()));
+              }
+              return true;
+            });
+  line.clear();
+  std::printf("trained: %td steps of %td x %td bytes in %s, %.0f bytes/s\n\n", end.step,
+              options.training.batch, model.config().context, duration_text(end.seconds).c_str(),
+              end.tokens_per_second);
+  std::fflush(stdout);
+}
+
+void print_recall(const char* name, const RecallScore& model, const RecallScore& ngram) {
+  const auto percent = [](double right, const RecallScore& score) {
+    return 100 * RecallScore::share(right, score.places);
+  };
+  std::printf("  %-6s %6td places   model, of all bytes   %5.1f %%\n", name, model.places,
+              percent(static_cast<double>(model.right_of_all), model));
+  std::printf("                         model, of candidates %5.1f %%\n",
+              percent(static_cast<double>(model.right_of_candidates), model));
+  std::printf("                         5-gram               %5.1f %%\n",
+              percent(static_cast<double>(ngram.right_of_candidates), ngram));
+  std::printf("                         chance               %5.1f %%\n", percent(model.chance, model));
+}
+
+void print_scores(const Model& model, const DemoText& text, Workspace& workspace) {
+  const ByteNgram ngram(text.training, 5);
+  std::printf("held-out text, bits per byte:   model %.3f   byte 5-gram %.3f\n\n",
+              model_bits_per_byte(model, text.validation, workspace), ngram.bits_per_byte(text.validation));
+  std::fflush(stdout);
+  if (text.recalls.empty()) return;
+  const auto places = recall_places(text.validation, text.recalls);
+  const RecallScores by_model = model_recall(model, text.validation, places, workspace);
+  const RecallScores by_ngram = ngram_recall(ngram, text.validation, places);
+  std::printf("recall: the first byte of a name, thing or place that the story has introduced\n");
+  print_recall("echo", by_model[0], by_ngram[0]);
+  print_recall("lookup", by_model[1], by_ngram[1]);
+  std::printf(
+      "  (echo repeats a word of the same scene, lookup needs what an earlier sentence tied together;\n"
+      "  candidates are the words of that kind in the story)\n\n");
+  std::fflush(stdout);
+}
+
+/// The beginning of the held-out text: two sentences of a story, or some 60 bytes.
+std::string prompt_of(const DemoText& text) {
+  const std::string_view held_out = text.validation;
+  std::size_t end = std::min<std::size_t>(60, held_out.size());
+  if (!text.recalls.empty()) {
+    end = held_out.find(". ");
+    end = held_out.find(". ", end + 2) + 1;
+  }
+  return std::string(held_out.substr(0, end));
+}
+
+void print_continuation(const Model& model, const DemoText& text, const DemoOptions& options,
+                        Workspace& workspace) {
+  constexpr Index kLongest = 400;
+  const std::string prompt = prompt_of(text);
+  std::printf("the model goes on from a held-out beginning, which is set off by | (temperature 0.5):\n\n%s|",
+              prompt.c_str());
+  GenerationSession session(model, workspace, {.on_full = OnFull::kRestart});
+  session.prefill(ByteTokenizer::encode((text.recalls.empty() ? "" : "\n") + prompt));
+  Sampler sampler({.temperature = 0.5});
+  Random random(options.training.seed);
+  Utf8Stream output;
+  for (Index i = 0; i < kLongest; ++i) {
+    const std::int32_t id = sampler(session.logits(), random);
+    if (id == '\n' && !text.recalls.empty()) break;  // the end of the story
+    const std::string shown = output.push(static_cast<char>(id));
+    std::fwrite(shown.data(), 1, shown.size(), stdout);
+    std::fflush(stdout);
+    session.next(id);
+  }
+  std::printf("%s\n\n", output.finish().c_str());
+}
+
+void print_times(int threads, Workspace& workspace) {
+  const TimingConfig config{
+      .layers = {"ab", "gated", "gated-pair", "softmax-local", std::string(kAttentionName)}};
+  std::printf(
+      "one forward pass, ms (ns per token): %td channels, shift %td, float, %d thread%s,\n"
+      "median of %d alternating runs\n\n  %6s",
+      config.channels, config.shift, threads, threads == 1 ? "" : "s", config.runs, "tokens");
+  for (const std::string& layer : config.layers) std::printf("  %17s", layer.c_str());
+  std::printf("\n");
+  for (Index T = 256; T <= 8192; T *= 2) {
+    std::printf("  %6td", T);
+    for (const double seconds : forward_seconds(config, T, workspace)) {
+      std::printf("  %8.3f (%6.0f)", seconds * 1e3, seconds * 1e9 / static_cast<double>(T));
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+}
+
+void run_demo(const DemoOptions& options) {
+  const DemoText text = options.text.empty() ? story_text(options.training.seed)
+                                             : file_text(options.text, options.model.context);
+  Random random(options.training.seed);
+  Model model(options.model.config(), random);
+  Runtime runtime(options.threads);
+  print_text(text, options);
+  print_model(model);
+  std::fflush(stdout);
+  train_model(model, text, options, runtime.workspace);
+  print_scores(model, text, runtime.workspace);
+  print_continuation(model, text, options, runtime.workspace);
+  print_times(options.threads.threads, runtime.workspace);
+}
+
+/// What was measured best within the default minutes on two cores.
+void set_defaults(DemoOptions& options) {
+  options.model.layers = "3*ab:heads=8,attention:heads=6,ab:heads=8,attention:heads=6,ab:heads=8";
+  options.model.width = 96;
+  options.model.feed_forward = 256;
+  options.model.context = 256;
+  options.training.batch = 4;
+  options.training.minutes = 3;
+  options.training.learning_rate = 6e-3;
+  options.training.warmup = 0.04;
+  options.training.final_rate = 0.05;
+}
+
+}  // namespace
+
+void add_demo(CLI::App& app) {
+  auto options = std::make_shared<DemoOptions>();
+  set_defaults(*options);
+  CLI::App* command = app.add_subcommand("demo", "Train on built-in stories and show what the model learned");
+  command->add_option("--text", options->text, "learn from this file instead of the stories");
+  command->add_option("--minutes", options->training.minutes, "time to train")
+      ->check(CLI::Range(1e-3, 1e6))
+      ->capture_default_str();
+  command->add_option("--batch", options->training.batch, "windows per step")
+      ->check(CLI::Range(Index{1}, Index{1} << 20))
+      ->capture_default_str();
+  command->add_option("--learning-rate", options->training.learning_rate, "highest learning rate")
+      ->check(CLI::Range(1e-12, 1e3))
+      ->capture_default_str();
+  options->model.add_to(*command);
+  add_seed(*command, options->training.seed, "of the stories, the first weights and the windows")
+      ->capture_default_str();
+  options->threads.add_to(*command);
+  command->callback([options] { run_demo(*options); });
+}
+
+}  // namespace hsm::examples

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+//
+// hsm_lm evaluate.
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+
+#include <hsm/io/text_file.hpp>
+#include <hsm/training/evaluation.hpp>
+
+#include "examples/hsm_lm/commands.hpp"
+#include "examples/hsm_lm/model.hpp"
+#include "examples/hsm_lm/options.hpp"
+#include "examples/support/progress.hpp"
+
+namespace hsm::examples {
+namespace {
+
+struct EvaluateOptions {
+  std::string model, text;
+  ThreadOptions threads;
+};
+
+void print(const Evaluation& evaluation) {
+  std::printf("loss           %.4f nats per byte\nbits per byte  %.4f\nperplexity     %.3f\n\n",
+              evaluation.nats(), evaluation.bits(), evaluation.perplexity());
+  std::printf("bytes read before    loss  bits per byte     bytes\n");
+  const auto end = static_cast<Index>(evaluation.by_position.size());
+  for (Index first = 1, last = std::min<Index>(8, end); first <= end;
+       first = last + 1, last = std::min(2 * last, end)) {
+    Evaluation part;
+    part.total = evaluation.between(first, last);
+    std::printf("%17s  %6.4f  %13.4f  %8td\n", format("%td-%td", first, last).c_str(), part.nats(),
+                part.bits(), part.total.count);
+  }
+}
+
+void run_evaluate(const EvaluateOptions& options) {
+  const Model model = load_byte_model(options.model);
+  const std::vector<std::int32_t> text = ByteTokenizer::encode(read_text_file(options.text));
+  if (text.size() < 2) {
+    throw std::invalid_argument(options.text +
+                                ": must have at least 2 bytes, one to read and one to predict, got " +
+                                std::to_string(text.size()));
+  }
+  Runtime runtime(options.threads);
+  ProgressLine line;
+  constexpr Index kTokensAtATime = 8192;
+  const EvaluationConfig config{.batch = std::clamp<Index>(kTokensAtATime / model.config().context, 1, 64)};
+  const Evaluation evaluation = evaluate(
+      model, std::span<const std::int32_t>(text), config, runtime.workspace, [&](Index done, Index all) {
+        if (line.due()) {
+          line.update(format("%td of %td windows (%.0f %%)", done, all,
+                             100 * static_cast<double>(done) / static_cast<double>(all)));
+        }
+        return true;
+      });
+  line.clear();
+  print(evaluation);
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& app) {
+  auto options = std::make_shared<EvaluateOptions>();
+  CLI::App* command = app.add_subcommand("evaluate", "Measure how well a model predicts a text");
+  command->add_option("--model", options->model, "model file")->required();
+  command->add_option("--text", options->text, "file to predict")->required();
+  options->threads.add_to(*command);
+  command->callback([options] { run_evaluate(*options); });
+}
+
+}  // namespace hsm::examples

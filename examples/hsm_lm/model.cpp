@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+
+#include "examples/hsm_lm/model.hpp"
+
+template class hsm::LanguageModel<float>;

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+//
+// Small pieces of text for people: formatted numbers, durations and sizes.
+#pragma once
+
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+#include <string>
+
+namespace hsm::examples {
+
+/// What printf would print, as a string; the compiler checks the arguments.
+[[gnu::format(printf, 1, 2)]] inline std::string format(const char* pattern, ...) {
+  std::va_list arguments, again;
+  va_start(arguments, pattern);
+  va_copy(again, arguments);
+  const int size = std::vsnprintf(nullptr, 0, pattern, arguments);
+  std::string text(size > 0 ? static_cast<std::size_t>(size) : 0, '\0');
+  if (size > 0) std::vsnprintf(text.data(), text.size() + 1, pattern, again);
+  va_end(again);
+  va_end(arguments);
+  return text;
+}
+
+/// "42 s", "3:07 min" or "2:03:07 h".
+inline std::string duration_text(double seconds) {
+  constexpr double kMost = 1e9;
+  const long whole = std::lround(std::fmin(std::fmax(seconds, 0), kMost));
+  if (whole < 60) return format("%ld s", whole);
+  if (whole < 3600) return format("%ld:%02ld min", whole / 60, whole % 60);
+  return format("%ld:%02ld:%02ld h", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+/// "512 bytes", "1.5 KiB", "20.0 MiB".
+inline std::string bytes_text(double bytes) {
+  if (bytes < 1024) return format("%.0f bytes", bytes);
+  const char* units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  int unit = 0;
+  for (bytes /= 1024; bytes >= 1024 && unit < 5; bytes /= 1024) ++unit;
+  return format("%.1f %s", bytes, units[unit]);
+}
+
+}  // namespace hsm::examples

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <hsm/core/executor.hpp>
+#include <hsm/core/threaded_executor.hpp>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace hsm {
+namespace {
+
+/// 0: SerialExecutor, else ThreadedExecutor of so many threads.
+class Executors : public ::testing::TestWithParam<int> {
+ protected:
+  static std::unique_ptr<Executor> make() {
+    if (GetParam() == 0) return std::make_unique<SerialExecutor>();
+    return std::make_unique<ThreadedExecutor>(GetParam());
+  }
+};
+INSTANTIATE_TEST_SUITE_P(SerialAndThreaded, Executors, ::testing::Values(0, 1, 2, 3, 8));
+
+TEST_P(Executors, RunEachTaskOnceOnAWorkerThatExists) {
+  const auto executor = make();
+  EXPECT_EQ(executor->workers(), std::max(GetParam(), 1));
+  for (const Index tasks : {0, 1, 2, 3, 7, 1000}) {
+    std::vector<std::atomic<int>> runs(static_cast<std::size_t>(tasks));
+    std::atomic<bool> known_workers{true};
+    executor->run(tasks, [&](Index task, int worker) {
+      ++runs[static_cast<std::size_t>(task)];
+      if (worker < 0 || worker >= executor->workers()) known_workers = false;
+    });
+    for (const auto& count : runs) EXPECT_EQ(count, 1);
+    EXPECT_TRUE(known_workers);
+  }
+}
+
+TEST_P(Executors, NoTwoTasksOfOneWorkerRunAtTheSameTime) {
+  const auto executor = make();
+  std::vector<std::atomic<int>> busy(static_cast<std::size_t>(executor->workers()));
+  std::atomic<int> clashes{0};
+  executor->run(500, [&](Index, int worker) {
+    auto& count = busy[static_cast<std::size_t>(worker)];
+    if (++count != 1) ++clashes;
+    std::this_thread::yield();
+    --count;
+  });
+  EXPECT_EQ(clashes, 0);
+}
+
+TEST_P(Executors, ThrowAnExceptionOfATaskAgainAndGoOnWorking) {
+  const auto executor = make();
+  for (const Index bad : {0, 3, 49}) {
+    std::atomic<int> running{0};
+    try {
+      executor->run(50, [&](Index task, int) {
+        ++running;
+        if (task == bad) {
+          --running;
+          throw std::runtime_error("task " + std::to_string(task));
+        }
+        --running;
+      });
+      ADD_FAILURE() << "no exception";
+    } catch (const std::runtime_error& error) {
+      EXPECT_EQ(error.what(), "task " + std::to_string(bad));
+    }
+    EXPECT_EQ(running, 0);
+  }
+  EXPECT_THROW(executor->run(50, [](Index, int) { throw 1; }), int);
+  std::atomic<int> done{0};
+  executor->run(50, [&](Index, int) { ++done; });
+  EXPECT_EQ(done, 50);
+}
+
+TEST_P(Executors, BlocksCoverTheRangeAndTheLastIsShorter) {
+  const auto executor = make();
+  for (const Index count : {0, 1, 9, 10, 11, 95}) {
+    std::vector<std::atomic<int>> seen(static_cast<std::size_t>(count));
+    std::atomic<bool> fitting{true};
+    parallel_blocks(*executor, count, 10, [&](Index first, Index size, int) {
+      if (first % 10 != 0 || size != std::min<Index>(10, count - first)) fitting = false;
+      for (Index i = first; i < first + size; ++i) ++seen[static_cast<std::size_t>(i)];
+    });
+    EXPECT_TRUE(fitting);
+    for (const auto& times : seen) EXPECT_EQ(times, 1);
+  }
+}
+
+TEST(SerialExecutor, GoesInOrder) {
+  SerialExecutor executor;
+  std::vector<Index> order;
+  executor.run(5, [&](Index task, int worker) {
+    EXPECT_EQ(worker, 0);
+    order.push_back(task);
+  });
+  EXPECT_EQ(order, (std::vector<Index>{0, 1, 2, 3, 4}));
+}
+
+TEST(ThreadedExecutor, RunsTasksAtTheSameTime) {
+  ThreadedExecutor executor(3);
+  std::atomic<int> arrived{0};
+  executor.run(3, [&](Index, int) {  // each waits for the two others
+    ++arrived;
+    while (arrived < 3) std::this_thread::yield();
+  });
+  EXPECT_EQ(arrived, 3);
+}
+
+TEST(ThreadedExecutor, TakesTurnsWhereSeveralThreadsCall) {
+  ThreadedExecutor executor(2);
+  std::array<std::atomic<int>, 4> done{};
+  std::vector<std::thread> callers;
+  for (std::size_t i = 0; i < done.size(); ++i) {
+    callers.emplace_back([&, i] {
+      for (int loop = 0; loop < 50; ++loop) executor.run(5, [&](Index, int) { ++done[i]; });
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (const auto& count : done) EXPECT_EQ(count, 250);
+}
+
+TEST(ThreadedExecutor, RefusesLessThanOneThread) {
+  EXPECT_THROW(ThreadedExecutor(0), std::invalid_argument);
+  EXPECT_THROW(ThreadedExecutor(-4), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace hsm

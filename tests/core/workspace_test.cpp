@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <hsm/core/threaded_executor.hpp>
+#include <hsm/core/workspace.hpp>
+#include <vector>
+
+namespace hsm {
+namespace {
+
+bool is_aligned(const void* address) { return reinterpret_cast<std::uintptr_t>(address) % 64 == 0; }
+
+TEST(Workspace, LendsMemoryThatIsAlignedAndApart) {
+  Workspace workspace;
+  Workspace::Frame frame(workspace);
+  std::vector<float*> pieces;
+  for (const Index size : {1, 15, 16, 17, 1000, 0, 100000, 3}) {
+    float* piece = frame.take<float>(size);
+    EXPECT_TRUE(is_aligned(piece)) << size;
+    for (Index i = 0; i < size; ++i) piece[i] = static_cast<float>(pieces.size());
+    pieces.push_back(piece);
+  }
+  std::size_t number = 0;
+  for (const Index size : {1, 15, 16, 17, 1000, 0, 100000, 3}) {
+    for (Index i = 0; i < size; ++i) ASSERT_EQ(pieces[number][i], static_cast<float>(number));
+    ++number;
+  }
+}
+
+TEST(Workspace, ColumnsHaveNoGaps) {
+  Workspace workspace;
+  Workspace::Frame frame(workspace);
+  const auto columns = frame.columns<double>(5, 7);
+  EXPECT_EQ(columns.rows(), 5);
+  EXPECT_EQ(columns.cols(), 7);
+  EXPECT_EQ(columns.outerStride(), 5);
+}
+
+TEST(Workspace, AnInnerFrameGivesItsMemoryBack) {
+  Workspace workspace;
+  Workspace::Frame outer(workspace);
+  int* kept = outer.take<int>(10);
+  kept[9] = 42;
+  void *first = nullptr, *second = nullptr;
+  {
+    Workspace::Frame inner(workspace);
+    first = inner.take<int>(100);
+    {
+      Workspace::Frame innermost(workspace);
+      EXPECT_NE(innermost.take<int>(1), first);
+    }
+  }
+  {
+    Workspace::Frame inner(workspace);
+    second = inner.take<int>(50);
+  }
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(kept[9], 42);
+}
+
+TEST(Workspace, KeepsItsMemoryAndGrowsNoMore) {
+  Workspace workspace;
+  EXPECT_EQ(workspace.bytes(), 0u);
+  const auto use = [&](Index scale) {
+    Workspace::Frame frame(workspace);
+    std::vector<void*> addresses;
+    for (const Index size : {70000, 10, 200000, 5}) addresses.push_back(frame.take<char>(size * scale));
+    Workspace::Frame inner(workspace);
+    addresses.push_back(inner.take<char>(300000 * scale));
+    return addresses;
+  };
+  use(1);
+  const std::size_t bytes = workspace.bytes();
+  EXPECT_GE(bytes, 570015u);
+  const auto addresses = use(1);
+  for (int call = 0; call < 10; ++call) EXPECT_EQ(use(1), addresses);
+  EXPECT_EQ(workspace.bytes(), bytes);
+  use(3);
+  const std::size_t more = workspace.bytes();
+  EXPECT_LE(more, bytes + 3 * bytes);
+  for (int call = 0; call < 10; ++call) use(call % 4);
+  EXPECT_EQ(workspace.bytes(), more);
+}
+
+TEST(Workspace, MemoryInUseStaysWhereItIsWhenMoreIsTaken) {
+  Workspace workspace;
+  Workspace::Frame outer(workspace);
+  int* kept = outer.take<int>(100);
+  kept[50] = 7;
+  for (Index size = 1000; size < 10000000; size *= 10) {
+    Workspace::Frame inner(workspace);
+    inner.take<int>(size)[size - 1] = 1;
+  }
+  EXPECT_EQ(kept[50], 7);
+}
+
+TEST(Workspace, PoisonedMemoryIsNaN) {
+  Workspace workspace;
+  workspace.poison = true;
+  for (int call = 0; call < 2; ++call) {
+    Workspace::Frame frame(workspace);
+    float* floats = frame.take<float>(33);
+    double* doubles = frame.take<double>(33);
+    for (Index i = 0; i < 33; ++i) {
+      EXPECT_TRUE(std::isnan(floats[i]) && std::isnan(doubles[i]));
+      floats[i] = 0, doubles[i] = 0;
+    }
+  }
+}
+
+TEST(Workspace, RunsSeriallyOrOnTheExecutorThatItWasGiven) {
+  Workspace serial;
+  EXPECT_EQ(serial.executor().workers(), 1);
+  ThreadedExecutor executor(2);
+  Workspace threaded(executor);
+  EXPECT_EQ(&threaded.executor(), &executor);
+}
+
+}  // namespace
+}  // namespace hsm

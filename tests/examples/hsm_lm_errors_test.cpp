@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+//
+// What the hsm_lm tool refuses: exit code 2, one sentence, and no file changed or left behind.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <hsm/io/model_file.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "examples/hsm_lm_runner.hpp"
+
+namespace hsm::test {
+namespace {
+
+using HsmLmErrors = HsmLm;
+
+TEST_F(HsmLmErrors, RefusesBadTrainingOptionsAndLeavesNoFile) {
+  const std::vector<std::pair<Arguments, std::vector<std::string>>> cases{
+      {{"--layers", "3*zz"}, {"'zz'"}},
+      {{"--layers", ""}, {"recipe"}},
+      {{"--schedule", "list=1,2"}, {"3 layers", "got 2"}},
+      {{"--positions", "rotary"}, {"--positions"}},
+      {{"--width", "0"}, {"--width"}},
+      {{"--width", "many"}, {"--width"}},
+      {{"--batch", "-1"}, {"--batch"}},
+      {{"--steps", "0"}, {"--steps"}},
+      {{"--steps", "5", "--minutes", "1"}, {"--steps", "--minutes"}},
+      {{"--learning-rate", "nan"}, {"--learning-rate"}},
+      {{"--feed-forward", "5", "--parameters", "5000"}, {"--feed-forward", "--parameters"}},
+      {{"--parameters", "10"}, {"parameters", "got 10"}},
+      {{"--threads", "0"}, {"--threads"}},
+      {{"--seed", "-1"}, {"--seed"}},
+      {{"--context", "2850"}, {"text", "2850", "more than"}},
+      {{"--valid", "missing"}, {"missing", "cannot open"}},
+      {{"--log", "none/log.csv"}, {"none/log.csv"}},
+      {{"--log", "text"}, {"--log would overwrite text"}},
+      {{"--unknown"}, {"--unknown"}},
+  };
+  for (const auto& [more, words] : cases) {
+    SCOPED_TRACE(more[0] + " " + (more.size() > 1 ? more[1] : ""));
+    Arguments all = training();
+    // An option that is given twice is an error of its own; the new one takes the place of the old.
+    if (const auto found = std::find(all.begin(), all.end(), more[0]); found != all.end())
+      all.erase(found, found + 2);
+    all.insert(all.end(), more.begin(), more.end());
+    if (std::find(all.begin(), all.end(), "--minutes") == all.end() &&
+        std::find(all.begin(), all.end(), "--steps") == all.end())
+      all.insert(all.end(), {"--steps", "3"});
+    expect_refused(run(all), words);
+    EXPECT_EQ(work_.entries(), 1);
+  }
+}
+
+TEST_F(HsmLmErrors, RefusesTextsThatAreTooShort) {
+  write_raw(work_ / "text", "");
+  expect_refused(run(training()), {"text", "16", "got 0"});
+  write_raw(work_ / "text", "sixteen bytes...");
+  expect_refused(run(training()), {"text", "16", "got 16"});
+  write_raw(work_ / "text", std::string(39, 'a'));
+  expect_refused(run(training()), {"validation", "at least 2 bytes", "got 1"});
+  write_raw(work_ / "valid", "a");
+  expect_refused(run(training({"--valid", "valid"})), {"valid", "at least 2 bytes", "got 1"});
+  EXPECT_EQ(work_.entries(), 2);
+}
+
+TEST_F(HsmLmErrors, RefusesToOverwriteTheTextOrADirectory) {
+  const std::string before = read_raw(work_ / "text");
+  for (const auto& [out, words] : std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"text", {"--out would overwrite text"}}, {".", {"directory"}}, {"none/model", {"none/model"}}}) {
+    expect_refused(run({"train", "--text", "text", "--out", out, "--steps", "2"}), words);
+    EXPECT_EQ(read_raw(work_ / "text"), before);
+    EXPECT_EQ(work_.entries(), 1);
+  }
+}
+
+TEST_F(HsmLmErrors, LeavesAnExistingModelAloneWhenTrainingFails) {
+  write_raw(work_ / "model", "what was there");
+  // Weights that grow by a factor of a million per step pass the range of float.
+  expect_refused(
+      run(training({"--steps", "50", "--learning-rate", "1000", "--weight-decay", "1000", "--warmup", "0"})),
+      {"step", "must be finite"});
+  EXPECT_EQ(read_raw(work_ / "model"), "what was there");
+  EXPECT_EQ(work_.entries(), 2);
+}
+
+TEST_F(HsmLmErrors, RefusesFilesThatAreNoModelsOfBytes) {
+  Random random(1);
+  save_model(
+      work_ / "words",
+      LanguageModel<float>({.vocabulary = 300, .width = 4, .feed_forward = 4, .layers = "ab"}, random));
+  save_model(work_ / "far", LanguageModel<float>({.vocabulary = 256,
+                                                  .width = 4,
+                                                  .feed_forward = 4,
+                                                  .layers = "ab",
+                                                  .schedule = "list=1000000000000"},
+                                                 random));
+  for (const Arguments& command :
+       {Arguments{"generate", "--prompt", "a"}, Arguments{"evaluate", "--text", "text"}, Arguments{"info"}}) {
+    SCOPED_TRACE(command[0]);
+    for (const auto& [file, words] : std::vector<std::pair<std::string, std::vector<std::string>>>{
+             {"text", {"text: "}},
+             {"missing", {"missing: cannot open"}},
+             {"words", {"words: ", "256", "got 300"}}}) {
+      Arguments all = command;
+      all.insert(all.end(), {"--model", file});
+      expect_refused(run(all), words);
+    }
+  }
+  expect_refused(run({"generate", "--prompt", "a", "--model", "far"}), {"state", "memory"});
+}
+
+TEST_F(HsmLmErrors, RefusesBadCommands) {
+  train_small({"--steps", "1"});
+  expect_refused(run({}), {"subcommand"});
+  expect_refused(run({"trian"}), {"hsm_lm"});
+  expect_refused(run({"train"}), {"--text", "required"});
+  expect_refused(run({"info"}), {"--model or --layers"});
+  expect_refused(run({"info", "--model", "model", "--layers", "ab"}), {"--layers", "--model"});
+  expect_refused(run({"info", "--layers", "ab", "--width", "1000000", "--feed-forward", "1000000"}),
+                 {"memory"});
+  expect_refused(run({"generate", "--model", "model", "--prompt", ""}), {"--prompt", "at least 1 byte"});
+  for (const auto& [option, value] :
+       std::vector<std::pair<std::string, std::string>>{{"--temperature", "-1"},
+                                                        {"--top-k", "-1"},
+                                                        {"--top-p", "0"},
+                                                        {"--top-p", "1.5"},
+                                                        {"--tokens", "0"},
+                                                        {"--on-full", "panic"}}) {
+    const Outcome outcome = run({"generate", "--model", "model", "--prompt", "a", option, value});
+    SCOPED_TRACE(option);
+    expect_refused(outcome, {option == "--top-p" && value == "0" ? "top_p" : option});
+  }
+  write_raw(work_ / "text", "a");
+  expect_refused(run({"evaluate", "--model", "model", "--text", "text"}),
+                 {"text", "at least 2 bytes", "got 1"});
+}
+
+}  // namespace
+}  // namespace hsm::test

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+//
+// The hsm_lm tool as its users see it: exit code, stdout, stderr, and the files that it leaves.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <hsm/io/model_file.hpp>
+#include <string>
+#include <thread>
+
+#include "examples/hsm_lm_runner.hpp"
+
+namespace hsm::test {
+namespace {
+
+TEST_F(HsmLm, TrainsAModelAndLogsEachStep) {
+  const Outcome outcome =
+      run(training({"--steps", "20", "--validate-every", "8", "--log", "log.csv", "--seed", "5"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "model: saved\n");
+  EXPECT_TRUE(mentions(outcome.err,
+                       {"2 threads, products by", "3*ab", "2850 bytes to train on, 150 to validate", "seed 5",
+                        "step 8: ", "step 16: ", "step 20: ", "bits per byte", "20 steps in"}));
+  const std::string log = read_raw(work_ / "log.csv");
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 21);
+  EXPECT_TRUE(log.starts_with(
+      "step,seconds,loss,smoothed_loss,learning_rate,gradient_norm,tokens_per_second,validation_loss\n1,"));
+  EXPECT_EQ(work_.entries(), 3);
+  const auto model = load_model<LanguageModel<float>>(work_ / "model");
+  EXPECT_EQ(model.config().layers, "3*ab");
+  EXPECT_EQ(model.config().feed_forward, 64);
+}
+
+TEST_F(HsmLm, TrainsTheSameModelForTheSameSeedAndAnyNumberOfThreads) {
+  train_small({"--steps", "6"});
+  const std::string first = read_raw(work_ / "model");
+  Arguments one_thread = training({"--steps", "6"});
+  one_thread[static_cast<std::size_t>(std::find(one_thread.begin(), one_thread.end(), "--threads") -
+                                      one_thread.begin()) +
+             1] = "1";
+  ASSERT_EQ(run(one_thread).code, 0);
+  EXPECT_TRUE(read_raw(work_ / "model") == first) << "the model files differ";
+  train_small({"--steps", "6", "--seed", "2"});
+  EXPECT_FALSE(read_raw(work_ / "model") == first) << "another seed gave the same model";
+}
+
+TEST_F(HsmLm, TrainsByTheClockToANumberOfParameters) {
+  train_small({"--minutes", "0.01", "--parameters", "20000", "--valid", "text", "--positions", "learned"});
+  const auto parameters = count_parameters(load_model<LanguageModel<float>>(work_ / "model"));
+  EXPECT_NEAR(static_cast<double>(parameters), 20000, 50);
+}
+
+TEST_F(HsmLm, SavesWhenItIsInterrupted) {
+  const pid_t child = start(training({"--steps", "100000000", "--log", "log.csv"}));
+  // A line in the log says that training has begun.
+  for (int i = 0; i < 6000; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    if (!std::filesystem::exists(work_ / "log.csv")) continue;
+    const std::string log = read_raw(work_ / "log.csv");
+    if (std::count(log.begin(), log.end(), '\n') >= 3) break;
+  }
+  ASSERT_EQ(::kill(child, SIGINT), 0);
+  const Outcome outcome = finish(child);
+  EXPECT_EQ(outcome.code, 130) << outcome.err;
+  EXPECT_EQ(outcome.out, "ended by Ctrl-C; model: saved\n");
+  EXPECT_EQ(load_model<LanguageModel<float>>(work_ / "model").config().width, 16);
+}
+
+TEST_F(HsmLm, GeneratesTheSameTextForTheSameSeed) {
+  train_small({"--steps", "20"});
+  const Arguments arguments{"generate", "--model", "model",  "--prompt", "the c",
+                            "--tokens", "40",      "--seed", "9"};
+  const Outcome first = run(arguments);
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_TRUE(first.out.starts_with("the c")) << first.out;
+  EXPECT_GE(first.out.size(), 5u + 40u + 1u);
+  EXPECT_TRUE(mentions(first.err, {"prefill 5 tokens, ", "decode 40 tokens, ", "seed 9"}));
+  EXPECT_EQ(run(arguments).out, first.out);
+  Arguments other = arguments;
+  other.back() = "10";
+  EXPECT_NE(run(other).out, first.out);
+}
+
+TEST_F(HsmLm, GeneratesWithoutASeedAndShowsTheOneItTook) {
+  train_small({"--steps", "2"});
+  const Outcome outcome = run({"generate", "--model", "model", "--prompt", "a", "--tokens", "3"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(mentions(outcome.err, {"; seed "}));
+}
+
+TEST_F(HsmLm, GoesOnPastLearnedPositionsOnlyWhenAsked) {
+  train_small({"--steps", "5", "--positions", "learned"});
+  Arguments arguments{"generate", "--model", "model", "--prompt", "the", "--tokens", "60", "--seed", "1"};
+  const Outcome stopped = run(arguments);
+  EXPECT_EQ(stopped.code, 0) << stopped.err;
+  EXPECT_TRUE(mentions(stopped.err, {"stopped after 14 tokens", "context of 16"}));
+  arguments.insert(arguments.end(), {"--on-full", "restart"});
+  const Outcome restarted = run(arguments);
+  EXPECT_EQ(restarted.code, 0) << restarted.err;
+  EXPECT_TRUE(mentions(restarted.err, {"decode 60 tokens"}));
+  const std::string whole_lines = stopped.out.substr(0, stopped.out.size() - 1);
+  EXPECT_TRUE(restarted.out.starts_with(whole_lines)) << restarted.out;
+  const Outcome long_prompt =
+      run({"generate", "--model", "model", "--prompt", "a prompt longer than 16 bytes"});
+  EXPECT_EQ(long_prompt.code, 2);
+  EXPECT_TRUE(mentions(long_prompt.err, {"16 positions", "got 29 more"}));
+}
+
+TEST_F(HsmLm, EvaluatesATextByPosition) {
+  train_small({"--steps", "20"});
+  const Outcome outcome = run({"evaluate", "--model", "model", "--text", "text"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(mentions(outcome.out, {"nats per byte", "bits per byte", "perplexity", "1-8", "9-16"}));
+  EXPECT_EQ(outcome.out.find("17-"), std::string::npos);
+}
+
+TEST_F(HsmLm, DescribesModelsAndRecipes) {
+  const Outcome recipe =
+      run({"info", "--layers", "3*ab,softmax-local:heads=2:taps=3", "--width", "16", "--context", "16"});
+  ASSERT_EQ(recipe.code, 0) << recipe.err;
+  // 1 + 1 + 2 + 4 + 2 * 8 tokens; 4 bytes * 16 channels * (7 + 2 planes * 16) of state.
+  EXPECT_TRUE(
+      mentions(recipe.out, {"softmax-local:heads=2:taps=3", "reach       24 tokens", "2.4 KiB per stream"}));
+  train_small({"--steps", "1"});
+  const Outcome file = run({"info", "--model", "model"});
+  ASSERT_EQ(file.code, 0) << file.err;
+  const auto parameters = count_parameters(load_model<LanguageModel<float>>(work_ / "model"));
+  EXPECT_TRUE(
+      mentions(file.out, {"3*ab", "parameters  " + std::to_string(parameters), "reach       8 tokens"}));
+  const Outcome attention = run({"info", "--layers", "ab,attention", "--width", "16"});
+  EXPECT_TRUE(mentions(attention.out,
+                       {"the whole context", "64 bytes per stream and 128 bytes more with each token"}));
+}
+
+TEST_F(HsmLm, HelpsAndNamesItsVersion) {
+  const Outcome help = run({"--help"});
+  EXPECT_EQ(help.code, 0);
+  EXPECT_TRUE(mentions(help.out, {"train", "generate", "evaluate", "info", "demo"}));
+  EXPECT_EQ(run({"train", "--help"}).code, 0);
+  const Outcome version = run({"--version"});
+  EXPECT_EQ(version.code, 0);
+  EXPECT_TRUE(version.out.starts_with("hsm_lm "));
+}
+
+}  // namespace
+}  // namespace hsm::test

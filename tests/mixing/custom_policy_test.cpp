@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+//
+// Policies that the library does not have, to show that the engine asks for no more than the concept says, in
+// combinations of stages that no policy of the library has.
+#include <algorithm>
+
+#include "mixing/mixer_cases.hpp"
+
+namespace hsm::test {
+namespace {
+
+/// y[t] = sigmoid(W x[t]) .* sum_{k<K} u_k x[t - k s], u_k = 1 / (1 + k): more than two taps of x itself.
+struct GatedTaps {
+  using Scalar = double;
+  static constexpr std::string_view kName = "gated-taps";
+  static constexpr Stages kStages{.keeps_input = true, .own = 1};
+
+  Linear<double> project;
+  Index tap_count = 4;
+
+  GatedTaps(Index C, Random& random) : project(C, C, 0, 0.5, random) {}
+  Index channels() const { return project.in(); }
+  Index heads() const { return 2; }
+  Index taps() const { return tap_count; }
+
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    Linear<double>::visit(named("project", f), self.project, more.project...);
+  }
+
+  static double weight(Index k) { return 1.0 / static_cast<double>(1 + k); }
+
+  void combine(const Run<double>& run, Columns<double> z) const {
+    z.setZero();
+    for (Index k = 0; k < tap_count; ++k) z += weight(k) * run.kept(k);
+    z.array() /= 1 + (-run.own().array()).exp();
+  }
+
+  void adjoint(const Run<double>& run, ConstColumns<double> dz, const RunGradient<double>& d) const {
+    const Eigen::ArrayXXd gate = 1 / (1 + (-run.own().array()).exp());
+    Eigen::ArrayXXd sum = Eigen::ArrayXXd::Zero(run.rows, run.count);
+    for (Index k = 0; k < tap_count; ++k) sum += weight(k) * run.kept(k).array();
+    d.own() = (dz.array() * sum * gate * (1 - gate)).matrix();
+    for (Index k = tap_count - 1; k >= 0; --k) {
+      if (run.present(k)) d.kept(k).array() += weight(k) * gate * dz.array();
+    }
+  }
+};
+
+Values mix(const GatedTaps& policy, const Shifts& shifts, const Values& x) {
+  const Index C = policy.channels(), T = token_count(x, C);
+  Values y;
+  for (Index t = 0; t < T; ++t) {
+    for (Index c = 0; c < C; ++c) {
+      double sum = 0;
+      for (Index k = 0; k < policy.taps(); ++k) {
+        sum += 1.0 / static_cast<double>(1 + k) * value(x, t - k * shift_of(shifts, c, C), c, C);
+      }
+      y.push_back(sum / (1 + std::exp(-linear_row(policy.project, c, x, t))));
+    }
+  }
+  return y;
+}
+
+/// y[t] = W_o (A x[t] + B x[t-s]): a pair without x itself, with an output product.
+struct MatrixPair {
+  using Scalar = double;
+  static constexpr std::string_view kName = "matrix-pair";
+  static constexpr Stages kStages{.own = 1, .kept = 1, .output = true};
+
+  Linear<double> project, output;
+
+  MatrixPair(Index C, Random& random) : project(2 * C, C, 2 * C, 0.5, random), output(C, C, C, 0.5, random) {
+    for (Index i = 0; i < 2 * C; ++i) project.bias[i] = random.normal();
+    for (Index i = 0; i < C; ++i) output.bias[i] = random.normal();
+  }
+  Index channels() const { return project.in(); }
+  Index heads() const { return 2; }
+
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    Linear<double>::visit(named("project", f), self.project, more.project...);
+    Linear<double>::visit(named("output", f), self.output, more.output...);
+  }
+
+  void combine(const Run<double>& run, Columns<double> z) const { z = run.own() + run.kept(1); }
+  void adjoint_now(const Run<double>&, ConstColumns<double> dz, const RunGradient<double>& d,
+                   std::span<double>) const {
+    d.own() = dz;
+    d.kept(0).setZero();
+  }
+  void adjoint_past(const Run<double>&, ConstColumns<double> dz, const RunGradient<double>& d) const {
+    d.kept(1) += dz;
+  }
+};
+
+Values mix(const MatrixPair& policy, const Shifts& shifts, const Values& x) {
+  const Index C = policy.channels(), T = token_count(x, C);
+  Values z, y;
+  for (Index t = 0; t < T; ++t) {
+    for (Index c = 0; c < C; ++c) {
+      z.push_back(linear_row(policy.project, c, x, t) +
+                  linear_row(policy.project, C + c, x, t - shift_of(shifts, c, C)));
+    }
+  }
+  for (Index t = 0; t < T; ++t) {
+    for (Index c = 0; c < C; ++c) y.push_back(linear_row(policy.output, c, z, t));
+  }
+  return y;
+}
+
+static_assert(MixingPolicy<GatedTaps> && MixingPolicy<MatrixPair>);
+
+template <class Policy>
+class CustomPolicy : public ::testing::Test {};
+using CustomPolicies = ::testing::Types<GatedTaps, MatrixPair>;
+TYPED_TEST_SUITE(CustomPolicy, CustomPolicies);
+
+using Data = Activations<double>;
+
+TYPED_TEST(CustomPolicy, AgreesWithItsOracleInEveryMode) {
+  Random random(1);
+  Workspace workspace;
+  workspace.poison = true;
+  for (const Shifts& shifts : {Shifts{1, 1}, Shifts{3, 40}, Shifts{900, 1700}}) {
+    const TypeParam policy(4, random);
+    const Mixer<TypeParam> mixer(policy, shifts);
+    for (const Index T : {1, 50, 5000}) {
+      const Data x(2, T, 4, random);
+      Data y(2, T, 4), extended(2, T, 4);
+      const Values expected = mix_documents(policy, shifts, x.wide(), T);
+      mixer.forward(x.view(), y.view(), workspace);
+      expect_close_to_scale(y.values, expected, Tolerance<double>::forward, "forward");
+      auto state = mixer.make_state({.streams = 2});
+      for (Index t = 0; t < T;) {
+        const Index count = t < 20 ? 1 : std::min<Index>(T - t, 2500);
+        mixer.extend(x.part(t, count), state, extended.part(t, count), workspace);
+        t += count;
+      }
+      expect_close_to_scale(extended.values, expected, Tolerance<double>::forward, "extend");
+    }
+  }
+}
+
+TYPED_TEST(CustomPolicy, HasTheGradientsOfItsOracle) {
+  constexpr Index T = 14;
+  Random random(2);
+  Workspace workspace;
+  workspace.poison = true;
+  for (const Shifts& shifts : {Shifts{1, 1}, Shifts{2, 3}, Shifts{9, 4}}) {
+    const TypeParam policy(4, random);
+    const Mixer<TypeParam> mixer(policy, shifts);
+    const Data x(2, T, 4, random), dy(2, T, 4, random);
+    Data y(2, T, 4), dx(2, T, 4, kGarbage<double>);
+    const Values expected = difference_input(policy, shifts, x.wide(), dy.wide(), T, kDifferenceStep);
+    const TypeParam parameters =
+        difference_parameters(policy, shifts, x.wide(), dy.wide(), T, kDifferenceStep);
+
+    auto saved = mixer.make_saved(), rest = saved;
+    auto gradients = mixer.make_gradients();
+    mixer.forward(x.view(), y.view(), saved, workspace);
+    mixer.backward(x.view(), saved, dy.view(), dx.view(), gradients, workspace);
+    expect_close_to_scale(dx.values, expected, Tolerance<double>::difference, "dx");
+    expect_close_parameters(gradients, parameters, Tolerance<double>::difference);
+
+    auto state = mixer.make_state({.streams = 2}), state_gradient = state;
+    gradients = mixer.make_gradients();
+    mixer.extend(x.part(0, 5), state, y.part(0, 5), saved, workspace);
+    mixer.extend(x.part(5, T - 5), state, y.part(5, T - 5), rest, workspace);
+    mixer.backward(x.part(5, T - 5), rest, dy.part(5, T - 5), dx.part(5, T - 5), gradients, workspace,
+                   &state_gradient);
+    mixer.backward(x.part(0, 5), saved, dy.part(0, 5), dx.part(0, 5), gradients, workspace, &state_gradient);
+    expect_close_to_scale(dx.values, expected, Tolerance<double>::difference, "dx of two chunks");
+    expect_close_parameters(gradients, parameters, Tolerance<double>::difference);
+  }
+}
+
+/// A pair policy that claims to have more taps than its adjoint knows of.
+struct PairOfThree : MatrixPair {
+  using MatrixPair::MatrixPair;
+  Index taps() const { return 3; }
+};
+
+TEST(CustomPolicyTaps, AreCheckedWhereAMixerIsMade) {
+  Random random(3);
+  GatedTaps policy(4, random);
+  for (const Index K : {0, 1, 17}) {
+    policy.tap_count = K;
+    EXPECT_THROW(Mixer<GatedTaps>(policy, 1), std::invalid_argument) << K;
+  }
+  policy.tap_count = 16;
+  EXPECT_EQ(Mixer<GatedTaps>(policy, 1).taps(), 16);
+  EXPECT_THROW(Mixer<PairOfThree>(PairOfThree(4, random), 1), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace hsm::test

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+//
+// What the mixer tests share: the list of policies (one line each), how each is made with random parameters,
+// random activations, and short names for the comparisons.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <hsm/core/random.hpp>
+#include <hsm/mixing/mixer.hpp>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "reference/mixer_reference.hpp"
+#include "support/matchers.hpp"
+#include "support/tolerance.hpp"
+
+// The engine is what takes a compiler long: it is compiled once, in support/mixer_instances.cpp, with an empty
+// `storage`; here `storage` is extern. A policy that is not listed is compiled with each test.
+#define HSM_TEST_ENGINE(storage, Policy, Scalar)                                                         \
+  storage template void hsm::detail::MixerPass<Policy<Scalar>>::forward(                                 \
+      const Tokens<const Scalar>&, const Tokens<Scalar>&, std::span<const Segment>, MixerState<Scalar>*, \
+      MixerSaved<Scalar>*);                                                                              \
+  storage template void hsm::detail::MixerPass<Policy<Scalar>>::backward(                                \
+      const Tokens<const Scalar>&, const MixerSaved<Scalar>&, const Tokens<const Scalar>&,               \
+      const Tokens<Scalar>&, Policy<Scalar>&, MixerState<Scalar>*);
+#define HSM_TEST_ENGINES(storage)               \
+  HSM_TEST_ENGINE(storage, ScalarPair, float)   \
+  HSM_TEST_ENGINE(storage, ScalarPair, double)  \
+  HSM_TEST_ENGINE(storage, Gated, float)        \
+  HSM_TEST_ENGINE(storage, Gated, double)       \
+  HSM_TEST_ENGINE(storage, GatedPair, float)    \
+  HSM_TEST_ENGINE(storage, GatedPair, double)   \
+  HSM_TEST_ENGINE(storage, SoftmaxLocal, float) \
+  HSM_TEST_ENGINE(storage, SoftmaxLocal, double)
+namespace hsm {
+HSM_TEST_ENGINES(extern)
+}
+
+namespace hsm::test {
+
+/// The typed suites run over these: one line per policy.
+using AllPolicies = ::testing::Types<ScalarPair<float>, ScalarPair<double>,  //
+                                     Gated<float>, Gated<double>,            //
+                                     GatedPair<float>, GatedPair<double>,    //
+                                     SoftmaxLocal<float>, SoftmaxLocal<double>>;
+
+using Scalars = ::testing::Types<float, double>;
+
+/// The taps of a policy made by PolicyCase, where it has a choice.
+inline constexpr Index kCaseTaps = 3;
+
+/// The same policy in double: one line per policy, never defined.
+template <ComputeScalar Scalar>
+ScalarPair<double> in_double(const ScalarPair<Scalar>&);
+template <ComputeScalar Scalar>
+Gated<double> in_double(const Gated<Scalar>&);
+template <ComputeScalar Scalar>
+GatedPair<double> in_double(const GatedPair<Scalar>&);
+template <ComputeScalar Scalar>
+SoftmaxLocal<double> in_double(const SoftmaxLocal<Scalar>&);
+
+/// How the tests make a policy: constructors (channels, heads), (channels, random, heads) and (channels,
+/// random, heads, taps) are known, another one is a specialisation. The oracle is `mix` of
+/// reference/mixer_reference.hpp.
+template <class Policy>
+struct PolicyCase {
+  using Scalar = typename Policy::Scalar;
+  using Wide = decltype(in_double(std::declval<Policy>()));
+
+  template <class P>
+  static P construct(Index C, Index H, Random& random) {
+    if constexpr (std::is_constructible_v<P, Index, Random&, Index, Index>) {
+      return P(C, random, H, kCaseTaps);
+    } else if constexpr (std::is_constructible_v<P, Index, Random&, Index>) {
+      return P(C, random, H);
+    } else {
+      return P(C, H);
+    }
+  }
+
+  /// Every tensor random, biases too.
+  static Policy make(Index C, Index H, Random& random) {
+    Policy policy = construct<Policy>(C, H, random);
+    const double deviation =
+        std::is_same_v<Policy, ScalarPair<Scalar>> ? 1 : 1 / std::sqrt(static_cast<double>(C));
+    Policy::visit(
+        [&](std::string_view, auto& tensor) {
+          for (Index i = 0; i < tensor.size(); ++i)
+            tensor.data()[i] = static_cast<Scalar>(random.normal(deviation));
+        },
+        policy);
+    return policy;
+  }
+
+  /// The same parameters in double, for the oracle.
+  static Wide widened(const Policy& policy) {
+    Random unused(0);
+    Wide wide = construct<Wide>(policy.channels(), policy.heads(), unused);
+    Wide::visit(
+        [](std::string_view, auto& to, const auto& from) {
+          for (Index i = 0; i < to.size(); ++i) to.data()[i] = static_cast<double>(from.data()[i]);
+        },
+        wide, policy);
+    return wide;
+  }
+};
+
+/// B x T tokens of C channels that own their values.
+template <class Scalar>
+struct Activations {
+  Index batch, time, channels;
+  std::vector<Scalar> values;
+
+  Activations(Index B, Index T, Index C, Scalar fill = 0)
+      : batch(B), time(T), channels(C), values(static_cast<std::size_t>(B * T * C), fill) {}
+  Activations(Index B, Index T, Index C, Random& random) : Activations(B, T, C) {
+    for (Scalar& value : values) value = static_cast<Scalar>(random.normal());
+  }
+
+  Tokens<Scalar> view() { return {values.data(), batch, time, channels}; }
+  Tokens<const Scalar> view() const { return {values.data(), batch, time, channels}; }
+  /// Tokens first ... first + count - 1 of every sequence, in place.
+  Tokens<Scalar> part(Index first, Index count) { return view().slice(first, count); }
+  Tokens<const Scalar> part(Index first, Index count) const { return view().slice(first, count); }
+
+  Values wide() const { return Values(values.begin(), values.end()); }
+};
+
+/// Whatever comes: y must not depend on what was in it.
+template <class Scalar>
+inline constexpr Scalar kGarbage = std::numeric_limits<Scalar>::quiet_NaN();
+
+/// y of a fresh forward.
+template <class Policy>
+Activations<typename Policy::Scalar> forward(const Mixer<Policy>& mixer,
+                                             const Activations<typename Policy::Scalar>& x) {
+  using Scalar = typename Policy::Scalar;
+  Activations<Scalar> y(x.batch, x.time, x.channels, kGarbage<Scalar>);
+  mixer.forward(x.view(), y.view());
+  return y;
+}
+
+/// What the oracle says about the same.
+template <class Policy>
+Values expected(const Policy& policy, const Shifts& shifts, const Activations<typename Policy::Scalar>& x) {
+  return mix_documents(PolicyCase<Policy>::widened(policy), shifts, x.wide(), x.time);
+}
+
+/// Every tensor of `got` within tolerance of the largest value of its partner in `reference`.
+template <class Policy, class Reference>
+void expect_close_parameters(const Policy& got, const Reference& reference, double tolerance) {
+  Policy::visit([&](std::string_view name, const auto& tensor,
+                    const auto& other) { expect_close_to_scale(tensor, other, tolerance, name); },
+                got, reference);
+}
+
+template <class Policy>
+void expect_same_parameters(const Policy& got, const Policy& reference) {
+  Policy::visit([&](std::string_view name, const auto& tensor,
+                    const auto& other) { expect_same_bits(tensor, other, name); },
+                got, reference);
+}
+
+}  // namespace hsm::test

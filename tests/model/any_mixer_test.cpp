@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <string>
+#include <variant>
+
+#include <hsm/model/any_mixer.hpp>
+#include <hsm/model/language_model.hpp>
+
+#include "support/matchers.hpp"
+
+namespace hsm {
+namespace {
+
+/// A policy of a user's own: y = x[t] + decay .* x[t-s].
+template <class ScalarType>
+struct Leaky {
+  using Scalar = ScalarType;
+  static constexpr std::string_view kName = "leaky";
+  static constexpr Stages kStages{.keeps_input = true};
+
+  Vector<Scalar> decay;  // [C]
+
+  explicit Leaky(Index channels) { decay.setConstant(channels, Scalar(0.5)); }
+
+  Index channels() const { return decay.size(); }
+  Index heads() const { return 1; }
+
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    f("decay", self.decay, more.decay...);
+  }
+
+  void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
+    z = run.kept(0) + decay.asDiagonal() * run.kept(1);
+  }
+  void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
+                   std::span<double> sums) const {
+    d.kept(0) = dz;
+    for (Index c = 0; c < channels(); ++c) {
+      sums[static_cast<std::size_t>(c)] += static_cast<double>(dz.row(c).dot(run.kept(1).row(c)));
+    }
+  }
+  void adjoint_past(const Run<Scalar>&, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
+    d.kept(1) += decay.asDiagonal() * dz;
+  }
+  Index sum_count() const { return channels(); }
+  void add_sums(std::span<const double> sums, Leaky& gradients) const {
+    for (Index c = 0; c < channels(); ++c)
+      gradients.decay[c] += static_cast<Scalar>(sums[static_cast<std::size_t>(c)]);
+  }
+};
+
+/// What make_mixer says about a layer; empty if it makes it.
+template <class List = StandardPolicies>
+std::string complaint(std::string_view text, Index channels = 8) {
+  Random random(1);
+  const Recipe recipe = Recipe::parse(text);
+  try {
+    make_mixer<float>(List{}, recipe.layers.back(), channels, 1, random);
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "";
+}
+
+/// The layer that `text` describes.
+template <class List = StandardPolicies>
+AnyMixer<float, List> make(std::string_view text, Index channels, Index shift = 1) {
+  Random random(1);
+  return make_mixer<float>(List{}, Recipe::parse(text).layers.at(0), channels, shift, random);
+}
+
+TEST(AnyMixer, MakesTheLayerThatIsNamedAtTheShiftOfTheSchedule) {
+  const auto ab = make("ab", 8, 5), gated = make("gated", 8, 6), pair = make("gated-pair", 8, 7);
+  const auto local = make("softmax-local", 8, 9), attention = make("attention", 8, 3);
+  ASSERT_TRUE(std::holds_alternative<Mixer<ScalarPair<float>>>(ab));
+  ASSERT_TRUE(std::holds_alternative<Mixer<Gated<float>>>(gated));
+  ASSERT_TRUE(std::holds_alternative<Mixer<GatedPair<float>>>(pair));
+  ASSERT_TRUE(std::holds_alternative<Mixer<SoftmaxLocal<float>>>(local));
+  ASSERT_TRUE(std::holds_alternative<CausalAttention<float>>(attention));
+  EXPECT_EQ(std::get<Mixer<ScalarPair<float>>>(ab).shift(), 5);
+  EXPECT_EQ(std::get<Mixer<Gated<float>>>(gated).shift(), 6);
+  EXPECT_EQ(std::get<Mixer<GatedPair<float>>>(pair).shift(), 7);
+  EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(local).shift(), 9);
+  for (const auto* each : {&ab, &gated, &pair, &local, &attention}) {
+    EXPECT_EQ(std::visit([](const auto& mixer) { return mixer.channels(); }, *each), 8);
+  }
+}
+
+TEST(AnyMixer, PassesTheOptionsOn) {
+  EXPECT_EQ(std::get<Mixer<ScalarPair<float>>>(make("ab:heads=4", 8)).heads(), 4);
+  EXPECT_EQ(std::get<Mixer<Gated<float>>>(make("gated:heads=2", 8)).heads(), 2);
+  EXPECT_EQ(std::get<Mixer<GatedPair<float>>>(make("gated-pair:heads=2", 8)).heads(), 2);
+  const auto local = make("softmax-local:heads=2:taps=5", 8);
+  EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(local).heads(), 2);
+  EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(local).taps(), 5);
+  EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=8", 8)).heads(), 8);
+}
+
+TEST(AnyMixer, HeadsWithoutAnOptionFollowTheWidth) {
+  EXPECT_EQ(default_heads(8), 1);
+  EXPECT_EQ(default_heads(32), 1);
+  EXPECT_EQ(default_heads(100), 1);
+  EXPECT_EQ(default_heads(128), 4);
+  EXPECT_EQ(default_heads(512), 8);
+  EXPECT_EQ(default_heads(544), 1);
+  EXPECT_EQ(std::get<CausalAttention<float>>(make("attention", 64)).heads(), 2);
+  EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(make("softmax-local", 64)).heads(), 2);
+  EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(make("softmax-local", 64)).taps(), 2);
+  EXPECT_EQ(std::get<Mixer<ScalarPair<float>>>(make("ab", 64)).heads(), 4);
+}
+
+TEST(AnyMixer, RefusesOptionsThatALayerDoesNotTakeByNameAndPlace) {
+  EXPECT_EQ(complaint("ab:taps=3"), "recipe: 'ab' takes no option taps at character 0");
+  EXPECT_EQ(complaint("ab,gated:taps=2"), "recipe: 'gated' takes no option taps at character 3");
+  EXPECT_EQ(complaint("2*ab,gated-pair:heads=2:taps=2"),
+            "recipe: 'gated-pair' takes no option taps at character 5");
+  EXPECT_EQ(complaint("attention:taps=2"), "recipe: 'attention' takes no option taps at character 0");
+}
+
+TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
+  EXPECT_NE(complaint("ab:heads=3"), "");
+  EXPECT_NE(complaint("gated:heads=16"), "");
+  EXPECT_NE(complaint("gated-pair:heads=3"), "");
+  EXPECT_NE(complaint("attention:heads=3"), "");
+  EXPECT_NE(complaint("softmax-local:taps=1"), "");
+  EXPECT_NE(complaint("softmax-local:taps=17"), "");
+  EXPECT_EQ(complaint("softmax-local:heads=8:taps=16"), "");
+  Random random(1);
+  EXPECT_THROW(make_mixer<float>(StandardPolicies{}, Recipe::parse("ab").layers[0], 8, 0, random),
+               std::invalid_argument);
+}
+
+TEST(AnyMixer, AnUnknownNameListsTheKnownOnes) {
+  EXPECT_EQ(
+      complaint("ab,mamba"),
+      "recipe: expected one of ab, gated, gated-pair, softmax-local, attention, got 'mamba' at character 3");
+  EXPECT_EQ((complaint<PolicyList<ScalarPair, Leaky>>("gated")),
+            "recipe: expected one of ab, leaky, attention, got 'gated' at character 0");
+}
+
+TEST(AnyMixer, APolicyOfOnesOwnJoinsByTheList) {
+  using List = PolicyList<ScalarPair, Leaky>;
+  const auto layer = make<List>("leaky", 8, 4);
+  ASSERT_TRUE(std::holds_alternative<Mixer<Leaky<float>>>(layer));
+  EXPECT_EQ(std::get<Mixer<Leaky<float>>>(layer).shift(), 4);
+  EXPECT_EQ(complaint<List>("leaky:heads=2"), "recipe: 'leaky' takes no option heads at character 0");
+  EXPECT_EQ(complaint<List>("leaky:taps=2"), "recipe: 'leaky' takes no option taps at character 0");
+}
+
+TEST(AnyMixer, AModelHoldsAPolicyOfOnesOwnBesideTheOthers) {
+  using Model = LanguageModel<double, PolicyList<ScalarPair, Leaky>>;
+  Random random(2);
+  const Model model({.vocabulary = 7, .width = 8, .feed_forward = 8, .layers = "leaky,ab,attention,leaky"},
+                    random);
+  const std::vector<std::int32_t> ids = {1, 2, 3, 4, 5, 6, 0, 1, 2};
+  Workspace workspace;
+  Model::Saved saved;
+  model.hidden(ids, 1, 9, saved, workspace);
+  Eigen::MatrixXd expected(7, 9), last(7, 1);
+  model.logits({saved.hidden.data(), 8, 9, Eigen::OuterStride<>(8)},
+               {expected.data(), 7, 9, Eigen::OuterStride<>(7)}, workspace);
+  auto state = model.make_state();
+  for (std::size_t t = 0; t < ids.size(); ++t) {
+    model.extend(std::span(&ids[t], 1), state, {last.data(), 7, 1, Eigen::OuterStride<>(7)}, workspace);
+    test::expect_close_to_scale(last, expected.col(static_cast<Index>(t)).eval(), 1e-12, "logits");
+  }
+  EXPECT_GT(state.bytes(), 0u);
+}
+
+TEST(AnyMixer, TheSeedDecidesTheWeights) {
+  const auto first = make("gated", 8), again = make("gated", 8);
+  test::expect_same_bits(std::get<Mixer<Gated<float>>>(again).parameters().project.weight,
+                         std::get<Mixer<Gated<float>>>(first).parameters().project.weight, "weights");
+}
+
+}  // namespace
+}  // namespace hsm

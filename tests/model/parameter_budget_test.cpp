@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <hsm/model/parameter_budget.hpp>
+#include <stdexcept>
+
+namespace hsm {
+namespace {
+
+LanguageModelConfig config_of(const std::string& layers, Positions positions = Positions::kNone) {
+  return {.vocabulary = 20,
+          .width = 12,
+          .feed_forward = 7,
+          .context = 9,
+          .positions = positions,
+          .layers = layers};
+}
+
+// By the formulas of the layers, spelled out: V C, context C, per layer two norms and 2 F C + F + C, a last norm.
+Index expected(const LanguageModelConfig& c, Index layers, Index mixers) {
+  const Index C = c.width, F = c.feed_forward;
+  return c.vocabulary * C + (c.positions == Positions::kLearned ? c.context * C : 0) +
+         layers * (4 * C + 2 * F * C + F + C) + mixers + 2 * C;
+}
+
+TEST(ParameterBudget, CountsWhatTheLayersAddUpTo) {
+  const Index C = 12;
+  EXPECT_EQ(parameters_of(config_of("3*ab")), expected(config_of("3*ab"), 3, 3 * 2));
+  const auto mixed = config_of("ab:heads=4,attention:heads=3", Positions::kLearned);
+  EXPECT_EQ(parameters_of(mixed), expected(mixed, 2, 8 + 4 * C * C + 4 * C));
+}
+
+TEST(ParameterBudget, CountsAsManyAsTheModelHas) {
+  for (const char* layers : {"2*ab", "gated,gated-pair,softmax-local:heads=3,attention:heads=2"}) {
+    for (const Index F : {1, 2, 31}) {
+      LanguageModelConfig config = config_of(layers, Positions::kLearned);
+      config.feed_forward = F;
+      Random random(1);
+      EXPECT_EQ(parameters_of(config), count_parameters(LanguageModel<double>(config, random)))
+          << layers << F;
+    }
+  }
+}
+
+TEST(ParameterBudget, ChoosesTheNearestWidth) {
+  for (const char* layers : {"ab", "3*ab", "2*gated,attention:heads=2"}) {
+    LanguageModelConfig config = config_of(layers);
+    const auto distance = [&](Index F, Index target) {
+      config.feed_forward = F;
+      return std::abs(parameters_of(config) - target);
+    };
+    config.feed_forward = 1;
+    const Index least = parameters_of(config);
+    for (Index target = least; target < least + 400; target += 7) {
+      const Index F = feed_forward_for(config, target);
+      ASSERT_GE(F, 1);
+      EXPECT_LE(distance(F, target), distance(F + 1, target)) << layers << " " << target;
+      if (F > 1) {
+        EXPECT_LT(distance(F, target), distance(F - 1, target)) << layers << " " << target;
+      }
+    }
+  }
+}
+
+TEST(ParameterBudget, FindsTheWidthOfAModelAgainWhateverTheConfigSays) {
+  LanguageModelConfig config = config_of("2*ab");
+  config.feed_forward = 33;
+  const Index target = parameters_of(config);
+  config.feed_forward = 5;
+  EXPECT_EQ(feed_forward_for(config, target), 33);
+}
+
+TEST(ParameterBudget, RefusesFewerThanTheRestOfTheModelHas) {
+  LanguageModelConfig config = config_of("2*ab");
+  config.feed_forward = 1;
+  const Index least = parameters_of(config);
+  EXPECT_EQ(feed_forward_for(config, least), 1);
+  EXPECT_THROW(feed_forward_for(config, least - 1), std::invalid_argument);
+  EXPECT_THROW(feed_forward_for(config, -1), std::invalid_argument);
+  EXPECT_THROW(feed_forward_for(config_of("nothing"), 100000), std::invalid_argument);
+  config.feed_forward = 0;
+  EXPECT_THROW(parameters_of(config), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace hsm

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+//
+// Dense causal attention of one document by its definition, in double and plain loops:
+//
+//   y_i = W_o concat_h sum_{j <= i} softmax_j(q_i . k_j / sqrt(C/H)) v_j + b_o,    [q; k; v] = W x + b
+//
+// Parameters are read value by value, so it shares no arithmetic with the code under test.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+namespace hsm::test {
+
+/// The parameters, copied into double. `W` [3C][C], `b` [3C], `Wo` [C][C], `bo` [C].
+struct AttentionReference {
+  std::size_t C = 0, H = 1;
+  std::vector<double> W, b, Wo, bo;
+
+  AttentionReference() = default;
+
+  template <class Attention>
+  explicit AttentionReference(const Attention& a)
+      : C(static_cast<std::size_t>(a.output.weight.rows())), H(static_cast<std::size_t>(a.heads)) {
+    for (std::size_t i = 0; i < 3 * C; ++i) {
+      for (std::size_t j = 0; j < C; ++j) W.push_back(static_cast<double>(a.project.weight(at(i), at(j))));
+      b.push_back(static_cast<double>(a.project.bias(at(i))));
+    }
+    for (std::size_t i = 0; i < C; ++i) {
+      for (std::size_t j = 0; j < C; ++j) Wo.push_back(static_cast<double>(a.output.weight(at(i), at(j))));
+      bo.push_back(static_cast<double>(a.output.bias(at(i))));
+    }
+  }
+
+  /// y [T][C] of one document x [T][C].
+  std::vector<double> forward(const std::vector<double>& x) const {
+    const std::size_t T = x.size() / C, D = C / H;
+    std::vector<double> joint(T * 3 * C), y(T * C);
+    for (std::size_t t = 0; t < T; ++t) {
+      for (std::size_t i = 0; i < 3 * C; ++i) {
+        double sum = b[i];
+        for (std::size_t j = 0; j < C; ++j) sum += W[i * C + j] * x[t * C + j];
+        joint[t * 3 * C + i] = sum;
+      }
+    }
+    std::vector<double> score(T), mixed(C);
+    for (std::size_t t = 0; t < T; ++t) {
+      for (std::size_t h = 0; h < H; ++h) {
+        const double* q = &joint[t * 3 * C + h * D];
+        double largest = -INFINITY, total = 0;
+        for (std::size_t u = 0; u <= t; ++u) {
+          const double* k = &joint[u * 3 * C + C + h * D];
+          score[u] = 0;
+          for (std::size_t d = 0; d < D; ++d) score[u] += q[d] * k[d];
+          score[u] /= std::sqrt(static_cast<double>(D));
+          largest = std::max(largest, score[u]);
+        }
+        for (std::size_t u = 0; u <= t; ++u) total += std::exp(score[u] - largest);
+        for (std::size_t d = 0; d < D; ++d) {
+          double sum = 0;
+          for (std::size_t u = 0; u <= t; ++u) {
+            sum += std::exp(score[u] - largest) / total * joint[u * 3 * C + 2 * C + h * D + d];
+          }
+          mixed[h * D + d] = sum;
+        }
+      }
+      for (std::size_t i = 0; i < C; ++i) {
+        double sum = bo[i];
+        for (std::size_t j = 0; j < C; ++j) sum += Wo[i * C + j] * mixed[j];
+        y[t * C + i] = sum;
+      }
+    }
+    return y;
+  }
+
+  /// sum of y times dy: the scalar whose gradients backward computes.
+  double loss(const std::vector<double>& x, const std::vector<double>& dy) const {
+    const std::vector<double> y = forward(x);
+    double sum = 0;
+    for (std::size_t i = 0; i < y.size(); ++i) sum += y[i] * dy[i];
+    return sum;
+  }
+
+ private:
+  static std::ptrdiff_t at(std::size_t i) { return static_cast<std::ptrdiff_t>(i); }
+};
+
+/// The derivatives of loss() with respect to `values` (x or a parameter), by central differences of step `h`.
+template <class Loss>
+std::vector<double> central_differences(std::vector<double>& values, double h, const Loss& loss) {
+  std::vector<double> gradient(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double value = values[i];
+    values[i] = value + h;
+    const double above = loss();
+    values[i] = value - h;
+    const double below = loss();
+    values[i] = value;
+    gradient[i] = (above - below) / (2 * h);
+  }
+  return gradient;
+}
+
+}  // namespace hsm::test
