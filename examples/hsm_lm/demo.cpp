@@ -182,7 +182,7 @@ void set_defaults(DemoOptions& options) {
   options.model.feed_forward = 256;
   options.model.context = 256;
   options.training.batch = 4;
-  options.training.minutes = 3;
+  options.training.minutes = 3.5;
   options.training.learning_rate = 6e-3;
   options.training.warmup = 0.04;
   options.training.final_rate = 0.05;
@@ -191,21 +191,26 @@ void set_defaults(DemoOptions& options) {
 }  // namespace
 
 void add_demo(CLI::App& app) {
+  constexpr Index kMost = Index{1} << 20;
   auto options = std::make_shared<DemoOptions>();
   set_defaults(*options);
+  ModelOptions& model = options->model;
+  TrainingConfig& training = options->training;
   CLI::App* command = app.add_subcommand("demo", "Train on built-in stories and show what the model learned");
+  const auto add = [command](const char* name, auto& value, const char* description) {
+    return command->add_option(name, value, description)->capture_default_str();
+  };
   command->add_option("--text", options->text, "learn from this file instead of the stories");
-  command->add_option("--minutes", options->training.minutes, "time to train")
-      ->check(CLI::Range(1e-3, 1e6))
-      ->capture_default_str();
-  command->add_option("--batch", options->training.batch, "windows per step")
-      ->check(CLI::Range(Index{1}, Index{1} << 20))
-      ->capture_default_str();
-  command->add_option("--learning-rate", options->training.learning_rate, "highest learning rate")
-      ->check(CLI::Range(1e-12, 1e3))
-      ->capture_default_str();
-  options->model.add_to(*command);
-  add_seed(*command, options->training.seed, "of the stories, the first weights and the windows")
+  add("--minutes", training.minutes, "time to train")->check(CLI::Range(1e-3, 1e6));
+  add("--layers", model.layers, "the mixers, such as 7*ab or ab,ab,attention:heads=4,ab");
+  add("--width", model.width, "channels of a token, a multiple of the heads in --layers")
+      ->check(CLI::Range(Index{1}, kMost));
+  add("--feed-forward", model.feed_forward, "width of the feed-forward networks")
+      ->check(CLI::Range(Index{1}, kMost));
+  add("--context", model.context, "bytes of a training window")->check(CLI::Range(Index{2}, kMost));
+  add("--batch", training.batch, "windows per step")->check(CLI::Range(Index{1}, kMost));
+  add("--learning-rate", training.learning_rate, "highest learning rate")->check(CLI::Range(1e-12, 1e3));
+  add_seed(*command, training.seed, "of the stories, the first weights and the windows")
       ->capture_default_str();
   options->threads.add_to(*command);
   command->callback([options] { run_demo(*options); });

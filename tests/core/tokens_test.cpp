@@ -115,5 +115,17 @@ TEST(TokensView, RefusesSizesAndStridesThatMakeNoSense) {
   EXPECT_THROW(check({values.data(), 2, 3, 4, 4, -12}), std::invalid_argument);
 }
 
+TEST(TokensSlice, OfAnythingThatCanBeViewedIsWithinItsTokens) {
+  Eigen::MatrixXf columns(4, 9);
+  const Eigen::MatrixXf& constant = columns;
+  EXPECT_EQ(slice(columns, 2, 3).shape(), (Shape<3>{1, 3, 4}));
+  EXPECT_EQ(slice(constant, 2, 3).at(0, 1), &constant(0, 3));
+  EXPECT_EQ(slice(columns, 9, 0).count(), 0);
+  EXPECT_THROW(slice(columns, 7, 3), std::invalid_argument);
+  EXPECT_THROW(slice(columns, -1, 3), std::invalid_argument);
+  EXPECT_THROW(slice(columns, 3, -1), std::invalid_argument);
+  EXPECT_THROW(slice(columns, std::numeric_limits<Index>::max(), 1), std::invalid_argument);
+}
+
 }  // namespace
 }  // namespace hsm

@@ -23,13 +23,18 @@ Model small_model(const std::string& layers, Index context) {
   return model;
 }
 
-/// log2 of p(next | tokens), the tokens read as one fresh sequence.
-double log2_probability(const Model& model, std::string_view tokens, char next) {
+/// The logits after `tokens`, read as one fresh sequence.
+Eigen::VectorXd logits_after(const Model& model, std::string_view tokens) {
   Workspace workspace;
   Model::Saved saved;
   const auto ids = ByteTokenizer::encode(tokens);
   model.hidden(ids, 1, static_cast<Index>(ids.size()), saved, workspace);
-  const Eigen::VectorXd z = (model.embedding().weight * saved.hidden.rightCols(1)).cast<double>();
+  return (model.embedding().weight * saved.hidden.rightCols(1)).cast<double>();
+}
+
+/// log2 of p(next | tokens).
+double log2_probability(const Model& model, std::string_view tokens, char next) {
+  const Eigen::VectorXd z = logits_after(model, tokens);
   return (z[static_cast<unsigned char>(next)] - std::log(z.array().exp().sum())) / std::log(2.0);
 }
 
@@ -75,9 +80,8 @@ TEST(DemoScores, ABatchOfStoriesScoresLikeOneStoryAtATime) {
   RecallScores expected;
   for (const RecallPlace& place : places) {
     const std::string read = "\n" + set.text.substr(place.story_begin, place.offset - place.story_begin);
-    score_of(expected, place.logic).count(place, [&](int byte) {
-      return log2_probability(model, read, static_cast<char>(byte));
-    });
+    const Eigen::VectorXd z = logits_after(model, read);
+    score_of(expected, place.logic).count(place, [&](int byte) { return z[byte]; });
   }
   const RecallScores scores = model_recall(model, set.text, places, workspace);
   for (std::size_t i = 0; i < 2; ++i) {

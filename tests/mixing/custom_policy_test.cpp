@@ -63,14 +63,14 @@ Values mix(const GatedTaps& policy, const Shifts& shifts, const Values& x) {
 }
 
 /// y[t] = W_o (A x[t] + B x[t-s]): a pair without x itself, with an output product.
-struct MatrixPair {
+struct BiasedPair {
   using Scalar = double;
-  static constexpr std::string_view kName = "matrix-pair";
+  static constexpr std::string_view kName = "biased-pair";
   static constexpr Stages kStages{.own = 1, .kept = 1, .output = true};
 
   Linear<double> project, output;
 
-  MatrixPair(Index C, Random& random) : project(2 * C, C, 2 * C, 0.5, random), output(C, C, C, 0.5, random) {
+  BiasedPair(Index C, Random& random) : project(2 * C, C, 2 * C, 0.5, random), output(C, C, C, 0.5, random) {
     for (Index i = 0; i < 2 * C; ++i) project.bias[i] = random.normal();
     for (Index i = 0; i < C; ++i) output.bias[i] = random.normal();
   }
@@ -94,7 +94,7 @@ struct MatrixPair {
   }
 };
 
-Values mix(const MatrixPair& policy, const Shifts& shifts, const Values& x) {
+Values mix(const BiasedPair& policy, const Shifts& shifts, const Values& x) {
   const Index C = policy.channels(), T = token_count(x, C);
   Values z, y;
   for (Index t = 0; t < T; ++t) {
@@ -109,11 +109,11 @@ Values mix(const MatrixPair& policy, const Shifts& shifts, const Values& x) {
   return y;
 }
 
-static_assert(MixingPolicy<GatedTaps> && MixingPolicy<MatrixPair>);
+static_assert(MixingPolicy<GatedTaps> && MixingPolicy<BiasedPair>);
 
 template <class Policy>
 class CustomPolicy : public ::testing::Test {};
-using CustomPolicies = ::testing::Types<GatedTaps, MatrixPair>;
+using CustomPolicies = ::testing::Types<GatedTaps, BiasedPair>;
 TYPED_TEST_SUITE(CustomPolicy, CustomPolicies);
 
 using Data = Activations<double>;
@@ -176,8 +176,8 @@ TYPED_TEST(CustomPolicy, HasTheGradientsOfItsOracle) {
 }
 
 /// A pair policy that claims to have more taps than its adjoint knows of.
-struct PairOfThree : MatrixPair {
-  using MatrixPair::MatrixPair;
+struct PairOfThree : BiasedPair {
+  using BiasedPair::BiasedPair;
   Index taps() const { return 3; }
 };
 

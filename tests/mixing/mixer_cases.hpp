@@ -25,15 +25,21 @@
   storage template void hsm::detail::MixerPass<Policy<Scalar>>::backward(                                \
       const Tokens<const Scalar>&, const MixerSaved<Scalar>&, const Tokens<const Scalar>&,               \
       const Tokens<Scalar>&, Policy<Scalar>&, MixerState<Scalar>*);
-#define HSM_TEST_ENGINES(storage)               \
-  HSM_TEST_ENGINE(storage, ScalarPair, float)   \
-  HSM_TEST_ENGINE(storage, ScalarPair, double)  \
-  HSM_TEST_ENGINE(storage, Gated, float)        \
-  HSM_TEST_ENGINE(storage, Gated, double)       \
-  HSM_TEST_ENGINE(storage, GatedPair, float)    \
-  HSM_TEST_ENGINE(storage, GatedPair, double)   \
-  HSM_TEST_ENGINE(storage, SoftmaxLocal, float) \
-  HSM_TEST_ENGINE(storage, SoftmaxLocal, double)
+#define HSM_TEST_ENGINES(storage)                \
+  HSM_TEST_ENGINE(storage, ScalarPair, float)    \
+  HSM_TEST_ENGINE(storage, ScalarPair, double)   \
+  HSM_TEST_ENGINE(storage, Gated, float)         \
+  HSM_TEST_ENGINE(storage, Gated, double)        \
+  HSM_TEST_ENGINE(storage, GatedPair, float)     \
+  HSM_TEST_ENGINE(storage, GatedPair, double)    \
+  HSM_TEST_ENGINE(storage, SoftmaxLocal, float)  \
+  HSM_TEST_ENGINE(storage, SoftmaxLocal, double) \
+  HSM_TEST_ENGINE(storage, ChannelPair, float)   \
+  HSM_TEST_ENGINE(storage, ChannelPair, double)  \
+  HSM_TEST_ENGINE(storage, MatrixPair, float)    \
+  HSM_TEST_ENGINE(storage, MatrixPair, double)   \
+  HSM_TEST_ENGINE(storage, Fusion, float)        \
+  HSM_TEST_ENGINE(storage, Fusion, double)
 namespace hsm {
 HSM_TEST_ENGINES(extern)
 }
@@ -41,10 +47,13 @@ HSM_TEST_ENGINES(extern)
 namespace hsm::test {
 
 /// The typed suites run over these: one line per policy.
-using AllPolicies = ::testing::Types<ScalarPair<float>, ScalarPair<double>,  //
-                                     Gated<float>, Gated<double>,            //
-                                     GatedPair<float>, GatedPair<double>,    //
-                                     SoftmaxLocal<float>, SoftmaxLocal<double>>;
+using AllPolicies = ::testing::Types<ScalarPair<float>, ScalarPair<double>,      //
+                                     Gated<float>, Gated<double>,                //
+                                     GatedPair<float>, GatedPair<double>,        //
+                                     SoftmaxLocal<float>, SoftmaxLocal<double>,  //
+                                     ChannelPair<float>, ChannelPair<double>,    //
+                                     MatrixPair<float>, MatrixPair<double>,      //
+                                     Fusion<float>, Fusion<double>>;
 
 using Scalars = ::testing::Types<float, double>;
 
@@ -60,6 +69,12 @@ template <ComputeScalar Scalar>
 GatedPair<double> in_double(const GatedPair<Scalar>&);
 template <ComputeScalar Scalar>
 SoftmaxLocal<double> in_double(const SoftmaxLocal<Scalar>&);
+template <ComputeScalar Scalar>
+ChannelPair<double> in_double(const ChannelPair<Scalar>&);
+template <ComputeScalar Scalar>
+MatrixPair<double> in_double(const MatrixPair<Scalar>&);
+template <ComputeScalar Scalar>
+Fusion<double> in_double(const Fusion<Scalar>&);
 
 /// How the tests make a policy: constructors (channels, heads), (channels, random, heads) and (channels,
 /// random, heads, taps) are known, another one is a specialisation. The oracle is `mix` of
@@ -83,8 +98,7 @@ struct PolicyCase {
   /// Every tensor random, biases too.
   static Policy make(Index C, Index H, Random& random) {
     Policy policy = construct<Policy>(C, H, random);
-    const double deviation =
-        std::is_same_v<Policy, ScalarPair<Scalar>> ? 1 : 1 / std::sqrt(static_cast<double>(C));
+    const double deviation = Policy::kStages.projected() == 0 ? 1 : 1 / std::sqrt(static_cast<double>(C));
     Policy::visit(
         [&](std::string_view, auto& tensor) {
           for (Index i = 0; i < tensor.size(); ++i)

@@ -12,8 +12,11 @@
 #include <cstddef>
 #include <vector>
 
+#include <hsm/mixing/policies/channel_pair.hpp>
+#include <hsm/mixing/policies/fusion.hpp>
 #include <hsm/mixing/policies/gated.hpp>
 #include <hsm/mixing/policies/gated_pair.hpp>
+#include <hsm/mixing/policies/matrix_pair.hpp>
 #include <hsm/mixing/policies/scalar_pair.hpp>
 #include <hsm/mixing/policies/softmax_local.hpp>
 
@@ -58,6 +61,48 @@ inline Values mix(const ScalarPair<double>& policy, const Shifts& shifts, const 
   return y;
 }
 
+/// y[t] = a .* x[t] + b .* x[t-s].
+inline Values mix(const ChannelPair<double>& policy, const Shifts& shifts, const Values& x) {
+  const Index C = policy.channels(), T = token_count(x, C);
+  Values y;
+  for (Index t = 0; t < T; ++t) {
+    for (Index c = 0; c < C; ++c) {
+      const Index s = shift_of(shifts, c, C);
+      y.push_back(policy.a[c] * value(x, t, c, C) + policy.b[c] * value(x, t - s, c, C));
+    }
+  }
+  return y;
+}
+
+/// Rows c and C + c of the weights: W x[t] + bias + U x[t-s], for every t and c.
+inline Values pair_sums(const Linear<double>& project, const Shifts& shifts, const Values& x) {
+  const Index C = project.weight.cols(), T = token_count(x, C);
+  Values sums;
+  for (Index t = 0; t < T; ++t) {
+    for (Index c = 0; c < C; ++c) {
+      sums.push_back(linear_row(project, c, x, t) +
+                     linear_row(project, C + c, x, t - shift_of(shifts, c, C)));
+    }
+  }
+  return sums;
+}
+
+/// y[t] = A x[t] + B x[t-s].
+inline Values mix(const MatrixPair<double>& policy, const Shifts& shifts, const Values& x) {
+  return pair_sums(policy.project, shifts, x);
+}
+
+/// y[t] = W gelu(U x[t] + c + V x[t-s]) + d, gelu in the tanh form.
+inline Values mix(const Fusion<double>& policy, const Shifts& shifts, const Values& x) {
+  const Index C = policy.channels(), T = token_count(x, C);
+  Values z = pair_sums(policy.project, shifts, x), y;
+  for (double& u : z) u *= 0.5 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (u + 0.044715 * u * u * u)));
+  for (Index t = 0; t < T; ++t) {
+    for (Index c = 0; c < C; ++c) y.push_back(linear_row(policy.output, c, z, t));
+  }
+  return y;
+}
+
 /// y[t] = g x[t] + (1 - g) x[t-s], g = 1 / (1 + exp(-own)).
 inline double gated_value(double own, double now, double past) {
   const double gate = 1 / (1 + std::exp(-own));
@@ -78,12 +123,12 @@ inline Values mix(const Gated<double>& policy, const Shifts& shifts, const Value
 
 inline Values mix(const GatedPair<double>& policy, const Shifts& shifts, const Values& x) {
   const Index C = policy.channels(), T = token_count(x, C);
+  const Values own = pair_sums(policy.project, shifts, x);
   Values y;
   for (Index t = 0; t < T; ++t) {
     for (Index c = 0; c < C; ++c) {
       const Index s = shift_of(shifts, c, C);
-      const double own = linear_row(policy.project, c, x, t) + linear_row(policy.project, C + c, x, t - s);
-      y.push_back(gated_value(own, value(x, t, c, C), value(x, t - s, c, C)));
+      y.push_back(gated_value(value(own, t, c, C), value(x, t, c, C), value(x, t - s, c, C)));
     }
   }
   return y;
