@@ -9,11 +9,17 @@
 #include <hsm/core/tokens.hpp>
 #include <hsm/core/workspace.hpp>
 #include <hsm/mixing/mixer.hpp>
+#include <hsm/mixing/policies/channel_pair.hpp>
+#include <hsm/mixing/policies/fusion.hpp>
 #include <hsm/mixing/policies/gated.hpp>
 #include <hsm/mixing/policies/gated_pair.hpp>
+#include <hsm/mixing/policies/matrix_pair.hpp>
 #include <hsm/mixing/policies/scalar_pair.hpp>
 #include <hsm/mixing/policies/softmax_local.hpp>
 #include <hsm/schedule/cyclic.hpp>
 #include <hsm/schedule/dyadic.hpp>
 #include <hsm/schedule/explicit.hpp>
+#include <hsm/schedule/geometric.hpp>
+#include <hsm/schedule/head_rotated.hpp>
+#include <hsm/schedule/reversed.hpp>
 #include <hsm/version.hpp>

@@ -65,16 +65,19 @@ class CausalAttention {
   /// y = attention of x: B sequences of T tokens, from their start. Both [B,T,C], apart in memory.
   template <class X, class Y>
   void forward(const X& x, Y&& y, Workspace& workspace) const {
+    detail::check_kept<Y>();
     run_forward(x, y, nullptr, workspace);
   }
   template <class X, class Y>
   void forward(const X& x, Y&& y) const {
+    detail::check_kept<Y>();
     Workspace workspace;
     forward(x, y, workspace);
   }
   /// The same, and keeps in `saved` what backward needs.
   template <class X, class Y>
   void forward(const X& x, Y&& y, Saved& saved, Workspace& workspace) const {
+    detail::check_kept<Y>();
     run_forward(x, y, &saved, workspace);
   }
 
@@ -82,10 +85,12 @@ class CausalAttention {
   /// - 1 of all B T, offsets[0] = 0 and the last offset is B T. Empty documents are legal.
   template <class X, class Y>
   void packed(const X& x, std::span<const Index> offsets, Y&& y, Workspace& workspace) const {
+    detail::check_kept<Y>();
     run_packed(x, offsets, y, nullptr, workspace);
   }
   template <class X, class Y>
   void packed(const X& x, std::span<const Index> offsets, Y&& y, Saved& saved, Workspace& workspace) const {
+    detail::check_kept<Y>();
     run_packed(x, offsets, y, &saved, workspace);
   }
 
@@ -187,6 +192,7 @@ CausalAttention(Attention<Scalar>) -> CausalAttention<Scalar>;
 template <ComputeScalar Scalar>
 template <class X, class Y>
 void CausalAttention<Scalar>::step(const X& x_any, State& state, Y&& y_any, Workspace& workspace) const {
+  detail::check_kept<Y>();
   const char* who = "CausalAttention::step";
   const In x_all = detail::view<const Scalar>(x_any, "CausalAttention::step: x");
   const Out y_all = detail::view<Scalar>(y_any, "CausalAttention::step: y");
@@ -202,6 +208,7 @@ void CausalAttention<Scalar>::step(const X& x_any, State& state, Y&& y_any, Work
 template <ComputeScalar Scalar>
 template <class X, class Y>
 void CausalAttention<Scalar>::extend(const X& x_any, State& state, Y&& y_any, Workspace& workspace) const {
+  detail::check_kept<Y>();
   const char* who = "CausalAttention::extend";
   const In x = detail::view<const Scalar>(x_any, "CausalAttention::extend: x");
   const Out y = detail::view<Scalar>(y_any, "CausalAttention::extend: y");
@@ -258,6 +265,7 @@ template <ComputeScalar Scalar>
 template <class X, class DY, class DX>
 void CausalAttention<Scalar>::backward(const X& x_any, const Saved& saved, const DY& dy_any, DX&& dx_any,
                                        Parameters& gradients, Workspace& workspace) const {
+  detail::check_kept<DX>();
   const char* who = "CausalAttention::backward";
   const In x = detail::view<const Scalar>(x_any, "CausalAttention::backward: x");
   const In dy = detail::view<const Scalar>(dy_any, "CausalAttention::backward: dy");

@@ -101,6 +101,22 @@ struct IsTokens : std::false_type {};
 template <class Scalar>
 struct IsTokens<Tokens<Scalar>> : std::true_type {};
 
+/// Mandate at every entry that writes to an argument taken as Y&&: a temporary view is fine, a temporary that owns its values is not.
+template <class Y>
+consteval void check_kept() {
+  constexpr bool kMatrix = requires { typename Y::PlainObject; };
+  constexpr bool kTensor = requires(Y & y) { y.resize(y.dimensions()); };
+  if constexpr (!std::is_lvalue_reference_v<Y> && kMatrix) {
+    static_assert(
+        !std::is_same_v<std::remove_const_t<Y>, typename Y::PlainObject>,
+        "hsm: the result is written to a temporary matrix and would be lost; pass a matrix that stays");
+  } else if constexpr (!std::is_lvalue_reference_v<Y>) {
+    static_assert(
+        !kTensor,
+        "hsm: the result is written to a temporary tensor and would be lost; pass a tensor that stays");
+  }
+}
+
 /// The view of x with elements of type Element (const or not). `who` names the argument in messages.
 template <class Element, class X>
 Tokens<Element> view(X& x, const char* who) {

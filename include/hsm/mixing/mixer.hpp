@@ -22,22 +22,14 @@
 
 #include <hsm/core/tokens.hpp>
 #include <hsm/core/workspace.hpp>
+#include <hsm/mixing/mixer_backward.hpp>
+#include <hsm/mixing/mixer_forward.hpp>
 #include <hsm/mixing/mixer_saved.hpp>
 #include <hsm/mixing/mixer_state.hpp>
 #include <hsm/mixing/mixing_policy.hpp>
 #include <hsm/mixing/segment.hpp>
 
 namespace hsm {
-
-namespace detail {
-
-/// Heads first_head ... first_head + heads - 1 mix over the same shift.
-struct HeadGroup {
-  Index shift;
-  Index first_head;
-  Index heads;
-};
-}  // namespace detail
 
 /// One layer of Hierarchical Shift Mixing: a policy (its parameters) and the shift of each of its heads.
 template <class Policy>
@@ -77,16 +69,19 @@ class Mixer {
   /// y = mix(x): x, y [B,T,C].
   template <class X, class Y>
   void forward(const X& x, Y&& y) const {
+    detail::check_kept<Y>();
     Workspace workspace;
     forward(x, y, workspace);
   }
   template <class X, class Y>
   void forward(const X& x, Y&& y, Workspace& workspace) const {
+    detail::check_kept<Y>();
     run_forward("Mixer::forward", x, y, nullptr, workspace);
   }
   /// The same, leaving in `saved` what backward needs.
   template <class X, class Y>
   void forward(const X& x, Y&& y, Saved& saved, Workspace& workspace) const {
+    detail::check_kept<Y>();
     run_forward("Mixer::forward", x, y, &saved, workspace);
   }
 
@@ -94,10 +89,12 @@ class Mixer {
   /// offsets[i+1]-1. Offsets begin with 0, do not fall and end with N; empty documents are legal.
   template <class X, class Y>
   void packed(const X& x, std::span<const Index> offsets, Y&& y, Workspace& workspace) const {
+    detail::check_kept<Y>();
     run_packed(x, offsets, y, nullptr, workspace);
   }
   template <class X, class Y>
   void packed(const X& x, std::span<const Index> offsets, Y&& y, Saved& saved, Workspace& workspace) const {
+    detail::check_kept<Y>();
     run_packed(x, offsets, y, &saved, workspace);
   }
 
@@ -109,11 +106,13 @@ class Mixer {
   /// The next T tokens of every stream: x, y [streams,T,C].
   template <class X, class Y>
   void extend(const X& x, State& state, Y&& y, Workspace& workspace) const {
+    detail::check_kept<Y>();
     run_extend(x, state, y, nullptr, workspace);
   }
   /// The same, leaving in `saved` what backward needs, the state at entry included.
   template <class X, class Y>
   void extend(const X& x, State& state, Y&& y, Saved& saved, Workspace& workspace) const {
+    detail::check_kept<Y>();
     run_extend(x, state, y, &saved, workspace);
   }
 
@@ -155,12 +154,6 @@ class Mixer {
   Policy policy_;
   std::vector<detail::HeadGroup> groups_;
 };
-
-}  // namespace hsm
-
-#include <hsm/mixing/mixer_pass.hpp>
-
-namespace hsm {
 
 template <class Policy>
 void Mixer<Policy>::set_shifts(std::span<const Index> head_shifts) {
@@ -294,6 +287,7 @@ void Mixer<Policy>::run_packed(const X& x, std::span<const Index> offsets, Y& y,
 template <class Policy>
 template <class X, class Y>
 void Mixer<Policy>::step(const X& x, State& state, Y&& y, Workspace& workspace) const {
+  detail::check_kept<Y>();
   const auto in = detail::as_streams("Mixer::step", "x", detail::view<const Scalar>(x, "Mixer::step: x"),
                                      state.streams());
   const auto out =
@@ -326,6 +320,7 @@ template <class Policy>
 template <class X, class DY, class DX>
 void Mixer<Policy>::backward(const X& x, const Saved& saved, const DY& dy, DX&& dx, Policy& gradients,
                              Workspace& workspace, State* state_gradient) const {
+  detail::check_kept<DX>();
   const auto in = detail::view<const Scalar>(x, "Mixer::backward: x");
   const auto out_gradient = detail::view<const Scalar>(dy, "Mixer::backward: dy");
   const auto in_gradient = detail::view<Scalar>(dx, "Mixer::backward: dx");

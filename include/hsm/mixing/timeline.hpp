@@ -20,6 +20,13 @@ namespace hsm::detail {
 /// Columns of a run at the most: enough that finding where its taps are costs nothing.
 inline constexpr Index kRunColumns = 256;
 
+/// Heads first_head ... first_head + heads - 1 mix over the same shift.
+struct HeadGroup {
+  Index shift;
+  Index first_head;
+  Index heads;
+};
+
 /// Tokens first ... first + count - 1 of a call.
 struct Piece {
   Index first = 0;  // in the call's order of tokens

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+//
+// The backward pass. Each token is visited once where the policy is a pair: its gradient is what the pair (t, t-s) gives to t and what
+// the pair (t+s, t) gives to it, so it can be finished in one visit and no two tasks write one column. With more taps the gradients are
+// added into the taps instead, each head and document in one task. Either way later tokens add before earlier ones, so that a cut in
+// time changes no order of additions.
+#pragma once
+
+#include <hsm/mixing/mixer_pass.hpp>
+
+namespace hsm::detail {
+
+/// Where an adjoint of tokens [start, end) writes, for taps first_tap ... last_tap.
+template <class Policy>
+auto MixerPass<Policy>::make_gradient(const Scene& scene, const Gradient& d, const Piece& piece,
+                                      std::size_t g, Index start, Index end, Index first_tap,
+                                      Index last_tap) const -> RunGradient<Scalar> {
+  const HeadGroup& group = mixer.groups_[g];
+  RunGradient<Scalar> to;
+  to.rows = rows_of(group);
+  to.count = end - start;
+  to.blocks.own = {zeros, 0};
+  if constexpr (kStages.own > 0) {
+    to.blocks.own = {d.projected + (piece.first + start) * projected_rows() + first_row(group),
+                     projected_rows()};
+  }
+  for (Index k = first_tap; k <= last_tap; ++k) {
+    const Index t = start - k * group.shift;
+    for (int plane = 0; plane < kStages.planes(); ++plane) {
+      auto& strip = to.blocks.kept[static_cast<std::size_t>(k)][static_cast<std::size_t>(plane)];
+      switch (place_of(piece, start, k * group.shift)) {
+        case Place::kBuffer:
+          strip = kept_gradient(d, group, piece.first + t, plane);
+          break;
+        case Place::kRing: {
+          const RingView<Scalar> ring =
+              d.ring->ring(g, scene.segments[static_cast<std::size_t>(piece.segment)].stream);
+          strip = {ring.slot(piece.position + t) + plane * to.rows, ring.rows};
+          break;
+        }
+        case Place::kNowhere:
+          strip = {nullptr, 0};
+          break;
+      }
+    }
+  }
+  return to;
+}
+
+/// Adds the gradient of the state that the call left to the tokens [from, to) of the piece that it holds, and
+/// clears it: the slots then belong to the state at entry.
+template <class Policy>
+void MixerPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& d, const Piece& piece,
+                                            std::size_t g, Index from, Index to) const {
+  const Segment& segment = scene.segments[static_cast<std::size_t>(piece.segment)];
+  if (!d.state || segment.fresh()) return;
+  const RingView<Scalar> ring = d.state->ring(g, segment.stream);
+  const Index rows = rows_of(mixer.groups_[g]);
+  for (Index t = std::max(from, piece.count - ring.slots); t < to; ++t) {
+    Scalar* slot = ring.slot(piece.position + t);
+    for (int plane = 0; plane < kStages.planes(); ++plane) {
+      Scalar* column = kept_gradient(d, mixer.groups_[g], piece.first + t, plane).data;
+      for (Index i = 0; i < rows; ++i) column[i] += slot[plane * rows + i];
+    }
+    std::fill(slot, slot + ring.rows, Scalar(0));
+  }
+}
+
+/// Finishes the gradients of tokens [start, end), in parts small enough that what one half has written is in cache
+/// for the other.
+template <class Policy>
+void MixerPass<Policy>::gather_run(const Scene& scene, const Gradient& d, const Piece& piece, std::size_t g,
+                                   Index start, Index end, std::span<double> sums) const {
+  const Policy& policy = mixer.policy_;
+  const HeadGroup& group = mixer.groups_[g];
+  const Index s = group.shift, part = std::max<Index>(1, columns_in(kCacheBytes, rows_of(group)));
+  const bool followed = end + s <= piece.count;
+  const Index next_start = followed ? start + s : start;
+  Run<Scalar> now = make_run(scene, piece, g, start, end);
+  Run<Scalar> next = make_run(scene, piece, g, next_start, next_start + (end - start));
+  RunGradient<Scalar> d_now = make_gradient(scene, d, piece, g, start, end, 0, 0);
+  RunGradient<Scalar> d_next =
+      make_gradient(scene, d, piece, g, next_start, next_start + (end - start), followed, followed);
+  for (Index first = start; first < end; first += part) {
+    const Index n = std::min(part, end - first);
+    now.count = next.count = d_now.count = d_next.count = n;
+    policy.adjoint_now(now, mixed_gradient(d, group, piece.first + first, n), d_now, sums);
+    if (followed) policy.adjoint_past(next, mixed_gradient(d, group, piece.first + first + s, n), d_next);
+    now.blocks.advance(n, 0, 1, kStages.planes());
+    next.blocks.advance(n, 0, 1, kStages.planes());
+    d_now.blocks.advance(n, 0, 0, kStages.planes());
+    d_next.blocks.advance(n, followed, followed, kStages.planes());
+  }
+}
+
+/// The adjoint of a pair policy: every token finished in one visit.
+template <class Policy>
+void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Policy& gradients) {
+  const Policy& policy = mixer.policy_;
+  const Index tasks = (scene.count + task_tokens() - 1) / task_tokens();
+  const Index sum_count = sum_count_of(policy);
+  double* sums = frame.template take<double>(tasks * sum_count);
+  std::fill(sums, sums + tasks * sum_count, 0.0);
+  parallel_blocks(workspace.executor(), scene.count, task_tokens(), [&](Index begin, Index n, int) {
+    const std::span<double> task_sums(sums + begin / task_tokens() * sum_count,
+                                      static_cast<std::size_t>(sum_count));
+    for_each_piece(scene, begin, n, [&](const Piece& piece, Index from, Index to) {
+      for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
+        const HeadGroup& group = mixer.groups_[g];
+        const Index s = group.shift;
+        for_each_run(piece, from, to, s, 2, ring(scene, piece, g).slots, true,
+                     [&](Index start, Index end) { gather_run(scene, d, piece, g, start, end, task_sums); });
+        take_state_gradient(scene, d, piece, g, from, to);
+      }
+    });
+  });
+  if constexpr (HasSums<Policy>) {
+    for (Index task = 0; task < tasks; ++task) {
+      policy.add_sums(std::span<const double>(sums + task * sum_count, static_cast<std::size_t>(sum_count)),
+                      gradients);
+    }
+  }
+  if (!d.state) return;
+  // What the first s tokens of a continuing segment give to the state at its entry.
+  for_each_piece(scene, 0, scene.count, [&](const Piece& piece, Index, Index) {
+    for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
+      const HeadGroup& group = mixer.groups_[g];
+      const Index reach = std::min(group.shift, piece.count);
+      for_each_run(piece, 0, reach, group.shift, 2, ring(scene, piece, g).slots, false,
+                   [&](Index start, Index end) {
+                     if (place_of(piece, start, group.shift) != Place::kRing) return;
+                     policy.adjoint_past(make_run(scene, piece, g, start, end),
+                                         mixed_gradient(d, group, piece.first + start, end - start),
+                                         make_gradient(scene, d, piece, g, start, end, 1, 1));
+                   });
+    }
+  });
+}
+
+/// The adjoint of a policy with any number of taps: added into the taps, one task per document and group of
+/// heads.
+template <class Policy>
+void MixerPass<Policy>::scatter_adjoint(const Scene& scene, const Gradient& d) {
+  const auto groups = static_cast<Index>(mixer.groups_.size());
+  const auto documents = static_cast<Index>(scene.segments.size());
+  parallel_blocks(workspace.executor(), documents * groups, 1, [&](Index task, Index, int) {
+    const auto g = static_cast<std::size_t>(task % groups);
+    const HeadGroup& group = mixer.groups_[g];
+    const Segment& segment = scene.segments[static_cast<std::size_t>(task / groups)];
+    if (segment.count == 0) return;
+    const Index before = segment.fresh() ? 0 : scene.entry->count(segment.stream);
+    const Piece piece{segment.first, segment.count, before, 0, task / groups};
+    for (Index t = 0; t < piece.count; ++t) {
+      for (int plane = 0; plane < kStages.planes(); ++plane) {
+        Scalar* column = kept_gradient(d, group, piece.first + t, plane).data;
+        std::fill(column, column + rows_of(group), Scalar(0));
+      }
+    }
+    take_state_gradient(scene, d, piece, g, 0, piece.count);
+    for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slots, false,
+                 [&](Index start, Index end) {
+                   mixer.policy_.adjoint(make_run(scene, piece, g, start, end),
+                                         mixed_gradient(d, group, piece.first + start, end - start),
+                                         make_gradient(scene, d, piece, g, start, end, 0, mixer.taps() - 1));
+                 });
+  });
+}
+
+template <class Policy>
+void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, const Out& dx,
+                                 Policy& gradients, State* state_gradient) {
+  const Index N = x.count();
+  if (N == 0) return;
+  Executor& executor = workspace.executor();
+  Scene scene{x, saved.segments_, &saved.entry_, saved.projected_.data(), 0, N, true, nullptr};
+  State unwanted;
+  if (!state_gradient && saved.entry_.streams() > 0 && !HasPairAdjoint<Policy>) unwanted = saved.entry_;
+  Gradient d{dx,
+             frame.template take<Scalar>(projected_rows() * N),
+             nullptr,
+             dy,
+             state_gradient,
+             state_gradient ? state_gradient : &unwanted};
+  if constexpr (kStages.output) {
+    Scalar* dz = frame.template take<Scalar>(C() * N);
+    d.mixed = dz;
+    for_each_strided(dy, dy, 0, N, [&](Index first, Index n) {
+      const auto part = dy.columns(first, n);
+      mixer.policy_.output.backward_input(part, Write::kOverwrite,
+                                          {dz + first * C(), C(), n, Eigen::OuterStride<>(C())}, executor);
+      const ConstColumns<Scalar> z(saved.mixed_.data() + first * C(), C(), n, Eigen::OuterStride<>(C()));
+      Linear<Scalar>::backward_parameters(z, part, gradients.output, executor);
+    });
+  }
+  if constexpr (HasPairAdjoint<Policy>) {
+    gather_adjoint(scene, d, gradients);
+  } else {
+    scatter_adjoint(scene, d);
+  }
+  if constexpr (kStages.projected() > 0) {
+    for_each_strided(x, dx, 0, N, [&](Index first, Index n) {
+      const ConstColumns<Scalar> part(d.projected + first * projected_rows(), projected_rows(), n,
+                                      Eigen::OuterStride<>(projected_rows()));
+      mixer.policy_.project.backward_input(part, kStages.keeps_input ? Write::kAdd : Write::kOverwrite,
+                                           dx.columns(first, n), executor);
+      Linear<Scalar>::backward_parameters(x.columns(first, n), part, gradients.project, executor);
+    });
+  }
+}
+
+}  // namespace hsm::detail

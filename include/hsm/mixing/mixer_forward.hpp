@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+//
+// The forward pass. Tokens are worked through in chunks that stay in cache: project (a product), combine (runs, see timeline.hpp), keep
+// (the rings of the states), output (a product). With a record for backward there is one chunk of all tokens. Where kept planes are
+// projected, what earlier chunks of the same segment kept is read from a ring: a long sequence is a short one that continues, so memory
+// does not grow with T.
+#pragma once
+
+#include <hsm/core/stream.hpp>
+#include <hsm/mixing/mixer_pass.hpp>
+
+namespace hsm::detail {
+
+template <class Policy>
+void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segment> list, State* state,
+                                Saved* saved) {
+  const Index N = x.count();
+  if (saved) {
+    saved->entry_ = state ? *state : State();
+    saved->projected_.resize(projected_rows(), N);
+    if constexpr (kStages.output) saved->mixed_.resize(C(), N);
+    saved->shape_ = x.shape();
+  }
+  constexpr int kPlanes = kStages.projected() + (kStages.output ? 1 : 0);
+  Index chunk = std::max<Index>(N, 1);
+  if (!saved && kPlanes > 0) {
+    const Index fitting = kChunkBytes / (kPlanes * C() * static_cast<Index>(sizeof(Scalar)));
+    chunk = std::min(chunk, std::clamp<Index>(fitting / 64 * 64, 64, 2048));
+  }
+  Scene scene{x, list, state};
+  scene.history = saved || kStages.kept == 0;
+  if (!scene.history && chunk < N) {
+    for (const Segment& segment : list) scene.longest = std::max(scene.longest, segment.count);
+    Index size = 0;
+    for (std::size_t g = 0; g < mixer.groups_.size(); ++g) size += carry_size(scene, g);
+    scene.carry = frame.template take<Scalar>(size);
+  }
+  Scalar* projected =
+      saved ? saved->projected_.data() : frame.template take<Scalar>(projected_rows() * chunk);
+  Scalar* mixed = !kStages.output ? nullptr
+                  : saved         ? saved->mixed_.data()
+                                  : frame.template take<Scalar>(C() * chunk);
+  scene.projected = projected;
+  for (scene.first = 0; scene.first < N; scene.first += chunk) {
+    scene.count = std::min(chunk, N - scene.first);
+    project(scene, projected);
+    combine(scene, mixed, y);
+    if (state || scene.carry) keep(scene, state);
+    if constexpr (kStages.output) {
+      for_each_strided(y, y, scene.first, scene.count, [&](Index first, Index n) {
+        const ConstColumns<Scalar> z(mixed + (first - scene.first) * C(), C(), n, Eigen::OuterStride<>(C()));
+        mixer.policy_.output.forward(z, y.columns(first, n), workspace.executor());
+      });
+    }
+  }
+  if (state) {
+    for (const Segment& segment : list)
+      state->counts_[static_cast<std::size_t>(segment.stream)] += segment.count;
+  }
+}
+
+template <class Policy>
+void MixerPass<Policy>::project(const Scene& scene, Scalar* projected) {
+  if constexpr (kStages.projected() > 0) {
+    for_each_strided(scene.x, scene.x, scene.first, scene.count, [&](Index first, Index n) {
+      Columns<Scalar> out(projected + (first - scene.first) * projected_rows(), projected_rows(), n,
+                          Eigen::OuterStride<>(projected_rows()));
+      mixer.policy_.project.forward(scene.x.columns(first, n), out, workspace.executor());
+    });
+  }
+}
+
+template <class Policy>
+void MixerPass<Policy>::combine(const Scene& scene, Scalar* mixed, const Out& y) {
+  const auto bytes = static_cast<std::size_t>(y.count() * C()) * sizeof(Scalar);
+  const bool stream = !mixed && should_stream(workspace.stores, bytes);
+  parallel_blocks(workspace.executor(), scene.count, task_tokens(), [&](Index begin, Index n, int) {
+    for_each_piece(scene, scene.first + begin, n, [&](const Piece& piece, Index from, Index to) {
+      for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
+        const HeadGroup& group = mixer.groups_[g];
+        for_each_run(piece, from, to, group.shift, mixer.taps(), ring(scene, piece, g).slots, false,
+                     [&](Index start, Index end) {
+                       Run<Scalar> run = make_run(scene, piece, g, start, end);
+                       const Index token = piece.first + start;
+                       if (mixed) {
+                         Scalar* z = mixed + (token - scene.first) * C() + first_row(group);
+                         mixer.policy_.combine(run, {z, run.rows, run.count, Eigen::OuterStride<>(C())});
+                       } else if (stream && columns_in(kCacheBytes, run.rows) > 0) {
+                         combine_streamed(run, y.rows(token, run.count, first_row(group), run.rows));
+                       } else {
+                         mixer.policy_.combine(run, y.rows(token, run.count, first_row(group), run.rows));
+                       }
+                     });
+      }
+    });
+    if (stream) stream_fence();
+  });
+}
+
+/// Combines into a block that stays in the first-level cache, and streams it out, part by part.
+template <class Policy>
+void MixerPass<Policy>::combine_streamed(Run<Scalar>& run, Columns<Scalar> y) const {
+  alignas(64) Scalar block[kCacheBytes / static_cast<Index>(sizeof(Scalar))];
+  const Index total = run.count;
+  for (Index first = 0; first < total; first += run.count) {
+    run.count = std::min(total - first, columns_in(kCacheBytes, run.rows));
+    mixer.policy_.combine(run, Columns<Scalar>(block, run.rows, run.count, Eigen::OuterStride<>(run.rows)));
+    if (y.outerStride() == run.rows) {
+      stream_copy(run.rows * run.count, block, at(y, 0, first));
+    } else {
+      for (Index j = 0; j < run.count; ++j) stream_copy(run.rows, block + j * run.rows, at(y, 0, first + j));
+    }
+    run.blocks.advance(run.count, 0, mixer.taps() - 1, kStages.planes());
+  }
+}
+
+template <class Policy>
+void MixerPass<Policy>::keep(const Scene& scene, State* state) {
+  parallel_blocks(workspace.executor(), scene.count, task_tokens(), [&](Index begin, Index n, int) {
+    for_each_piece(scene, scene.first + begin, n, [&](const Piece& piece, Index from, Index to) {
+      const Segment& segment = scene.segments[static_cast<std::size_t>(piece.segment)];
+      const bool ends = piece.first + piece.count == segment.first + segment.count;
+      if (segment.fresh() && (!scene.carry || ends)) return;
+      for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
+        const RingView<Scalar> to_ring =
+            segment.fresh() ? carry_ring(scene, g) : state->ring(g, segment.stream);
+        const Index rows = rows_of(mixer.groups_[g]);
+        for (Index t = std::max(from, piece.count - to_ring.slots); t < to; ++t) {
+          Scalar* slot = to_ring.slot(piece.position + t);
+          for (int plane = 0; plane < kStages.planes(); ++plane) {
+            const Scalar* column = kept_strip(scene, mixer.groups_[g], piece.first + t, plane).data;
+            std::copy(column, column + rows, slot + plane * rows);
+          }
+        }
+      }
+    });
+  });
+}
+
+}  // namespace hsm::detail
