@@ -13,6 +13,20 @@
 #include <Eigen/Core>
 #include <type_traits>
 
+#if defined(__GNUC__) || defined(__clang__)
+#define HSM_NOINLINE __attribute__((noinline))
+#else
+#define HSM_NOINLINE
+#endif
+
+/// Before a loop: its iterations read and write different elements (reading and writing the same element in one
+/// is fine). Clang finds out at run time, and would warn wherever it may not vectorise.
+#if defined(__GNUC__) && !defined(__clang__)
+#define HSM_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define HSM_INDEPENDENT
+#endif
+
 namespace hsm {
 
 /// Signed size and index type, the same as Eigen's.

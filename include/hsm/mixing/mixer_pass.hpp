@@ -180,7 +180,6 @@ struct MixerPass {
 
   void project(const Scene& scene, Scalar* projected);
   void combine(const Scene& scene, Scalar* mixed, const Out& y);
-  void combine_streamed(Run<Scalar>& run, Columns<Scalar> y) const;
   void keep(const Scene& scene, State* state);
 
   /// The gradients that belong to a Scene.
@@ -191,6 +190,7 @@ struct MixerPass {
     In dy;
     State* state = nullptr;
     State* ring = nullptr;  // state, or where contributions to a state that nobody asked about go
+    bool stream = false;    // whether dx is written past the cache
   };
   ConstColumns<Scalar> mixed_gradient(const Gradient& d, const HeadGroup& group, Index token, Index n) const {
     if (d.mixed)

@@ -59,6 +59,9 @@ class Run {
   Index heads = 0;
   Index rows = 0;   ///< heads * C / H
   Index count = 0;  ///< tokens
+  /// Whether the result is larger than the cache, so that combine does well to write it by write_each of
+  /// core/stream.hpp; it may as well not.
+  bool stream = false;
 
   Index rows_per_head() const { return rows / heads; }
   /// The projection that only token t itself reads, (rows, count).
@@ -85,6 +88,7 @@ class RunGradient {
  public:
   Index rows = 0;
   Index count = 0;
+  bool stream = false;  ///< as in Run, for what the adjoint writes
 
   Columns<Scalar> own() const { return block(blocks.own); }
   Columns<Scalar> kept(Index tap, Index plane = 0) const {

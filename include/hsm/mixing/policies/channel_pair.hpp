@@ -10,6 +10,7 @@
 #pragma once
 
 #include <hsm/mixing/mixing_policy.hpp>
+#include <hsm/mixing/policies/pair_rows.hpp>
 
 namespace hsm {
 
@@ -43,52 +44,29 @@ struct ChannelPair {
   }
 
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
-    const auto now = run.kept(0), past = run.kept(1);
-    const Scalar *as = a.data() + first_row(run), *bs = b.data() + first_row(run);
-    for (Index j = 0; j < run.count; ++j) {
-      const Scalar *x = at(now, 0, j), *p = at(past, 0, j);
-      Scalar* out = at(z, 0, j);
-      HSM_INDEPENDENT
-      for (Index i = 0; i < run.rows; ++i) out[i] = multiply_add(as[i], x[i], bs[i] * p[i]);
-    }
+    const Index c = first_channel(run);
+    detail::combine_pair_rows(run, 0, run.rows, a.data() + c, b.data() + c, z);
   }
 
   void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double> sums) const {
-    const auto now = run.kept(0), past = run.kept(1);
-    auto d_now = d.kept(0);
-    const Index first = first_row(run);
-    for (Index row = 0; row < run.rows;
-         row += kRows) {  // so that the sums of some rows stay in registers and cache
-      const Index n = std::min(kRows, run.rows - row);
-      Scalar da[kRows] = {}, db[kRows] = {};
-      for (Index j = 0; j < run.count; ++j) {
-        const Scalar *x = at(now, row, j), *p = at(past, row, j), *g = at(dz, row, j),
-                     *as = a.data() + first + row;
-        Scalar* out = at(d_now, row, j);
-        HSM_INDEPENDENT
-        for (Index i = 0; i < n; ++i) {  // z = a now + b past
-          out[i] = as[i] * g[i];
-          da[i] = multiply_add(g[i], x[i], da[i]);
-          db[i] = multiply_add(g[i], p[i], db[i]);
-        }
-      }
-      double* sum = sums.data() + first + row;
-      for (Index i = 0; i < n; ++i) {
-        sum[i] += static_cast<double>(da[i]);
-        sum[channels() + i] += static_cast<double>(db[i]);
-      }
-    }
+    adjoint_token(run, dz, nullptr, d, sums);
   }
 
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
-    auto d_past = d.kept(1);
-    const Scalar* bs = b.data() + first_row(run);
-    for (Index j = 0; j < run.count; ++j) {
-      const Scalar* g = at(dz, 0, j);
-      Scalar* out = at(d_past, 0, j);
-      HSM_INDEPENDENT
-      for (Index i = 0; i < run.rows; ++i) out[i] = multiply_add(bs[i], g[i], out[i]);  // z = a now + b past
+    detail::adjoint_past_rows(run, 0, run.rows, b.data() + first_channel(run), dz, d);
+  }
+
+  void adjoint_token(const Run<Scalar>& run, ConstColumns<Scalar> dz, const ConstColumns<Scalar>* next,
+                     const RunGradient<Scalar>& d, std::span<double> sums) const {
+    for (Index first = 0; first < run.rows; first += detail::kPairRows) {
+      const Index n = std::min(detail::kPairRows, run.rows - first), c = first_channel(run) + first;
+      double* sum = sums.data() + c;
+      detail::adjoint_pair_rows(run, first, n, a.data() + c, b.data() + c, dz, next, d,
+                                [&](Index i, Scalar da, Scalar db) {
+                                  sum[i] += static_cast<double>(da);
+                                  sum[channels() + i] += static_cast<double>(db);
+                                });
     }
   }
 
@@ -102,9 +80,7 @@ struct ChannelPair {
   }
 
  private:
-  static constexpr Index kRows = 256;
-
-  static Index first_row(const Run<Scalar>& run) { return run.first_head * run.rows_per_head(); }
+  static Index first_channel(const Run<Scalar>& run) { return run.first_head * run.rows_per_head(); }
 
   Index heads_;
 };
