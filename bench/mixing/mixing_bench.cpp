@@ -16,6 +16,8 @@ void add_memory_bound(const Selection& selection, int threads) {
     const Index T = megabytes * (1 << 20) / (kChannels * static_cast<Index>(sizeof(float)));
     const std::string size = "MB=" + std::to_string(megabytes);
     add_layer_case<MixerLayer<Policy>>(T, Mode::kForward, threads, {threads == 1 ? 0.95 : 0.85}, size);
+    if (megabytes <= 8)
+      add_layer_case<MixerLayer<Policy>>(T, Mode::kInPlace, threads, {threads == 1 ? 1.4 : 0.0}, size);
     if (megabytes <= 128)
       add_layer_case<MixerLayer<Policy>>(T, Mode::kBackward, threads, {threads == 1 ? 0.8 : 0.0}, size);
   }

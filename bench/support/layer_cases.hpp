@@ -13,10 +13,20 @@
 
 namespace hsm::bench {
 
-enum class Mode { kForward, kBackward, kBoth };
+enum class Mode { kForward, kInPlace, kBackward, kBoth };
 
 inline std::string name_of(Mode mode) {
-  return mode == Mode::kForward ? "forward" : mode == Mode::kBackward ? "backward" : "forward+backward";
+  switch (mode) {
+    case Mode::kForward:
+      return "forward";
+    case Mode::kInPlace:
+      return "in-place";
+    case Mode::kBackward:
+      return "backward";
+    case Mode::kBoth:
+      break;
+  }
+  return "forward+backward";
 }
 
 /// A layer with its buffers.
@@ -57,7 +67,7 @@ struct LayerSubject {
 
 /// How often a pass of the mode goes through the products.
 inline double product_passes(Mode mode) {
-  return mode == Mode::kForward ? 1 : mode == Mode::kBackward ? 2 : 3;
+  return mode == Mode::kBoth ? 3 : mode == Mode::kBackward ? 2 : 1;
 }
 
 template <class L>
@@ -66,7 +76,7 @@ void set_yardstick(Case& c, Index T, Mode mode, int threads, bool bare) {
   c.tokens = tokens;
   if (product_parameters<L>(kChannels) == 0) {
     const double bytes = tokens * kChannels * sizeof(float);
-    const double moved = mode == Mode::kForward ? 2 : mode == Mode::kBackward ? 3 : 5;
+    const double moved = mode == Mode::kBoth ? 5 : mode == Mode::kBackward ? 3 : 2;
     const auto copy = copy_of(static_cast<std::size_t>(bytes), threads);
     c.bytes = moved * bytes;
     c.scale = moved / 2;
@@ -99,10 +109,16 @@ void add_layer_case(Index T, Mode mode, int threads, Target target, const std::s
   add_case(name, target, [=] {
     auto subject = std::make_shared<LayerSubject<L>>(T, threads);
     auto c = std::make_unique<Case>();
-    if (mode != Mode::kForward) subject->prepare_backward();
+    const bool differentiates = mode == Mode::kBackward || mode == Mode::kBoth;
+    if (differentiates) subject->prepare_backward();
     switch (mode) {
       case Mode::kForward:
         c->work = [subject] { subject->forward(); };
+        break;
+      case Mode::kInPlace:  // again and again over y: what the values become does not matter for the time
+        if constexpr (requires { subject->layer.parameters().a; }) {
+          c->work = [subject] { subject->layer.forward_in_place(subject->y, subject->workspace); };
+        }
         break;
       case Mode::kBackward:
         c->work = [subject] { subject->backward(); };
@@ -116,9 +132,10 @@ void add_layer_case(Index T, Mode mode, int threads, Target target, const std::s
     }
     c->verify = [=, work = c->work] {
       if (mode == Mode::kBackward) subject->forward_saved();
+      if (mode == Mode::kInPlace) subject->y = subject->x;
       work();
       const std::string wrong = subject->check();
-      return wrong.empty() && mode != Mode::kForward ? subject->check_backward() : wrong;
+      return wrong.empty() && differentiates ? subject->check_backward() : wrong;
     };
     set_yardstick<L>(*c, T, mode, threads, bare);
     return c;

@@ -7,6 +7,7 @@
 //   packed      x, y [1,N,C], offsets    documents one after another; nothing leaks across their boundaries
 //   step        one token per stream     O(C) memory traffic besides the products, no allocation
 //   extend      x, y [streams,T,C]       any number of further tokens per stream
+//   forward_in_place   y over x, for mixers without products
 //   backward    after a forward, packed or extend that was given a `saved`
 //
 // y and dx are overwritten, parameter gradients are added to; x and y must not overlap. Cost per token: the
@@ -24,6 +25,7 @@
 #include <hsm/core/workspace.hpp>
 #include <hsm/mixing/mixer_backward.hpp>
 #include <hsm/mixing/mixer_forward.hpp>
+#include <hsm/mixing/mixer_in_place.hpp>
 #include <hsm/mixing/mixer_saved.hpp>
 #include <hsm/mixing/mixer_state.hpp>
 #include <hsm/mixing/mixing_policy.hpp>
@@ -84,6 +86,11 @@ class Mixer {
     detail::check_kept<Y>();
     run_forward("Mixer::forward", x, y, &saved, workspace);
   }
+
+  /// x = mix(x), x [B,T,C], for mixers without products ((a,b), channel); the same bits as forward. A mandate
+  /// refuses other policies. Memory: half of forward's; with long sequences a copy of at most an eighth of x.
+  template <class X>
+  void forward_in_place(X&& x, Workspace& workspace) const;
 
   /// y = mix(x) for documents one after another in x [1,N,C]: document i is tokens offsets[i] ...
   /// offsets[i+1]-1. Offsets begin with 0, do not fall and end with N; empty documents are legal.
@@ -266,6 +273,19 @@ void Mixer<Policy>::run_forward(const char* who, const X& x, Y& y, Saved* saved,
   const std::span<Segment> segments = pass.segments(in.batch, saved);
   detail::fill_segments(segments, in.time, false);
   pass.forward(in, out, segments, nullptr, saved);
+}
+
+template <class Policy>
+template <class X>
+void Mixer<Policy>::forward_in_place(X&& x, Workspace& workspace) const {
+  static_assert(Policy::kStages.projected() == 0 && !Policy::kStages.output,
+                "hsm: forward_in_place is for mixers without products, such as (a,b) and channel; for the others give "
+                "forward a y of its own");
+  detail::check_kept<X>();
+  const auto tokens = detail::view<Scalar>(x, "Mixer::forward_in_place: x");
+  check_input("Mixer::forward_in_place", Tokens<const Scalar>(tokens.data, tokens.batch, tokens.time, tokens.channels,
+                                                              tokens.token_stride, tokens.batch_stride));
+  if (tokens.count() > 0) Pass(*this, workspace).forward_in_place(tokens);
 }
 
 template <class Policy>
