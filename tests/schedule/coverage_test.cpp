@@ -4,7 +4,7 @@
 // mixers does to one impulse.
 #include <gtest/gtest.h>
 
-#include <array>
+#include <concepts>
 #include <map>
 #include <string>
 #include <vector>
@@ -48,7 +48,8 @@ constexpr bool reaches_even_offsets_alone() {
     if (coverage.reached(d) != (d % 2 == 0)) return false;
   }
   return coverage.hybrid() && coverage.window() == 63 && coverage.reached_count() == 32 &&
-         coverage.hole_count() == 31 && coverage.first_hole() == 1 && coverage.largest_gap() == 1;
+         coverage.least_paths() == 1 && coverage.most_paths() == 1 && coverage.hole_count() == 31 &&
+         coverage.first_hole() == 1 && coverage.largest_gap() == 1;
 }
 static_assert(reaches_even_offsets_alone());
 
@@ -69,6 +70,8 @@ static_assert(Coverage(kRotated, {.heads = 5}).state_tokens() == 3);  // 1 2 1 2
 static_assert(Coverage(kRotated, {.heads = 1}).reach() == 3);
 
 static_assert(Coverage(DyadicSchedule{}).reached_count() == 1 && Coverage(DyadicSchedule{}).reach() == 0);
+
+static_assert(std::copyable<Coverage>);
 
 /// Follows every path of a stack down from its last layer.
 void walk(const std::vector<CoverageLayer>& layers, std::size_t depth, Index offset,

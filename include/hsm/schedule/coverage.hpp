@@ -15,6 +15,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -50,10 +51,11 @@ class Coverage {
   static constexpr std::uint64_t kUncounted = std::numeric_limits<std::uint64_t>::max();
 
   /// The stack whose layers mix by `schedule`. Throws std::invalid_argument for heads < 1, taps < 2, window
-  /// < 0, a reach that is not below 2^63, and more than kMostOffsets offsets or kMostAdditions additions;
+  /// < 0, a reach of 2^63 - 1 or more, and more than kMostOffsets offsets or kMostAdditions additions;
   /// std::out_of_range for an attention layer that is not there; and what the schedule throws.
-  template <Schedule S>
-  constexpr explicit Coverage(const S& schedule, const CoverageOptions& options = {})
+  template <class S>
+  requires(!std::same_as<S, Coverage>) && Schedule<S> constexpr explicit Coverage(
+                                              const S& schedule, const CoverageOptions& options = {})
       : Coverage(layers_of(schedule, options), options.window) {}
 
   /// The stack of these layers. Throws as above, and std::invalid_argument for a shift < 1.
@@ -76,9 +78,13 @@ class Coverage {
   constexpr bool reached(Index offset) const { return count(offset) > 0; }
   /// How many do. Throws std::out_of_range for 2^64 - 1 paths or more.
   constexpr std::uint64_t paths(Index offset) const { return counted(count(offset)); }
-  /// The least and the most paths of an offset in the window. Throws as `paths`.
+  /// The least and the most paths of an offset that has any, in the window. Throw as `paths`.
   constexpr std::uint64_t least_paths() const {
-    return counted(*std::min_element(counts_.begin(), counts_.end()));
+    std::uint64_t least = kUncounted;
+    for (const std::uint64_t count : counts_) {
+      if (count > 0) least = std::min(least, count);
+    }
+    return counted(least);
   }
   constexpr std::uint64_t most_paths() const {
     return counted(*std::max_element(counts_.begin(), counts_.end()));
