@@ -41,6 +41,14 @@ struct CoverageOptions {
   Index window = 0;                ///< look at the offsets 0 ... window-1 only; 0 = all up to the reach
 };
 
+namespace detail {
+
+/// A schedule, asked of no type for which asking would need its own constructors.
+template <class S, class Self>
+concept ScheduleOtherThan = !std::same_as<S, Self> && Schedule<S>;
+
+}  // namespace detail
+
 /// Counts the paths from each past offset of a stack to its last token; see the file comment.
 class Coverage {
  public:
@@ -53,9 +61,8 @@ class Coverage {
   /// The stack whose layers mix by `schedule`. Throws std::invalid_argument for heads < 1, taps < 2, window
   /// < 0, a reach of 2^63 - 1 or more, and more than kMostOffsets offsets or kMostAdditions additions;
   /// std::out_of_range for an attention layer that is not there; and what the schedule throws.
-  template <class S>
-  requires(!std::same_as<S, Coverage>) && Schedule<S> constexpr explicit Coverage(
-                                              const S& schedule, const CoverageOptions& options = {})
+  template <detail::ScheduleOtherThan<Coverage> S>
+  constexpr explicit Coverage(const S& schedule, const CoverageOptions& options = {})
       : Coverage(layers_of(schedule, options), options.window) {}
 
   /// The stack of these layers. Throws as above, and std::invalid_argument for a shift < 1.
