@@ -166,7 +166,7 @@ inline void StackPicture::draw_chart(Svg& svg) const {
   const double bottom = chart() + kChart;
   const auto height = [&](double count) {
     const double share =
-        logarithmic ? std::log2(1 + count) / std::log2(1 + most) : count / std::max(most, 2.0);
+        logarithmic ? std::log2(1 + count) / std::log2(1 + most) : count / std::max(most, 1.25);
     return count > 0 ? std::max(1.5, share * kChart) : 0;
   };
   svg.text(20, chart() - 10, "paths per offset", {.bold = true});

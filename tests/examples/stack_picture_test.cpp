@@ -76,7 +76,7 @@ TEST(StackPicture, DrawsEveryPathOfADyadicStack) {
   const std::string xml = picture(DyadicSchedule{.layers = 4});
   EXPECT_TRUE(xml.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""));
   EXPECT_TRUE(xml.ends_with("</svg>\n"));
-  // 1 + 2 + 4 + 8 edges of each kind, 16 + 8 + 4 + 2 + 1 tokens on paths of 5 * 16, a bar each, and the ground.
+  // 1 + 2 + 4 + 8 edges of each kind, 16 + 8 + 4 + 2 + 1 tokens on paths of 5 * 16, a bar each, the ground.
   EXPECT_EQ(
       strokes(xml, "#1d4ed8") + strokes(xml, "#0891b2") + strokes(xml, "#059669") + strokes(xml, "#65a30d"),
       15u);
