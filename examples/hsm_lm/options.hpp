@@ -61,7 +61,7 @@ struct ModelOptions {
     app.add_option(
            "--schedule", schedule,
            "shifts of the layers: dyadic, cyclic=P, geometric=B or list=1,2,4; after reversed: from the "
-           "last layer to the first, after rotated: another one in each head")
+           "last layer to the first, after rotated: another one in each head, for layers with :heads=N")
         ->capture_default_str();
     app.add_option("--positions", positions, "none, or learned: then the context is also the limit")
         ->check(CLI::IsMember({"none", "learned"}))

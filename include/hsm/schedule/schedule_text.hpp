@@ -5,7 +5,7 @@
 //   dyadic          1, 2, 4, 8, ...             cyclic=P      1, 2, ... 2^(P-1), 1, 2, ...
 //   geometric=B     1, B, B^2, ...              list=1,2,4    one shift per layer
 //   reversed:...    any of these from the last layer to the first
-//   rotated:...     head h of layer l at the distance of layer (l + h) mod L
+//   rotated:...     head h of layer l at the distance of layer (l + h) mod L; changes no layer of one head
 //
 // Prefixes compose from left to right: `reversed:rotated:dyadic` is Reversed{HeadRotated{DyadicSchedule}}.
 // The canonical text (no prefix that has no effect, numbers without leading zeros) is what a model file
