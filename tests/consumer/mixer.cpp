@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The smallest program that uses hsm as a user would: y[t] = x[t] / 2 + x[t-4] / 4, compared with values worked out by hand.
-// HSM_EXPECTED_VERSION, where given, is the version that the package or pkg-config claims.
+// The smallest program that uses hsm as a user would: y[t] = x[t] / 2 + x[t-4] / 4, compared with values worked
+// out by hand. HSM_EXPECTED_VERSION, where given, is the version that the package or pkg-config claims.
 #include <hsm/hsm.hpp>
 
 int main() {

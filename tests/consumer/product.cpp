@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A mixer with a matrix product, by the library that the project chose: y[t] = A x[t] + B x[t-1] with ones everywhere.
+// A mixer with a matrix product, by the library that the project chose: y[t] = A x[t] + B x[t-1] with ones
+// everywhere.
 #include <hsm/hsm.hpp>
 
 #include <string_view>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Half of a program of two translation units that both include everything; the other half is units_other.cpp. A function
-// that is not inline would stand in both of them, and the program would not link.
+// Half of a program of two translation units that both include everything; the other half is units_other.cpp.
+// A function that is not inline would stand in both of them, and the program would not link.
 #include <hsm/hsm.hpp>
 #if defined(CONSUMER_IO)
 #include <hsm/io/safetensors.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The other half of units_main.cpp: mixes the same tokens in a unit of its own, or reads what the first half wrote.
+// The other half of units_main.cpp: mixes the same tokens in a unit of its own, or reads what the first half
+// wrote.
 #include <hsm/hsm.hpp>
 #if defined(CONSUMER_IO)
 #include <hsm/io/safetensors.hpp>
