@@ -23,14 +23,15 @@
 
 #include <hsm/core/types.hpp>
 
+/// Before a function whose instructions must exist once, so that its bits do not depend on the caller.
 #if defined(__GNUC__) || defined(__clang__)
 #define HSM_NOINLINE __attribute__((noinline))
 #else
 #define HSM_NOINLINE
 #endif
 
-/// Before a loop: its iterations read and write different elements (reading and writing the same element in one is fine). Clang finds
-/// out at run time, and would warn wherever it may not vectorise.
+/// Before a loop: its iterations read and write different elements (reading and writing the same element in one
+/// is fine). Clang finds out at run time, and would warn wherever it may not vectorise.
 #if defined(__GNUC__) && !defined(__clang__)
 #define HSM_INDEPENDENT _Pragma("GCC ivdep")
 #else

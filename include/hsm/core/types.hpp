@@ -13,6 +13,8 @@
 #include <Eigen/Core>
 #include <type_traits>
 
+/// Hierarchical Shift Mixing (arXiv 2601.22852): token mixers, their schedules, and what trains and runs models
+/// of them.
 namespace hsm {
 
 /// Signed size and index type, the same as Eigen's.
@@ -45,6 +47,7 @@ template <class Block>
 auto at(const Block& block, Index row, Index column) {
   return block.data() + row + column * block.outerStride();
 }
+/// The same, to write to.
 template <class Scalar>
 Scalar* at(Columns<Scalar>& block, Index row, Index column) {
   return block.data() + row + column * block.outerStride();

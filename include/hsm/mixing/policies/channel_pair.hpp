@@ -16,12 +16,15 @@ namespace hsm {
 /// The channel mixer. Parameters a [C], b [C].
 template <ComputeScalar ScalarType>
 struct ChannelPair {
+  /// float or double.
   using Scalar = ScalarType;
+  /// The name in recipes and files.
   static constexpr std::string_view kName = "channel";
+  /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true};
 
-  Vector<Scalar> a;  // [C]
-  Vector<Scalar> b;  // [C]
+  Vector<Scalar> a;  ///< [C]
+  Vector<Scalar> b;  ///< [C]
 
   /// Throws std::invalid_argument for channels < 1 or heads that do not divide channels.
   explicit ChannelPair(Index channels, Index heads = 1) : heads_(heads) {
@@ -33,15 +36,19 @@ struct ChannelPair {
       b[c] = Scalar(1) - static_cast<Scalar>(c) / static_cast<Scalar>(channels);
   }
 
+  /// C.
   Index channels() const { return a.size(); }
+  /// H.
   Index heads() const { return heads_; }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     f("a", self.a, more.a...);
     f("b", self.b, more.b...);
   }
 
+  /// z = a now + b past, element by element.
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
     const auto now = run.kept(0), past = run.kept(1);
     const Scalar *as = a.data() + first_row(run), *bs = b.data() + first_row(run);
@@ -53,6 +60,7 @@ struct ChannelPair {
     }
   }
 
+  /// What the pairs (t, t-s) give to token t: own and tap 0 of d are overwritten, parameter sums added to.
   void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double> sums) const {
     const auto now = run.kept(0), past = run.kept(1);
@@ -81,6 +89,7 @@ struct ChannelPair {
     }
   }
 
+  /// What the pairs (t, t-s) give to token t-s: added to tap 1 of d.
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
     auto d_past = d.kept(1);
     const Scalar* bs = b.data() + first_row(run);
@@ -92,7 +101,9 @@ struct ChannelPair {
     }
   }
 
+  /// Sums that an adjoint gathers per task.
   Index sum_count() const { return 2 * channels(); }
+  /// Adds the sums of one task to the gradients.
   void add_sums(std::span<const double> sums, ChannelPair& gradients) const {
     const auto C = static_cast<std::size_t>(channels());
     for (std::size_t c = 0; c < C; ++c) {
