@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# Every way to use the library from another project, with programs that know nothing of this tree; see consumer/run.cmake.
+# Every way to use the library from another project, with programs that know nothing of this tree; see
+# consumer/run.cmake.
 get_target_property(hsm_eigen_dirs Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
 list(GET hsm_eigen_dirs 0 hsm_eigen_dir)
 foreach(way IN ITEMS install installed request pkgconfig subdirectory fetchcontent plain single)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
 # Consumes hsm as a stranger would, in a fresh folder outside the source tree. WAY is one of
-#   install        builds nothing and installs into the prefix that the next three use, where no GoogleTest can be found
+#   install        installs into the prefix that the next three use; no GoogleTest can be found, none is needed
 #   installed      find_package(hsm)
-#   request        components and versions that the installed package has not are refused, and the message says why
+#   request        components and versions that the installed package has not are refused, and it says why
 #   pkgconfig      the compiler with the flags of pkg-config
 #   subdirectory   add_subdirectory of the source tree
 #   fetchcontent   FetchContent with a local source

@@ -34,7 +34,8 @@ template <std::size_t Rank>
 
 [[gnu::cold]] inline std::string to_text(Index value) { return std::to_string(value); }
 
-// What throws is cold and takes views: a check then costs its caller a comparison and a call, to run and to compile.
+// What throws is cold and takes views: a check then costs its caller a comparison and a call, to run and to
+// compile.
 
 /// Throws "who: what must be <expected>, got <got>".
 [[noreturn, gnu::cold, gnu::noinline]] inline void fail(std::string_view who, std::string_view what,
