@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: MIT
 #
 # What including the library costs a compiler:   bash bench/compile_time.sh [--runs N] [--flags "FLAGS"] [COMPILER...]
-# User CPU time of four programs, taken in turns, medians of N >= 5 runs, as a ratio to the first:
+# User CPU time of four programs, taken in turns, medians of N >= 5 runs (5 by default), and their ratio to the
+# first:
 #   Eigen/Core     includes Eigen/Core, main is empty: what any program on Eigen pays; the yardstick of all others
 #   hsm/hsm.hpp    includes the umbrella, main is empty                                target 1.5
 #   one mixer      one ScalarPair<float> and its forward on a view                     target 2.0
 #   quickstart     examples/quickstart.cpp: forward, backward, step, Eigen expressions    no target, for the record
-# Without --flags both -O0 and -O2 are measured. Exits with 0 whether targets are met or missed: a shared machine decides nothing.
+# Without --flags both -O0 and -O2 are measured. Exits with 0 whether targets are met or missed: on a shared
+# machine one run decides nothing.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
