@@ -35,8 +35,11 @@ class AttentionState {
     for (Stream& stream : streams_) grow(stream, limit_);
   }
 
+  /// How many streams it holds.
   Index streams() const { return static_cast<Index>(streams_.size()); }
+  /// C.
   Index channels() const { return channels_; }
+  /// H.
   Index heads() const { return heads_; }
   /// The most tokens per stream; 0 means no limit.
   Index capacity() const { return limit_; }
@@ -95,8 +98,11 @@ class AttentionState {
 
   /// Token 0 of head h; a token is C/H values.
   const Scalar* keys(Index s, Index h) const { return head(streams_[static_cast<std::size_t>(s)], h); }
+  /// The same, to write to.
   Scalar* keys(Index s, Index h) { return head(streams_[static_cast<std::size_t>(s)], h); }
+  /// The value of token 0 of head h; a token is C/H values.
   const Scalar* values(Index s, Index h) const { return keys(s, heads_ + h); }
+  /// The same, to write to.
   Scalar* values(Index s, Index h) { return keys(s, heads_ + h); }
 
  private:

@@ -37,9 +37,13 @@ namespace hsm {
 template <ComputeScalar ScalarType>
 class CausalAttention {
  public:
+  /// float or double.
   using Scalar = ScalarType;
+  /// The tensors of the layer; gradients have the same type.
   using Parameters = Attention<Scalar>;
+  /// What a stream carries from call to call.
   using State = AttentionState<Scalar>;
+  /// What a forward leaves for backward.
   using Saved = AttentionSaved<Scalar>;
 
   /// Throws std::invalid_argument unless the tensors of `parameters` fit together.
@@ -52,14 +56,20 @@ class CausalAttention {
     check_linear(who, "output", parameters_.output, C, C);
   }
 
+  /// C.
   Index channels() const { return parameters_.channels(); }
+  /// H.
   Index heads() const { return parameters_.heads; }
+  /// The weights.
   const Parameters& parameters() const { return parameters_; }
+  /// The weights, to change in place; sizes must stay.
   Parameters& parameters() { return parameters_; }
 
+  /// An empty record for forward to fill.
   Saved make_saved() const { return {}; }
   /// Zeros in the shape of the parameters.
   Parameters make_gradients() const { return zeros_like(parameters_); }
+  /// Fresh streams with an empty cache; options.capacity limits it.
   State make_state(const StateOptions& options = {}) const { return State(channels(), heads(), options); }
 
   /// y = attention of x: B sequences of T tokens, from their start. Both [B,T,C], apart in memory.
@@ -68,6 +78,7 @@ class CausalAttention {
     detail::check_kept<Y>();
     run_forward(x, y, nullptr, workspace);
   }
+  /// The same, serial, with scratch of its own.
   template <class X, class Y>
   void forward(const X& x, Y&& y) const {
     detail::check_kept<Y>();
@@ -88,6 +99,7 @@ class CausalAttention {
     detail::check_kept<Y>();
     run_packed(x, offsets, y, nullptr, workspace);
   }
+  /// The same, and keeps in `saved` what backward needs.
   template <class X, class Y>
   void packed(const X& x, std::span<const Index> offsets, Y&& y, Saved& saved, Workspace& workspace) const {
     detail::check_kept<Y>();
@@ -186,6 +198,7 @@ class CausalAttention {
   Parameters parameters_;
 };
 
+/// The scalar follows from the parameters.
 template <ComputeScalar Scalar>
 CausalAttention(Attention<Scalar>) -> CausalAttention<Scalar>;
 

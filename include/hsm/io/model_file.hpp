@@ -32,7 +32,9 @@
 
 namespace hsm {
 
+/// What the metadata of a model file says it is.
 inline constexpr std::string_view kModelFormat = "hsm-language-model";
+/// The version of the layout.
 inline constexpr std::string_view kModelVersion = "1";
 
 /// The config of a model as the JSON text of a model file.

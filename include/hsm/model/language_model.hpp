@@ -32,18 +32,23 @@ namespace hsm {
 /// What forward leaves for backward.
 template <ComputeScalar Scalar>
 struct LanguageModelSaved {
-  Index batch = 0, time = 0;
+  Index batch = 0;  ///< B of the call
+  Index time = 0;   ///< T of the call
+  /// What each layer left.
   std::vector<BlockSaved<Scalar>> blocks;
-  typename BlockSaved<Scalar>::Matrix last;    // [C, B T], the residual stream at the end
-  typename BlockSaved<Scalar>::Matrix hidden;  // [C, B T], h
+  typename BlockSaved<Scalar>::Matrix last;    ///< [C, B T], the residual stream at the end
+  typename BlockSaved<Scalar>::Matrix hidden;  ///< [C, B T], h
 };
 
 /// A causal language model; see the file comment.
 template <ComputeScalar ScalarType, class List = StandardPolicies>
 class LanguageModel {
  public:
+  /// float or double.
   using Scalar = ScalarType;
+  /// What a stream carries from call to call.
   using State = LanguageModelState<Scalar>;
+  /// What a forward leaves for backward.
   using Saved = LanguageModelSaved<Scalar>;
 
   /// Fresh weights: E normal(0.02), P normal(0.01), the rest as each layer states, with the maps that write
@@ -51,13 +56,17 @@ class LanguageModel {
   /// a schedule that is not one.
   LanguageModel(LanguageModelConfig config, Random& random);
 
+  /// The sizes and layers it was made with.
   const LanguageModelConfig& config() const { return config_; }
+  /// L.
   Index layer_count() const { return static_cast<Index>(blocks_.size()); }
+  /// Layer l, 0 <= l < L, unchecked.
   const Block<Scalar, List>& block(Index l) const { return blocks_[static_cast<std::size_t>(l)]; }
   /// The shifts of all layers and heads, attention layers counted.
   const ScheduleText& schedule() const { return schedule_; }
   /// E, also the output map.
   const Embedding<Scalar>& embedding() const { return embedding_; }
+  /// E, to change in place; sizes must stay.
   Embedding<Scalar>& embedding() { return embedding_; }
 
   /// Runs B sequences of T tokens; h is left in saved.hidden. Throws std::out_of_range for a token id outside

@@ -16,7 +16,9 @@ namespace hsm {
 /// What a model remembers of its streams between calls to extend.
 template <ComputeScalar Scalar>
 struct LanguageModelState {
+  /// One state per layer.
   std::vector<AnyState<Scalar>> layers;
+  /// Independent texts.
   Index streams = 0;
   Index count = 0;  ///< tokens that every stream has seen
 

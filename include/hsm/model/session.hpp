@@ -31,6 +31,7 @@ enum class OnFull { kRefuse, kRestart };
 /// How to generate.
 struct SessionOptions {
   Index streams = 1;  ///< independent texts, one token of each per step
+  /// What happens when learned positions run out.
   OnFull on_full = OnFull::kRefuse;
 };
 
@@ -38,6 +39,7 @@ struct SessionOptions {
 template <class Model>
 class GenerationSession {
  public:
+  /// float or double.
   using Scalar = typename Model::Scalar;
 
   /// Fresh streams. Throws std::invalid_argument for streams < 1.
@@ -75,6 +77,7 @@ class GenerationSession {
     return {logits_.data() + stream * logits_.rows(), static_cast<std::size_t>(logits_.rows())};
   }
 
+  /// How many streams it holds.
   Index streams() const { return options_.streams; }
   /// Tokens of every stream that the model has in view: all, or those since the last restart read them.
   Index position() const { return state_.count; }
