@@ -8,6 +8,7 @@
 
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/core/random.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,11 @@ std::vector<double> to_double(const Eigen::MatrixBase<Derived>& m) {
 }
 
 template <class Scalar>
+std::vector<double> to_double(const std::vector<Scalar>& values) {
+  return {values.begin(), values.end()};
+}
+
+template <class Scalar>
 std::vector<double> reference_forward(const CausalAttention<Scalar>& attention, const Matrix<Scalar>& x) {
   return AttentionReference(attention.parameters()).forward(to_double(x));
 }
@@ -105,20 +111,22 @@ std::vector<Scalar> cache_of(const AttentionState<Scalar>& state, Index stream) 
 /// Stream a of `state` and stream b of `other` hold the same bits.
 template <class Scalar>
 bool expect_same_stream(const AttentionState<Scalar>& state, Index a, const AttentionState<Scalar>& other,
-                        Index b, const std::string& label, int line = __builtin_LINE()) {
-  return expect_same_bits(cache_of(state, a), cache_of(other, b), label, __builtin_FILE(), line);
+                        Index b, const std::string& label, const char* file = __builtin_FILE(),
+                        int line = __builtin_LINE()) {
+  return expect_same_bits(cache_of(state, a), cache_of(other, b), label, file, line);
 }
 
 /// Both hold the same streams, bit for bit.
 template <class Scalar>
 bool expect_same_state(const AttentionState<Scalar>& state, const AttentionState<Scalar>& other,
-                       const std::string& label, int line = __builtin_LINE()) {
+                       const std::string& label, const char* file = __builtin_FILE(),
+                       int line = __builtin_LINE()) {
   bool same = state.streams() == other.streams();
-  EXPECT_TRUE(same) << label << ", line " << line;
+  EXPECT_TRUE(same) << label << ", " << file << ":" << line;
   for (Index s = 0; same && s < state.streams(); ++s) {
     same = state.count(s) == other.count(s);
-    EXPECT_TRUE(same) << label << ", stream " << s << ", line " << line;
-    same = same && expect_same_stream(state, s, other, s, label, line);
+    EXPECT_TRUE(same) << label << ", stream " << s << ", " << file << ":" << line;
+    same = same && expect_same_stream(state, s, other, s, label, file, line);
   }
   return same;
 }

@@ -60,8 +60,10 @@ TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
   const auto backward = [&](Tokens<float> x, Tokens<float> dy, Tokens<float> dx) {
     return message_of([&] { attention.backward(x, saved, dy, dx, gradients, workspace); });
   };
-  EXPECT_EQ(backward(tokens(1, 6, 8, 0), tokens(1, 6, 8, 1000), tokens(1, 6, 8, 2000)),
-            "CausalAttention::backward: the number of tokens in saved must be 6, got 0");
+  EXPECT_EQ(
+      backward(tokens(1, 6, 8, 0), tokens(1, 6, 8, 1000), tokens(1, 6, 8, 2000)),
+      "CausalAttention::backward: saved must be the record of a forward, packed or extend, got one that "
+      "nothing was saved in");
   attention.forward(tokens(1, 6, 8, 0), tokens(1, 6, 8, 1000), saved, workspace);
   EXPECT_EQ(backward(tokens(1, 6, 8, 0), tokens(1, 5, 8, 1000), tokens(1, 6, 8, 2000)),
             "CausalAttention::backward: dy must be [1,6,8], got [1,5,8]");
@@ -70,6 +72,101 @@ TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
   gradients.output.bias.resize(3);
   EXPECT_EQ(backward(tokens(1, 6, 8, 0), tokens(1, 6, 8, 1000), tokens(1, 6, 8, 2000)),
             "CausalAttention::backward: gradients.output.bias must be [8], got [3]");
+}
+
+TEST(AttentionErrors, ChosenStreamsAreCheckedBeforeAnythingChanges) {
+  const auto attention = make_attention<float>(4, 2);
+  Workspace workspace;
+  Random random(6);
+  const auto x = random_matrix<float>(4, 6, random);
+  Matrix<float> y = Matrix<float>::Constant(4, 6, 3.0f);
+  const Matrix<float> y_before = y;
+  auto state = attention.make_state({.streams = 3});
+  Matrix<float> scratch(4, 3);
+  attention.step(x.leftCols(3), state, scratch, workspace);
+  const auto before = state;
+  auto saved = attention.make_saved();
+  const auto extend = [&](std::vector<Index> offsets, std::vector<Index> streams) {
+    const auto plain = message_of([&] { attention.extend(x, offsets, streams, state, y, workspace); });
+    EXPECT_EQ(message_of([&] { attention.extend(x, offsets, streams, state, y, saved, workspace); }), plain);
+    return plain;
+  };
+  EXPECT_EQ(extend({0, 2, 6}, {1}),
+            "CausalAttention::extend: the number of streams must be 2, one for each part of x, got 1");
+  EXPECT_EQ(extend({0, 2, 6}, {1, 3}), "CausalAttention::extend: a stream must be 0 to 2, got 3");
+  EXPECT_EQ(extend({0, 2, 6}, {-1, 2}), "CausalAttention::extend: a stream must be 0 to 2, got -1");
+  EXPECT_EQ(extend({0, 2, 3, 6}, {2, 0, 2}),
+            "CausalAttention::extend: the streams must be different ones, got stream 2 twice");
+  EXPECT_EQ(extend({0, 2, 5}, {0, 1}),
+            "CausalAttention::extend: the last offset must be 6, the tokens of x, got 5");
+  EXPECT_EQ(extend({}, {}),
+            "CausalAttention::extend: offsets must be a list that begins with 0, got an empty one");
+  const auto step = [&](Index tokens, std::vector<Index> streams) {
+    return message_of(
+        [&] { attention.step(x.leftCols(tokens), streams, state, y.leftCols(tokens), workspace); });
+  };
+  EXPECT_EQ(step(3, {1, 2}), "CausalAttention::step: x must be one token for each of 2 streams, got [1,3,4]");
+  EXPECT_EQ(step(2, {1, 1}), "CausalAttention::step: the streams must be different ones, got stream 1 twice");
+  EXPECT_EQ(step(1, {3}), "CausalAttention::step: a stream must be 0 to 2, got 3");
+  const Tokens<const float> batch(x.data(), 2, 3, 4);
+  const std::vector<Index> offsets = {0, 3}, streams = {0};
+  EXPECT_EQ(message_of([&] {
+              attention.extend(batch, offsets, streams, state, Tokens<float>(y.data(), 2, 3, 4), workspace);
+            }),
+            "CausalAttention::extend: the batch of x must be 1, got 2");
+  EXPECT_EQ(
+      message_of([&] { attention.packed(batch, offsets, Tokens<float>(y.data(), 2, 3, 4), workspace); }),
+      "CausalAttention::packed: the batch of x must be 1, got 2");
+  expect_same_state(state, before, "after refusals");
+  expect_same_bits(y, y_before, "y after refusals");
+  EXPECT_EQ(extend({0, 0, 6, 6}, {2, 0, 1}), "no exception");
+  Matrix<float> none(4, 0);
+  EXPECT_EQ(message_of([&] { attention.step(none, {}, state, none, workspace); }), "no exception");
+}
+
+TEST(AttentionErrors, TheGradientOfAStateFitsTheStateThatWasExtended) {
+  const auto attention = make_attention<float>(4, 2);
+  Workspace workspace;
+  Random random(7);
+  const auto x = random_matrix<float>(4, 6, random);
+  Matrix<float> y(4, 6), dx = Matrix<float>::Constant(4, 6, 3.0f);
+  const Matrix<float> dx_before = dx;
+  auto saved = attention.make_saved();
+  auto gradients = attention.make_gradients();
+  const auto backward = [&](AttentionState<float> state_gradient) {
+    const auto before = state_gradient;
+    const auto message =
+        message_of([&] { attention.backward(x, saved, x, dx, gradients, workspace, &state_gradient); });
+    expect_same_state(state_gradient, before, "after a refusal");
+    return message;
+  };
+  attention.forward(x, y, saved, workspace);
+  EXPECT_EQ(
+      backward(attention.make_state()),
+      "CausalAttention::backward: state_gradient must be absent unless saved is the record of an extend, "
+      "got one");
+  auto state = attention.make_state({.streams = 3});
+  const std::vector<Index> offsets = {0, 4, 6}, streams = {2, 0};
+  attention.extend(x, offsets, streams, state, y, saved, workspace);
+  EXPECT_EQ(backward(attention.make_state({.streams = 2})),
+            "CausalAttention::backward: the streams of state_gradient must be 3, got 2");
+  EXPECT_EQ(backward(make_attention<float>(4, 4).make_state({.streams = 3})),
+            "CausalAttention::backward: heads of state_gradient must be 2, got 4");
+  auto longer = attention.make_state({.streams = 3});
+  longer.resize(1, 100);  // not named by the call
+  longer.resize(2, 5);
+  EXPECT_EQ(backward(longer),
+            "CausalAttention::backward: the tokens of stream 2 in state_gradient must be at most 4, what the "
+            "call left, got 5");
+  EXPECT_EQ(
+      backward(attention.make_state({.streams = 3, .capacity = 3})),
+      "CausalAttention::backward: the capacity of stream 2 in state_gradient must be at least 4, got 3");
+  expect_same_bits(dx, dx_before, "dx after refusals");
+  for (const float value : flatten(gradients)) EXPECT_EQ(value, 0.0f);
+  longer.rewind(2, 1);
+  EXPECT_EQ(message_of([&] { attention.backward(x, saved, x, dx, gradients, workspace, &longer); }),
+            "no exception");
+  EXPECT_EQ(longer.count(1), 100);
 }
 
 TEST(AttentionErrors, RefuseParametersThatDoNotFit) {

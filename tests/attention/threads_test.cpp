@@ -23,11 +23,12 @@ TYPED_TEST(AttentionThreads, ThreadsAndPoisonedScratchChangeNoBit) {
   const auto x = random_matrix<TypeParam>(C, B * T, random);
   const auto dy = random_matrix<TypeParam>(C, B * T, random);
   struct Result {
-    Matrix<TypeParam> y, dx, extended;
-    std::vector<TypeParam> gradients;
+    Matrix<TypeParam> y, dx, extended, dx_extended;
+    std::vector<TypeParam> gradients, gradients_extended, state, state_gradient;
   };
   const auto run = [&](Workspace& workspace) {
-    Result r{Matrix<TypeParam>(C, B * T), Matrix<TypeParam>(C, B * T), Matrix<TypeParam>(C, B * T), {}};
+    const Matrix<TypeParam> empty(C, B * T);
+    Result r{empty, empty, empty, empty, {}, {}, {}, {}};
     const Tokens<const TypeParam> in(x.data(), B, T, C), d_out(dy.data(), B, T, C);
     auto saved = attention.make_saved();
     auto gradients = attention.make_gradients();
@@ -38,6 +39,19 @@ TYPED_TEST(AttentionThreads, ThreadsAndPoisonedScratchChangeNoBit) {
     const Tokens<TypeParam> out(r.extended.data(), B, T, C);
     attention.extend(in.slice(0, 100), state, out.slice(0, 100), workspace);
     for (Index t = 100; t < T; ++t) attention.step(in.slice(t, 1), state, out.slice(t, 1), workspace);
+    // Stream 1 alone, longer than a tile, with a record; then the gradient of the state that it leaves.
+    const std::vector<Index> offsets = {0, T}, streams = {1};
+    const Tokens<const TypeParam> again = in.sequence(0);
+    attention.extend(again, offsets, streams, state, out.sequence(0), saved, workspace);
+    auto state_gradient = state;
+    set_zero(gradients);
+    attention.backward(again, saved, d_out.sequence(0),
+                       Tokens<TypeParam>(r.dx_extended.data(), B, T, C).sequence(0), gradients, workspace,
+                       &state_gradient);
+    r.dx_extended.rightCols(T).setZero();
+    r.gradients_extended = flatten(gradients);
+    r.state = cache_of(state, 1);
+    r.state_gradient = cache_of(state_gradient, 1);
     return r;
   };
   Workspace serial;
@@ -47,6 +61,10 @@ TYPED_TEST(AttentionThreads, ThreadsAndPoisonedScratchChangeNoBit) {
     expect_same_bits(r.dx, expected.dx, label + " dx");
     expect_same_bits(r.extended, expected.extended, label + " extend and step");
     expect_same_bits(r.gradients, expected.gradients, label + " gradients");
+    expect_same_bits(r.dx_extended, expected.dx_extended, label + " dx after extend");
+    expect_same_bits(r.gradients_extended, expected.gradients_extended, label + " gradients after extend");
+    expect_same_bits(r.state, expected.state, label + " state");
+    expect_same_bits(r.state_gradient, expected.state_gradient, label + " state gradient");
   };
   for (const int threads : {2, 3}) {
     ThreadedExecutor executor(threads);
