@@ -67,8 +67,9 @@ class AttentionState {
   /// negative count or one beyond the capacity, std::length_error for more than memory can hold.
   void resize(Index s, Index count);
 
-  /// What a session saves besides the counts: calls f(s, part, h, values) for every stream s, part (keys, then
-  /// values) and head h, where values is a std::span of count(s) tokens of C/H values each, without gaps.
+  /// What a session saves besides the counts: calls f(s, part, h, values) for every stream s, part (keys,
+  /// then values) and head h, where values is a std::span of count(s) tokens of C/H values each, without
+  /// gaps.
   template <class F>
   void visit(F&& f) const {
     visit_blocks<const Scalar>(*this, f);
@@ -81,7 +82,8 @@ class AttentionState {
 
   // For CausalAttention.
 
-  /// Throws std::out_of_range, before anything is changed, if some segment is longer than its stream can take.
+  /// Throws std::out_of_range, before anything is changed, if some segment is longer than its stream can
+  /// take.
   void check_room(const char* who, std::span<const Segment> segments) const;
 
   /// Makes room for `more` tokens in stream `s`; doubles the memory where it must grow.

@@ -17,9 +17,9 @@
 // 8 C^2 flop per token and 4 C flop per pair of tokens; no T x T matrix, scratch 4 C per token. y and dx are
 // overwritten, parameter gradients are added to. The number of threads changes no bit. Tokens after t, other
 // documents and other streams change no bit of output t, be they NaN. Modes agree within 1e-5 (float) and
-// 1e-13 (double) of the largest output, their gradients within 1e-4 and 1e-12 of the largest of a tensor; step
-// is bitwise equal to step of as many streams. Errors: std::invalid_argument naming what was expected and
-// what came, before anything is written; std::out_of_range where a stream's capacity is used up.
+// 1e-13 (double) of the largest output, their gradients within 1e-4 and 1e-12 of the largest of a tensor;
+// step is bitwise equal to step of as many streams. Errors: std::invalid_argument naming what was expected
+// and what came, before anything is written; std::out_of_range where a stream's capacity is used up.
 #pragma once
 
 #include <span>
@@ -94,7 +94,8 @@ class CausalAttention {
   }
 
   /// One token of every stream: x and y are buffers of `streams` tokens, [B,1,C], [1,B,C] or (C,B). Throws
-  /// std::out_of_range, and changes nothing, if the capacity of a stream is used up.
+  /// std::out_of_range, and changes nothing, if the capacity of a stream is used up. With one stream of a
+  /// given capacity it allocates nothing once the workspace has served a call.
   template <class X, class Y>
   void step(const X& x, State& state, Y&& y, Workspace& workspace) const {
     detail::check_kept<Y>();
@@ -108,8 +109,8 @@ class CausalAttention {
     run_step(x, &streams, state, y, workspace);
   }
 
-  /// The next T tokens of every stream: x and y [streams,T,C]. Throws as step does. Scratch does not grow with
-  /// T.
+  /// The next T tokens of every stream: x and y [streams,T,C]. Throws as step does. Scratch does not grow
+  /// with T.
   template <class X, class Y>
   void extend(const X& x, State& state, Y&& y, Workspace& workspace) const {
     detail::check_kept<Y>();
@@ -140,8 +141,8 @@ class CausalAttention {
 
   /// The adjoint of the call that filled `saved`: x is that call's x, dy the gradient of its y. dx is
   /// overwritten, `gradients` are added to. `state_gradient`, after extend, comes in as the gradient of the
-  /// state that the call left (its cached keys and values; a fresh state for none) and goes out as that of the
-  /// state it started from: chunk by chunk from the last to the first it is backpropagation through time,
+  /// state that the call left (its cached keys and values; a fresh state for none) and goes out as that of
+  /// the state it started from: chunk by chunk from the last to the first it is backpropagation through time,
   /// equal to the gradient of the whole sequence. Streams that the call did not name keep theirs. Without it
   /// the gradient stops at the start of the chunk.
   template <class X, class DY, class DX>
