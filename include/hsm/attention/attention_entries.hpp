@@ -70,12 +70,9 @@ void CausalAttention<Scalar>::check_pair(const char* who, const In& x, const cha
 
 template <ComputeScalar Scalar>
 void CausalAttention<Scalar>::check_state(const char* who, const char* what, const State& state) const {
-  const auto check = [&](const char* of, Index got, Index expected) {
-    if (got != expected)
-      detail::fail(who, of + std::string(what), std::to_string(expected), std::to_string(got));
-  };
-  check("channels of ", state.channels(), channels());
-  check("heads of ", state.heads(), heads());
+  if (state.channels() == channels() && state.heads() == heads()) return;  // no text, no allocation
+  detail::check_equal(who, ("channels of " + std::string(what)).c_str(), state.channels(), channels());
+  detail::check_equal(who, ("heads of " + std::string(what)).c_str(), state.heads(), heads());
 }
 
 template <ComputeScalar Scalar>
