@@ -53,6 +53,9 @@ struct TypesOf {
 #define HSM_TEST_TYPES(Policy) , Policy<float>, Policy<double>
 using AllPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_TYPES)>::Types;
 #undef HSM_TEST_TYPES
+#define HSM_TEST_FLOATS(Policy) , Policy<float>
+using FloatPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_FLOATS)>::Types;
+#undef HSM_TEST_FLOATS
 
 using Scalars = ::testing::Types<float, double>;
 

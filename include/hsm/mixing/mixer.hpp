@@ -12,11 +12,12 @@
 //
 // y and dx are overwritten, parameter gradients are added to; x and y must not overlap. Cost per token: the
 // policy's products and O(K C). Scratch and threads come from the Workspace; without one a call is serial and
-// may allocate: with a workspace that has served such a call before, step with one stream allocates nothing,
-// and every other call at most the packing space of Eigen's products (policies that have products, more than
-// one column, weights past 128 KB; 4 allocations per call at C = 512 at the most). A const Mixer serves many threads. Number of threads: same bits. Cut of time or batch: see
-// the policy's file for its bound ((a,b): same bits). Errors: std::invalid_argument naming what was expected
-// and what came, before anything is written.
+// may allocate. With one that has served such a call before, and records likewise, only Eigen's products
+// allocate: two packing spaces per block of at most 256 rows and 256 columns of the result, where they pass
+// 128 KB; none for a single column, so step with one stream makes no allocation. A const Mixer serves many
+// threads. Number of threads: same bits. Cut of time or batch: see the policy's file for its bound ((a,b):
+// same bits). Errors: std::invalid_argument naming what was expected and what came, before anything is
+// written.
 #pragma once
 
 #include <span>
