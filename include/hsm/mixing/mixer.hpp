@@ -69,6 +69,8 @@ class Mixer {
   Policy make_gradients() const { return zeros_like(policy_); }
   /// Fresh streams: (K-1) s + spare columns of the kept planes each.
   State make_state(StateOptions options = {}) const;
+  /// Whether `state` is one that make_state could have made, for any number of streams and spare slots.
+  bool fits(const State& state) const;
 
   /// y = mix(x): x, y [B,T,C].
   template <class X, class Y>

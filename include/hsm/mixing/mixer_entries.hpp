@@ -71,7 +71,7 @@ void Mixer<Policy>::check_output(const char* who, const Tokens<const Scalar>& x,
 }
 
 template <class Policy>
-void Mixer<Policy>::check_state(const char* who, const State& state) const {
+bool Mixer<Policy>::fits(const State& state) const {
   bool fits = state.rings_.size() == groups_.size();
   const Index rows_per_head = Policy::kStages.planes() * channels() / heads();
   for (std::size_t g = 0; fits && g < groups_.size(); ++g) {
@@ -79,7 +79,12 @@ void Mixer<Policy>::check_state(const char* who, const State& state) const {
            state.rings_[g].shift == groups_[g].shift &&
            state.rings_[g].slots == slots(groups_[g], state.spare_);
   }
-  if (!fits)
+  return fits;
+}
+
+template <class Policy>
+void Mixer<Policy>::check_state(const char* who, const State& state) const {
+  if (!fits(state))
     throw std::invalid_argument(std::string(who) +
                                 ": the state must come from this mixer's make_state, got another's");
 }
