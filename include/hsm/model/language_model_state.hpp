@@ -45,8 +45,8 @@ struct LanguageModelState {
     for (Index s = 0; s < streams(); ++s) reset(s);
   }
 
-  /// Whether every layer can take the last k tokens of `stream` back: attention always, shift mixers as far as
-  /// their spare slots reach (mixing/mixer_state.hpp).
+  /// Whether every layer can take the last k tokens of `stream` back: attention always, shift mixers as far
+  /// as their spare slots reach (mixing/mixer_state.hpp).
   bool can_rewind(Index stream, Index k) const {
     if (k < 0 || k > count(stream)) return false;
     return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {
