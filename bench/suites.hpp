@@ -13,11 +13,13 @@ struct Selection {
 
 void add_mixing(const Selection& selection);
 void add_attention(const Selection& selection);
+void add_blocks(const Selection& selection);
 void add_model(const Selection& selection);
 
 inline void add_all(const Selection& selection) {
   add_mixing(selection);
   add_attention(selection);
+  add_blocks(selection);
   add_model(selection);
 }
 

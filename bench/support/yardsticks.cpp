@@ -80,4 +80,49 @@ bool Sgemm::correct() {
   return (plain - c_).cwiseAbs().maxCoeff() <= 1e-3F;
 }
 
+Products::Products(Team& team, bool blas, const std::vector<std::pair<Index, Index>>& weights, Index T,
+                   bool backward)
+    : team_(team), blas_(blas), backward_(backward) {
+  for (const auto& [rows, columns] : weights) {
+    products_.push_back({Weights::Random(rows, columns), Weights::Zero(rows, columns), Matrix::Random(columns, T),
+                         Matrix::Random(rows, T), backward ? Matrix::Zero(columns, T) : Matrix()});
+  }
+}
+
+void Products::operator()() {
+  for (Product& p : products_) team_.run([&](int i) { part(p, i); });
+}
+
+void Products::part(Product& p, int i) const {
+  const auto share = [&](Index n) {
+    const Index each = n / team_.threads(), first = i * each;
+    return std::pair<Index, Index>{first, i + 1 == team_.threads() ? n - first : each};
+  };
+  const auto [t, n] = share(p.x.cols());
+  const auto [row, rows] = share(p.w.rows());
+#if defined(HSM_BENCH_OPENBLAS)
+  if (blas_) {
+    const auto to_int = [](Index value) { return static_cast<blasint>(value); };
+    const blasint R = to_int(p.w.rows()), C = to_int(p.w.cols()), N = to_int(p.x.cols());
+    const float *x = p.x.data() + t * p.x.rows(), *dy = p.y.data() + t * p.y.rows();
+    float* y = p.y.data() + t * p.y.rows();
+    if (!backward_) {
+      cblas_sgemm(CblasColMajor, CblasTrans, CblasNoTrans, R, to_int(n), C, 1.0F, p.w.data(), C, x, C, 0.0F, y, R);
+    } else {
+      cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, C, to_int(n), R, 1.0F, p.w.data(), C, dy, R, 0.0F,
+                  p.dx.data() + t * p.dx.rows(), C);
+      cblas_sgemm(CblasColMajor, CblasNoTrans, CblasTrans, C, to_int(rows), N, 1.0F, p.x.data(), C,
+                  p.y.data() + row, R, 1.0F, p.dw.data() + row * C, C);
+    }
+    return;
+  }
+#endif
+  if (!backward_) {
+    p.y.middleCols(t, n).noalias() = p.w * p.x.middleCols(t, n);
+  } else {
+    p.dx.middleCols(t, n).noalias() = p.w.transpose() * p.y.middleCols(t, n);
+    p.dw.middleRows(row, rows).noalias() += p.y.middleRows(row, rows) * p.x.transpose();
+  }
+}
+
 }  // namespace hsm::bench

@@ -84,6 +84,8 @@ class Sgemm {
 #endif
   }
   void operator()() { run(blas_); }
+  /// Whether OpenBLAS is the better one here.
+  bool blas() const { return blas_; }
   const char* library() const { return blas_ ? "OpenBLAS" : "Eigen"; }
   /// Whether both ways agree.
   bool correct();
@@ -94,6 +96,28 @@ class Sgemm {
   Team& team_;
   Matrix a_, b_, c_;
   bool blas_ = false;
+};
+
+/// The products of a layer over T tokens and nothing else, at the same shapes: Y = W X for each weight, or, backward,
+/// dX = W^T dY and dW += dY X^T. Each thread has a share of the tokens (forward, dX) or of the rows of the weights (dW).
+class Products {
+ public:
+  Products(Team& team, bool blas, const std::vector<std::pair<Index, Index>>& weights, Index T, bool backward);
+  void operator()();
+
+ private:
+  using Matrix = Eigen::MatrixXf;
+  using Weights = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  struct Product {
+    Weights w, dw;
+    Matrix x, y, dx;
+  };
+
+  void part(Product& p, int i) const;
+
+  Team& team_;
+  bool blas_, backward_;
+  std::vector<Product> products_;
 };
 
 }  // namespace hsm::bench

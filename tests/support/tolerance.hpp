@@ -32,6 +32,9 @@ struct Tolerance<float> {
   /// The same result by another mode or another cut of time, of the largest element: the terms are equal and
   /// only the order of their sums differs.
   static constexpr double mode = 1e-5;
+  /// Whatever the library computes against the fixtures of another implementation, from inputs that are exact
+  /// in both scalars, of the largest element of each tensor.
+  static constexpr double fixture = 1e-5;
   /// A gradient against central differences of an oracle in double: the rounding of the gradient is what
   /// counts, the differences are exact beside it.
   static constexpr double difference = gradient;
@@ -50,6 +53,7 @@ struct Tolerance<double> {
   static constexpr double forward = 1e-13;
   static constexpr double gradient = 1e-12;
   static constexpr double mode = 1e-13;
+  static constexpr double fixture = 1e-10;
   /// Central differences with step 1e-5 (`kDifferenceStep`): step^2 f'''/6 + epsilon |f| / step is about
   /// 1e-10 for functions of size and derivatives 1; sums of some 1000 terms of size 1 need the rest.
   static constexpr double difference = 1e-7;

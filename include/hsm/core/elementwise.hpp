@@ -21,21 +21,8 @@
 #include <numbers>
 #include <utility>
 
+#include <hsm/core/stream.hpp>
 #include <hsm/core/types.hpp>
-
-#if defined(__GNUC__) || defined(__clang__)
-#define HSM_NOINLINE __attribute__((noinline))
-#else
-#define HSM_NOINLINE
-#endif
-
-/// Before a loop: its iterations read and write different elements (reading and writing the same element in one is fine). Clang finds
-/// out at run time, and would warn wherever it may not vectorise.
-#if defined(__GNUC__) && !defined(__clang__)
-#define HSM_INDEPENDENT _Pragma("GCC ivdep")
-#else
-#define HSM_INDEPENDENT
-#endif
 
 namespace hsm {
 
@@ -283,11 +270,18 @@ inline void in_blocks(Index count, F&& f) {
   for (Index first = 0; first < count; first += kBlock) f(first, std::min(kBlock, count - first));
 }
 
-/// out[i] = a x[i] + b y[i], i < n; out may be x or y.
+/// out[i] = a x[i] + b y[i], i < n, past the cache where `stream`; else out may be x or y.
 template <class Scalar>
-inline void weighted_sum(Index n, Scalar a, const Scalar* x, Scalar b, const Scalar* y, Scalar* out) {
-  HSM_INDEPENDENT
-  for (Index i = 0; i < n; ++i) out[i] = multiply_add(a, x[i], b * y[i]);
+inline void weighted_sum(Index n, Scalar a, const Scalar* x, Scalar b, const Scalar* y, Scalar* out,
+                         bool stream) {
+  write_each(n, out, stream, [=](Index i) { return multiply_add(a, x[i], b * y[i]); });
+}
+
+/// The same with a weight per element: out[i] = a[i] x[i] + b[i] y[i].
+template <class Scalar>
+inline void weighted_sum(Index n, const Scalar* a, const Scalar* x, const Scalar* b, const Scalar* y,
+                         Scalar* out, bool stream) {
+  write_each(n, out, stream, [=](Index i) { return multiply_add(a[i], x[i], b[i] * y[i]); });
 }
 
 /// out[i] = x[i] + y[i]; out may be x or y.
@@ -304,16 +298,46 @@ inline void scaled(Index n, Scalar a, const Scalar* x, Scalar* out) {
   for (Index i = 0; i < n; ++i) out[i] = a * x[i];
 }
 
-/// out[i] = a g[i], and the dots of g with x and with y in the same pass.
+/// out[i] = a g[i] + b next[i], or a g[i] where next is nullptr, and in the same pass the dots of g with x and
+/// with y. Past the cache where `stream` and out is aligned for it.
 template <class Scalar>
-inline std::pair<Scalar, Scalar> scaled_with_dots(Index n, Scalar a, const Scalar* g, const Scalar* x,
-                                                  const Scalar* y, Scalar* out) {
-  Scalar with_x[32] = {}, with_y[32] = {};
-  in_lanes<32>(n, [&](Index i, Index lane) {
-    with_x[lane] = multiply_add(g[i], x[i], with_x[lane]);
-    with_y[lane] = multiply_add(g[i], y[i], with_y[lane]);
-  });
-  scaled(n, a, g, out);
+inline std::pair<Scalar, Scalar> weighted_sum_with_dots(Index n, Scalar a, const Scalar* g, Scalar b,
+                                                        const Scalar* next, const Scalar* x, const Scalar* y,
+                                                        Scalar* out, bool stream) {
+  constexpr Index kLanes = 16;
+  Scalar with_x[kLanes] = {}, with_y[kLanes] = {};
+  const auto pass = [&](auto followed, auto streamed) {
+    const auto element = [&](Index i, Index lane) {
+      with_x[lane] = multiply_add(g[i], x[i], with_x[lane]);
+      with_y[lane] = multiply_add(g[i], y[i], with_y[lane]);
+      if constexpr (followed) return multiply_add(b, next[i], a * g[i]);
+      return a * g[i];
+    };
+    const Index whole = n - n % kLanes;
+    for (Index i = 0; i < whole; i += kLanes) {
+      alignas(kStreamWidth) Scalar block[kLanes];
+      HSM_INDEPENDENT
+      for (Index lane = 0; lane < kLanes; ++lane) block[lane] = element(i + lane, lane);
+      if constexpr (streamed) {
+        stream_block(block, out + i);
+      } else {
+        std::copy(block, block + kLanes, out + i);
+      }
+    }
+    for (Index i = whole; i < n; ++i) out[i] = element(i, i - whole);
+  };
+  const auto either = [&](auto followed) {
+    if (stream && is_aligned(out)) {
+      pass(followed, std::true_type());
+    } else {
+      pass(followed, std::false_type());
+    }
+  };
+  if (next) {
+    either(std::true_type());
+  } else {
+    either(std::false_type());
+  }
   return {sum_lanes(with_x), sum_lanes(with_y)};
 }
 

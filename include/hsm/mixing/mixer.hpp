@@ -8,6 +8,7 @@
 //   step        one token per stream     O(C) memory traffic besides the products, no allocation
 //   extend      x, y [streams,T,C]       any number of further tokens per stream
 //   both        also on chosen streams   one buffer [1,N,C], by offsets; no other stream changes a bit
+//   forward_in_place   y over x, for mixers without products
 //   backward    after a forward, packed or extend that was given a `saved`
 //
 // y and dx are overwritten, parameter gradients are added to; x and y must not overlap. Cost per token: the
@@ -28,6 +29,7 @@
 #include <hsm/core/workspace.hpp>
 #include <hsm/mixing/mixer_backward.hpp>
 #include <hsm/mixing/mixer_forward.hpp>
+#include <hsm/mixing/mixer_in_place.hpp>
 #include <hsm/mixing/mixer_saved.hpp>
 #include <hsm/mixing/mixer_state.hpp>
 #include <hsm/mixing/mixing_policy.hpp>
@@ -41,9 +43,13 @@ class Mixer {
   static_assert(detail::explain_policy<Policy>());
 
  public:
+  /// float or double.
   using Scalar = typename Policy::Scalar;
+  /// The tensors of the layer; gradients have the same type.
   using Parameters = Policy;
+  /// What a stream carries from call to call.
   using State = MixerState<Scalar>;
+  /// What a forward leaves for backward.
   using Saved = MixerSaved<Scalar>;
 
   /// All heads at one shift. Throws std::invalid_argument for shift < 1.
@@ -56,14 +62,20 @@ class Mixer {
     set_shifts(head_shifts);
   }
 
+  /// C.
   Index channels() const { return policy_.channels(); }
+  /// H.
   Index heads() const { return policy_.heads(); }
+  /// K.
   Index taps() const { return detail::taps_of(policy_); }
   /// The shift of head h.
   Index shift(Index h = 0) const;
+  /// The policy.
   const Policy& parameters() const { return policy_; }
+  /// The policy, to change its values in place; sizes must stay.
   Policy& parameters() { return policy_; }
 
+  /// An empty record for forward to fill.
   Saved make_saved() const { return {}; }
   /// Zeros in the shape of the parameters.
   Policy make_gradients() const { return zeros_like(policy_); }
@@ -79,6 +91,7 @@ class Mixer {
     Workspace workspace;
     forward(x, y, workspace);
   }
+  /// The same, with the scratch and the executor of `workspace`.
   template <class X, class Y>
   void forward(const X& x, Y&& y, Workspace& workspace) const {
     detail::check_kept<Y>();
@@ -91,6 +104,11 @@ class Mixer {
     run_forward("Mixer::forward", x, y, &saved, workspace);
   }
 
+  /// x = mix(x), x [B,T,C], for mixers without products ((a,b), channel); the same bits as forward. A mandate
+  /// refuses other policies. Memory: half of forward's; with long sequences a copy of at most an eighth of x.
+  template <class X>
+  void forward_in_place(X&& x, Workspace& workspace) const;
+
   /// y = mix(x) for documents one after another in x [1,N,C]: document i is tokens offsets[i] ...
   /// offsets[i+1]-1. Offsets begin with 0, do not fall and end with N; empty documents are legal.
   template <class X, class Y>
@@ -98,6 +116,7 @@ class Mixer {
     detail::check_kept<Y>();
     run_packed(x, offsets, y, nullptr, workspace);
   }
+  /// The same, leaving in `saved` what backward needs.
   template <class X, class Y>
   void packed(const X& x, std::span<const Index> offsets, Y&& y, Saved& saved, Workspace& workspace) const {
     detail::check_kept<Y>();

@@ -6,6 +6,7 @@
 // time changes no order of additions.
 #pragma once
 
+#include <hsm/core/stream.hpp>
 #include <hsm/mixing/mixer_pass.hpp>
 
 namespace hsm::detail {
@@ -66,30 +67,44 @@ void MixerPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& 
   }
 }
 
-/// Finishes the gradients of tokens [start, end), in parts small enough that what one half has written is in cache
-/// for the other.
+/// Finishes the gradients of tokens [start, end), in parts: small enough that what one half has written is in cache
+/// for the other, or that sums in Scalar stay exact enough.
 template <class Policy>
 void MixerPass<Policy>::gather_run(const Scene& scene, const Gradient& d, const Piece& piece, std::size_t g,
                                    Index start, Index end, std::span<double> sums) const {
   const Policy& policy = mixer.policy_;
   const HeadGroup& group = mixer.groups_[g];
-  const Index s = group.shift, part = std::max<Index>(1, columns_in(kCacheBytes, rows_of(group)));
+  constexpr Index kPartBytes = HasTokenAdjoint<Policy> ? 4 * kCacheBytes : kCacheBytes;
+  const Index s = group.shift, part = std::max<Index>(1, columns_in(kPartBytes, rows_of(group)));
   const bool followed = end + s <= piece.count;
-  const Index next_start = followed ? start + s : start;
   Run<Scalar> now = make_run(scene, piece, g, start, end);
-  Run<Scalar> next = make_run(scene, piece, g, next_start, next_start + (end - start));
   RunGradient<Scalar> d_now = make_gradient(scene, d, piece, g, start, end, 0, 0);
-  RunGradient<Scalar> d_next =
-      make_gradient(scene, d, piece, g, next_start, next_start + (end - start), followed, followed);
-  for (Index first = start; first < end; first += part) {
-    const Index n = std::min(part, end - first);
-    now.count = next.count = d_now.count = d_next.count = n;
-    policy.adjoint_now(now, mixed_gradient(d, group, piece.first + first, n), d_now, sums);
-    if (followed) policy.adjoint_past(next, mixed_gradient(d, group, piece.first + first + s, n), d_next);
-    now.blocks.advance(n, 0, 1, kStages.planes());
-    next.blocks.advance(n, 0, 1, kStages.planes());
-    d_now.blocks.advance(n, 0, 0, kStages.planes());
-    d_next.blocks.advance(n, followed, followed, kStages.planes());
+  d_now.stream = d.stream;
+  const auto for_each_part = [&](auto&& f) {
+    for (Index first = start; first < end; first += part) {
+      now.count = d_now.count = std::min(part, end - first);
+      f(piece.first + first, now.count);
+      now.blocks.advance(now.count, 0, 1, kStages.planes());
+      d_now.blocks.advance(now.count, 0, 0, kStages.planes());
+    }
+  };
+  if constexpr (HasTokenAdjoint<Policy>) {
+    for_each_part([&](Index token, Index n) {
+      const auto next = mixed_gradient(d, group, followed ? token + s : token, n);
+      policy.adjoint_token(now, mixed_gradient(d, group, token, n), followed ? &next : nullptr, d_now, sums);
+    });
+  } else {
+    const Index next_start = followed ? start + s : start;
+    Run<Scalar> next = make_run(scene, piece, g, next_start, next_start + (end - start));
+    RunGradient<Scalar> d_next =
+        make_gradient(scene, d, piece, g, next_start, next_start + (end - start), followed, followed);
+    for_each_part([&](Index token, Index n) {
+      next.count = d_next.count = n;
+      policy.adjoint_now(now, mixed_gradient(d, group, token, n), d_now, sums);
+      if (followed) policy.adjoint_past(next, mixed_gradient(d, group, token + s, n), d_next);
+      next.blocks.advance(n, 0, 1, kStages.planes());
+      d_next.blocks.advance(n, followed, followed, kStages.planes());
+    });
   }
 }
 
@@ -113,6 +128,7 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
         take_state_gradient(scene, d, piece, g, from, to);
       }
     });
+    if (d.stream) stream_fence();
   });
   if constexpr (HasSums<Policy>) {
     for (Index task = 0; task < tasks; ++task) {
@@ -180,7 +196,9 @@ void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
              nullptr,
              dy,
              state_gradient,
-             state_gradient ? state_gradient : &unwanted};
+             state_gradient ? state_gradient : &unwanted,
+             HasTokenAdjoint<Policy> && kStages.projected() == 0 &&
+                 should_stream(workspace.stores, static_cast<std::size_t>(N * C()) * sizeof(Scalar))};
   if constexpr (kStages.output) {
     Scalar* dz = frame.template take<Scalar>(C() * N);
     d.mixed = dz;

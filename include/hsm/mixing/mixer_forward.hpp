@@ -84,9 +84,8 @@ void MixerPass<Policy>::combine(const Scene& scene, Scalar* mixed, const Out& y)
                        if (mixed) {
                          Scalar* z = mixed + (token - scene.first) * C() + first_row(group);
                          mixer.policy_.combine(run, {z, run.rows, run.count, Eigen::OuterStride<>(C())});
-                       } else if (stream && columns_in(kCacheBytes, run.rows) > 0) {
-                         combine_streamed(run, y.rows(token, run.count, first_row(group), run.rows));
                        } else {
+                         run.stream = stream;
                          mixer.policy_.combine(run, y.rows(token, run.count, first_row(group), run.rows));
                        }
                      });
@@ -94,23 +93,6 @@ void MixerPass<Policy>::combine(const Scene& scene, Scalar* mixed, const Out& y)
     });
     if (stream) stream_fence();
   });
-}
-
-/// Combines into a block that stays in the first-level cache, and streams it out, part by part.
-template <class Policy>
-void MixerPass<Policy>::combine_streamed(Run<Scalar>& run, Columns<Scalar> y) const {
-  alignas(64) Scalar block[kCacheBytes / static_cast<Index>(sizeof(Scalar))];
-  const Index total = run.count;
-  for (Index first = 0; first < total; first += run.count) {
-    run.count = std::min(total - first, columns_in(kCacheBytes, run.rows));
-    mixer.policy_.combine(run, Columns<Scalar>(block, run.rows, run.count, Eigen::OuterStride<>(run.rows)));
-    if (y.outerStride() == run.rows) {
-      stream_copy(run.rows * run.count, block, at(y, 0, first));
-    } else {
-      for (Index j = 0; j < run.count; ++j) stream_copy(run.rows, block + j * run.rows, at(y, 0, first + j));
-    }
-    run.blocks.advance(run.count, 0, mixer.taps() - 1, kStages.planes());
-  }
 }
 
 template <class Policy>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // One call of the engine over a list of segments: what its tokens, taps, rings and gradients are, and where. The passes themselves are
-// defined in mixer_forward.hpp and mixer_backward.hpp.
+// defined in mixer_forward.hpp, mixer_in_place.hpp and mixer_backward.hpp.
 #pragma once
 
 #include <span>
@@ -67,6 +67,7 @@ struct MixerPass {
   }
 
   void forward(const In& x, const Out& y, std::span<const Segment> list, State* state, Saved* saved);
+  void forward_in_place(const Out& x);
   void backward(const In& x, const Saved& saved, const In& dy, const Out& dx, Policy& gradients,
                 State* state_gradient);
 
@@ -186,8 +187,8 @@ struct MixerPass {
 
   void project(const Scene& scene, Scalar* projected);
   void combine(const Scene& scene, Scalar* mixed, const Out& y);
-  void combine_streamed(Run<Scalar>& run, Columns<Scalar> y) const;
   void keep(const Scene& scene, State* state);
+  void mix_in_place(const Scene& scene, const Piece& piece, std::size_t g, const Out& x) const;
 
   /// The gradients that belong to a Scene.
   struct Gradient {
@@ -197,6 +198,7 @@ struct MixerPass {
     In dy;
     State* state = nullptr;
     State* ring = nullptr;  // state, or where contributions to a state that nobody asked about go
+    bool stream = false;    // whether dx is written past the cache
   };
   ConstColumns<Scalar> mixed_gradient(const Gradient& d, const HeadGroup& group, Index token, Index n) const {
     if (d.mixed)

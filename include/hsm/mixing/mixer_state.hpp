@@ -50,6 +50,7 @@ class MixerState {
  public:
   MixerState() = default;
 
+  /// How many streams it holds.
   Index streams() const { return static_cast<Index>(counts_.size()); }
   /// How many tokens stream `stream` has seen. Throws std::out_of_range for a stream that is not there.
   Index count(Index stream) const { return counts_[checked(stream)]; }

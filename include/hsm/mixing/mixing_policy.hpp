@@ -14,6 +14,8 @@
 //   pairs, K = 2   adjoint_now    what the pair (t, t-s) gives to t: writes d.own() and all planes of d.kept(0),
 //                                 adds to sums
 //                  adjoint_past   what the pair (t, t-s) gives to t-s: adds to d.kept(1)
+//                  adjoint_token  may be left out: all that token t gets, from the pairs (t, t-s) and (t+s, t), in one
+//                                 pass; `next` is dz[t+s], or nullptr where there is none
 //   any K          adjoint        writes d.own(), adds to all planes of d.kept(k) of the taps that are present,
 //                                 the farthest tap first
 //
@@ -39,7 +41,9 @@ struct Stages {
   int kept = 0;              ///< projected planes read at every tap
   bool output = false;       ///< z goes through a product
 
+  /// Planes that the project stage makes per token.
   constexpr int projected() const { return own + kept; }
+  /// Planes that a token keeps.
   constexpr int planes() const { return kept + (keeps_input ? 1 : 0); }
 };
 
@@ -66,6 +70,13 @@ concept HasPairAdjoint = requires(const P& policy, const Run<typename P::Scalar>
                                   const RunGradient<typename P::Scalar>& d, std::span<double> sums) {
   policy.adjoint_now(run, dz, d, sums);
   policy.adjoint_past(run, dz, d);
+};
+
+template <class P>
+concept HasTokenAdjoint = HasPairAdjoint<P> &&
+    requires(const P& policy, const Run<typename P::Scalar>& run, ConstColumns<typename P::Scalar> dz,
+             const RunGradient<typename P::Scalar>& d, std::span<double> sums) {
+  policy.adjoint_token(run, dz, &dz, d, sums);
 };
 
 template <class P>

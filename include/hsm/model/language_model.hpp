@@ -35,20 +35,25 @@ namespace hsm {
 /// What forward leaves for backward.
 template <ComputeScalar Scalar>
 struct LanguageModelSaved {
-  Index batch = 0, time = 0;     // B and T of the call; 1 and N of packed and of chosen streams
-  Index streams = 0;             // of the state that was extended; 0 where there was none
-  std::vector<Index> positions;  // [B T] where they are learned
+  Index batch = 0;               ///< B of the call; 1 for packed and for chosen streams
+  Index time = 0;                ///< T of the call; N for packed and for chosen streams
+  Index streams = 0;             ///< of the state that was extended; 0 where there was none
+  std::vector<Index> positions;  ///< [B T] where they are learned
+  /// What each layer left.
   std::vector<BlockSaved<Scalar>> blocks;
-  typename BlockSaved<Scalar>::Matrix last;    // [C, B T], the residual stream at the end
-  typename BlockSaved<Scalar>::Matrix hidden;  // [C, B T], h
+  typename BlockSaved<Scalar>::Matrix last;    ///< [C, B T], the residual stream at the end
+  typename BlockSaved<Scalar>::Matrix hidden;  ///< [C, B T], h
 };
 
 /// A causal language model; see the file comment.
 template <ComputeScalar ScalarType, class List = StandardPolicies>
 class LanguageModel {
  public:
+  /// float or double.
   using Scalar = ScalarType;
+  /// What a stream carries from call to call.
   using State = LanguageModelState<Scalar>;
+  /// What a forward leaves for backward.
   using Saved = LanguageModelSaved<Scalar>;
 
   /// Fresh weights: E normal(0.02), P normal(0.01), the rest as each layer states, with the maps that write
@@ -56,13 +61,17 @@ class LanguageModel {
   /// a schedule that is not one.
   LanguageModel(LanguageModelConfig config, Random& random);
 
+  /// The sizes and layers it was made with.
   const LanguageModelConfig& config() const { return config_; }
+  /// L.
   Index layer_count() const { return static_cast<Index>(blocks_.size()); }
+  /// Layer l, 0 <= l < L, unchecked.
   const Block<Scalar, List>& block(Index l) const { return blocks_[static_cast<std::size_t>(l)]; }
-  /// The shift s_l of every layer, attention layers counted.
-  const std::vector<Index>& shifts() const { return shifts_; }
+  /// The shifts of all layers and heads, attention layers counted.
+  const ScheduleText& schedule() const { return schedule_; }
   /// E, also the output map.
   const Embedding<Scalar>& embedding() const { return embedding_; }
+  /// E, to change in place; sizes must stay.
   Embedding<Scalar>& embedding() { return embedding_; }
 
   /// Runs B sequences of T tokens; h is left in saved.hidden. Throws std::out_of_range for a token id outside
@@ -161,7 +170,7 @@ class LanguageModel {
   }
 
   LanguageModelConfig config_;
-  std::vector<Index> shifts_;
+  ScheduleText schedule_;
   Embedding<Scalar> embedding_;  // [V,C]
   Embedding<Scalar> positions_;  // [context,C] or empty
   std::vector<Block<Scalar, List>> blocks_;
@@ -179,7 +188,8 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
   const Recipe recipe = Recipe::parse(config_.layers);
   config_.layers = recipe.text();
   const auto L = static_cast<Index>(recipe.layers.size());
-  shifts_ = shifts_of(config_.schedule, L);
+  schedule_ = ScheduleText::parse(config_.schedule, L);
+  config_.schedule = schedule_.text();
   const Index C = config_.width;
   embedding_ = Embedding<Scalar>(config_.vocabulary, C, 0.02, random);
   if (config_.positions == Positions::kLearned)
@@ -187,7 +197,7 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
   for (Index l = 0; l < L; ++l) {
     const auto i = static_cast<std::size_t>(l);
     blocks_.push_back({LayerNorm<Scalar>(C),
-                       make_mixer<Scalar>(List{}, recipe.layers[i], C, shifts_[i], random),
+                       make_mixer<Scalar>(List{}, recipe.layers[i], C, schedule_.head_shifts(l), random),
                        LayerNorm<Scalar>(C), FeedForward<Scalar>(C, config_.feed_forward, random)});
   }
   norm_ = LayerNorm<Scalar>(C);

@@ -20,9 +20,11 @@ namespace hsm {
 /// What a model remembers of its streams between calls to extend. Made by LanguageModel::make_state.
 template <ComputeScalar Scalar>
 struct LanguageModelState {
+  /// One state per layer.
   std::vector<AnyState<Scalar>> layers;
   std::vector<Index> counts;  ///< tokens that each stream has seen
 
+  /// How many streams it holds.
   Index streams() const { return static_cast<Index>(counts.size()); }
   /// Tokens that `stream` has seen. Throws std::out_of_range for a stream that is not there.
   Index count(Index stream) const { return counts[checked(stream)]; }

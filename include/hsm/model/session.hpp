@@ -34,6 +34,7 @@ enum class OnFull { kRefuse, kRestart };
 /// How to generate.
 struct SessionOptions {
   Index streams = 1;  ///< independent texts
+  /// What happens when learned positions run out.
   OnFull on_full = OnFull::kRefuse;
   Index spare = 0;  ///< how many tokens rewind can take back
 };
@@ -43,6 +44,7 @@ struct SessionOptions {
 template <class Model>
 class GenerationSession {
  public:
+  /// float or double.
   using Scalar = typename Model::Scalar;
   using Memory = SessionMemory<Scalar>;
 
@@ -124,6 +126,7 @@ class GenerationSession {
     memory_.history[target] = memory_.history[source];
   }
 
+  /// How many streams it holds.
   Index streams() const { return memory_.state.streams(); }
   /// Tokens of `stream` that the model has in view: all, or those since the last restart read them.
   Index position(Index stream = 0) const { return memory_.state.count(stream); }

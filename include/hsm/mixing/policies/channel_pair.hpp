@@ -10,18 +10,22 @@
 #pragma once
 
 #include <hsm/mixing/mixing_policy.hpp>
+#include <hsm/mixing/policies/pair_rows.hpp>
 
 namespace hsm {
 
 /// The channel mixer. Parameters a [C], b [C].
 template <ComputeScalar ScalarType>
 struct ChannelPair {
+  /// float or double.
   using Scalar = ScalarType;
+  /// The name in recipes and files.
   static constexpr std::string_view kName = "channel";
+  /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true};
 
-  Vector<Scalar> a;  // [C]
-  Vector<Scalar> b;  // [C]
+  Vector<Scalar> a;  ///< [C]
+  Vector<Scalar> b;  ///< [C]
 
   /// Throws std::invalid_argument for channels < 1 or heads that do not divide channels.
   explicit ChannelPair(Index channels, Index heads = 1) : heads_(heads) {
@@ -33,66 +37,52 @@ struct ChannelPair {
       b[c] = Scalar(1) - static_cast<Scalar>(c) / static_cast<Scalar>(channels);
   }
 
+  /// C.
   Index channels() const { return a.size(); }
+  /// H.
   Index heads() const { return heads_; }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     f("a", self.a, more.a...);
     f("b", self.b, more.b...);
   }
 
+  /// z = a now + b past, element by element.
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
-    const auto now = run.kept(0), past = run.kept(1);
-    const Scalar *as = a.data() + first_row(run), *bs = b.data() + first_row(run);
-    for (Index j = 0; j < run.count; ++j) {
-      const Scalar *x = at(now, 0, j), *p = at(past, 0, j);
-      Scalar* out = at(z, 0, j);
-      HSM_INDEPENDENT
-      for (Index i = 0; i < run.rows; ++i) out[i] = multiply_add(as[i], x[i], bs[i] * p[i]);
-    }
+    const Index c = first_channel(run);
+    detail::combine_pair_rows(run, 0, run.rows, a.data() + c, b.data() + c, z);
   }
 
+  /// What the pairs (t, t-s) give to token t: own and tap 0 of d are overwritten, parameter sums added to.
   void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double> sums) const {
-    const auto now = run.kept(0), past = run.kept(1);
-    auto d_now = d.kept(0);
-    const Index first = first_row(run);
-    for (Index row = 0; row < run.rows;
-         row += kRows) {  // so that the sums of some rows stay in registers and cache
-      const Index n = std::min(kRows, run.rows - row);
-      Scalar da[kRows] = {}, db[kRows] = {};
-      for (Index j = 0; j < run.count; ++j) {
-        const Scalar *x = at(now, row, j), *p = at(past, row, j), *g = at(dz, row, j),
-                     *as = a.data() + first + row;
-        Scalar* out = at(d_now, row, j);
-        HSM_INDEPENDENT
-        for (Index i = 0; i < n; ++i) {  // z = a now + b past
-          out[i] = as[i] * g[i];
-          da[i] = multiply_add(g[i], x[i], da[i]);
-          db[i] = multiply_add(g[i], p[i], db[i]);
-        }
-      }
-      double* sum = sums.data() + first + row;
-      for (Index i = 0; i < n; ++i) {
-        sum[i] += static_cast<double>(da[i]);
-        sum[channels() + i] += static_cast<double>(db[i]);
-      }
-    }
+    adjoint_token(run, dz, nullptr, d, sums);
   }
 
+  /// What the pairs (t, t-s) give to token t-s: added to tap 1 of d.
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
-    auto d_past = d.kept(1);
-    const Scalar* bs = b.data() + first_row(run);
-    for (Index j = 0; j < run.count; ++j) {
-      const Scalar* g = at(dz, 0, j);
-      Scalar* out = at(d_past, 0, j);
-      HSM_INDEPENDENT
-      for (Index i = 0; i < run.rows; ++i) out[i] = multiply_add(bs[i], g[i], out[i]);  // z = a now + b past
+    detail::adjoint_past_rows(run, 0, run.rows, b.data() + first_channel(run), dz, d);
+  }
+
+  /// What both pairs give to token t, d written once; `next` is dz[t+s], or nullptr where there is none.
+  void adjoint_token(const Run<Scalar>& run, ConstColumns<Scalar> dz, const ConstColumns<Scalar>* next,
+                     const RunGradient<Scalar>& d, std::span<double> sums) const {
+    for (Index first = 0; first < run.rows; first += detail::kPairRows) {
+      const Index n = std::min(detail::kPairRows, run.rows - first), c = first_channel(run) + first;
+      double* sum = sums.data() + c;
+      detail::adjoint_pair_rows(run, first, n, a.data() + c, b.data() + c, dz, next, d,
+                                [&](Index i, Scalar da, Scalar db) {
+                                  sum[i] += static_cast<double>(da);
+                                  sum[channels() + i] += static_cast<double>(db);
+                                });
     }
   }
 
+  /// Sums that an adjoint gathers per task.
   Index sum_count() const { return 2 * channels(); }
+  /// Adds the sums of one task to the gradients.
   void add_sums(std::span<const double> sums, ChannelPair& gradients) const {
     const auto C = static_cast<std::size_t>(channels());
     for (std::size_t c = 0; c < C; ++c) {
@@ -102,9 +92,7 @@ struct ChannelPair {
   }
 
  private:
-  static constexpr Index kRows = 256;
-
-  static Index first_row(const Run<Scalar>& run) { return run.first_head * run.rows_per_head(); }
+  static Index first_channel(const Run<Scalar>& run) { return run.first_head * run.rows_per_head(); }
 
   Index heads_;
 };

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Pictures and tables from the results of the benchmarks:   bash bench/figures.sh RESULTS.json
+# Writes bench/figures/*.svg (gnuplot) and bench/figures/table.md, and puts that table between the marks in README.md.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if [[ $# != 1 || ! -f "$1" ]]; then
+  echo "figures: expected a file that hsm_bench --json wrote, got '${1-}'" >&2
+  exit 2
+fi
+folder=$root/bench/figures
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$folder"
+
+# level layer mode T milliseconds figure yardstick threads, a line per row: hsm_bench writes one value per line.
+awk -F'"' '
+  /^  "[a-z+]+": / { machine[$2] = $4 }
+  /"figure":/ { figure = $3; gsub(/[: ,]/, "", figure) }
+  /"name":/ { name = $4 }
+  /"seconds":/ { seconds = $3; gsub(/[: ,]/, "", seconds) }
+  /"error":/ { wrong = $4 != "" }
+  /"yardstick":/ {
+    if (wrong || !split(name, part, "/")) next
+    size = part[4]; threads = part[5]; sub(/threads=/, "", threads)
+    if (part[1] == "training") { size = "-"; threads = part[3]; sub(/threads=/, "", threads) }
+    print part[1], part[2], part[1] == "training" ? "step" : part[3], size == "" ? "-" : size, seconds * 1e3, figure, \
+      threads == "" ? 1 : threads, part[6] == "" ? "-" : part[6]
+  }
+  END { for (key in machine) print key " " machine[key] > "'"$work"'/machine" }
+' "$1" >"$work/rows"
+
+machine() { sed -n "s/^$1 //p" "$work/machine"; }
+title="C = 512, $(machine processor), $(awk '$7 > most { most = $7 } END { print most }' "$work/rows") threads, float, products by $(machine products)"
+threads=$(awk '$7 > most { most = $7 } END { print most }' "$work/rows")
+
+# series LEVEL LAYER MODE: T and microseconds per token
+series() {
+  awk -v level="$1" -v layer="$2" -v mode="$3" -v threads="$threads" '
+    $1 == level && $2 == layer && $3 == mode && $4 ~ /^T=/ && $7 == threads && $8 == "-" {
+      T = substr($4, 3); print T, $5 * 1e3 / T }' "$work/rows" | sort -n
+}
+layers="ab channel matrix gated gated-pair softmax-local fusion attention"
+for level in mixer block; do
+  for mode in forward forward+backward; do
+    for layer in $layers; do
+      series $level "$layer" $mode >"$work/$level.$mode.$layer"
+      join "$work/$level.$mode.$layer" <(series $level attention $mode) 2>/dev/null |
+        awk '{ print $1, $3 / $2 }' >"$work/$level.$mode.$layer.speedup" || true
+    done
+  done
+done
+
+# plot FILE TITLE YLABEL SUFFIX LEVEL MODE
+plot() {
+  local lines="" number=0 layer style
+  for layer in $layers; do
+    number=$((number + 1))
+    [[ -s $work/$5.$6.$layer$4 ]] || continue
+    style="lw 2 lc $number"
+    if [[ $layer == attention ]]; then style='lw 4 lc rgb "black"'; fi
+    lines+="${lines:+, }\"$work/$5.$6.$layer$4\" using 1:2 with linespoints pt 7 ps 0.4 $style title \"$layer\""
+  done
+  [[ -n $lines ]] || return 0
+  gnuplot <<PLOT
+set terminal svg size 760,460 font "sans,13" background "white"
+set output "$folder/$1"
+set title "$2\\n{/*0.75 $title}"
+set logscale xy 2
+set format x "%.0f"
+set format y "%g"
+set xlabel "T, tokens"
+set ylabel "$3"
+set grid lc rgb "#dddddd"
+set key outside right
+plot $lines
+PLOT
+}
+plot time_per_token.svg "Time per token, forward, the mixer alone" "microseconds per token" "" mixer forward
+plot time_per_token_training.svg "Time per token, forward and backward, the mixer alone" "microseconds per token" "" mixer forward+backward
+plot speedup_mixer.svg "Speed-up over attention, forward, the mixer alone" "times" .speedup mixer forward
+plot speedup_block.svg "Speed-up over attention, forward, blocks of equal parameters" "times" .speedup block forward
+
+# Where a layer begins to be faster than attention for good: the crossing of the two lines between two T.
+crossing() {
+  [[ -s $work/$1.$2.$3.speedup ]] || { echo "-"; return; }
+  awk '{ T[NR] = $1; s[NR] = $2 }
+    END {
+      for (i = NR; i >= 1 && s[i] > 1; --i) {}
+      if (i == NR) print "above " T[NR]; else if (i == 0) print "below " T[1] + 0
+      else printf "%d\n", exp(log(T[i]) + (0 - log(s[i])) / (log(s[i + 1]) - log(s[i])) * (log(T[i + 1]) - log(T[i])))
+    }' "$work/$1.$2.$3.speedup"
+}
+at() { awk -v T="$4" '$1 == T { printf "%.2f", $2; found = 1 } END { if (!found) printf "-" }' "$work/$1.$2.$3"; }
+faster() { awk -v T="$4" '$1 == T { printf "%.1fx", $2; found = 1 } END { if (!found) printf "-" }' "$work/$1.$2.$3.speedup"; }
+step() { awk -v layer="$1" -v at="at=$2" '$2 == layer && $3 == "step" && $4 == at { printf "%.1f", $5 * 1e3; f = 1 } END { if (!f) printf "-" }' "$work/rows"; }
+{
+  echo "$(machine processor), $(machine cores) cores, $(machine compiler), \`$(machine flags)\`, products by $(machine products), float, C = 512, $threads threads:"
+  echo
+  echo "| | microseconds per token at T = 1,024 / 16,384 | faster than attention at 1,024 / 16,384 | block of equal parameters | overtakes attention at T = (mixer, training, block) | step after 100 tokens |"
+  echo "|---|---|---|---|---|---|"
+  for layer in $layers; do
+    if [[ $layer == attention ]]; then
+      echo "| \`$layer\` | $(at mixer forward attention 1024) / $(at mixer forward attention 16384) | 1 | 1 | | $(step attention 100) us |"
+      continue
+    fi
+    echo "| \`$layer\` | $(at mixer forward $layer 1024) / $(at mixer forward $layer 16384) | $(faster mixer forward $layer 1024) / $(faster mixer forward $layer 16384) | $(faster block forward $layer 1024) / $(faster block forward $layer 16384) | $(crossing mixer forward $layer), $(crossing mixer forward+backward $layer), $(crossing block forward $layer) | $(step $layer 100) us |"
+  done
+} >"$folder/table.md"
+
+awk -v table="$folder/table.md" '
+  /<!-- table of bench\/figures.sh -->/ { print; while ((getline line < table) > 0) print line; skip = 1; next }
+  /<!-- end of table -->/ { skip = 0 }
+  !skip { print }
+' "$root/README.md" >"$work/README.md"
+if ! cmp -s "$work/README.md" "$root/README.md"; then cat "$work/README.md" >"$root/README.md"; fi
+echo "figures: wrote $(ls "$folder" | wc -l) files in bench/figures and the table in README.md"

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+//
+// The cases of one layer, the same for every mixer and for attention: forward, backward, both and step, at C = 512 and s = 64.
+// A layer without products stands beside a copy of the same size, one with products beside sgemm, or, where `bare` is asked
+// for, beside its own products and nothing else.
+#pragma once
+
+#include "bench/suites.hpp"
+#include "bench/support/check.hpp"
+#include "bench/support/layers.hpp"
+#include "bench/support/registry.hpp"
+#include "bench/support/threads.hpp"
+
+namespace hsm::bench {
+
+enum class Mode { kForward, kInPlace, kBackward, kBoth };
+
+inline std::string name_of(Mode mode) {
+  switch (mode) {
+    case Mode::kForward:
+      return "forward";
+    case Mode::kInPlace:
+      return "in-place";
+    case Mode::kBackward:
+      return "backward";
+    case Mode::kBoth:
+      break;
+  }
+  return "forward+backward";
+}
+
+/// A layer with its buffers.
+template <class L>
+struct LayerSubject {
+  LayerSubject(Index T, int threads)
+      : layer(L::make(kChannels, kShift)),
+        workspace(executor(threads)),
+        x(Eigen::MatrixXf::Random(kChannels, T)),
+        y(kChannels, T) {}
+
+  void prepare_backward() {
+    dy = Eigen::MatrixXf::Random(kChannels, x.cols());
+    dx.resize(kChannels, x.cols());
+  }
+  void forward() { layer.forward(x, y, workspace); }
+  void forward_saved() { layer.forward(x, y, saved, workspace); }
+  void backward() { layer.backward(x, saved, dy, dx, gradients, workspace); }
+
+  std::string check() const {
+    const std::vector<Index> tokens = sampled_tokens(x.cols());
+    const Column column = [this](Index t) -> Eigen::VectorXd { return x.col(t).cast<double>(); };
+    return check_columns(y, tokens, L::expected(kChannels, kShift, x.cols(), column, tokens));
+  }
+  std::string check_backward() {
+    return check_gradient(
+        [this](const Eigen::MatrixXf& in, Eigen::MatrixXf& out) { layer.forward(in, out, workspace); }, x, dy,
+        dx);
+  }
+
+  typename L::Layer layer;
+  Workspace workspace;
+  Eigen::MatrixXf x, y, dy, dx;
+  typename L::Layer::Saved saved = layer.make_saved();
+  std::remove_cvref_t<decltype(std::declval<typename L::Layer&>().parameters())> gradients =
+      layer.make_gradients();
+};
+
+/// How often a pass of the mode goes through the products.
+inline double product_passes(Mode mode) {
+  return mode == Mode::kBoth ? 3 : mode == Mode::kBackward ? 2 : 1;
+}
+
+template <class L>
+void set_yardstick(Case& c, Index T, Mode mode, int threads, bool bare) {
+  const auto tokens = static_cast<double>(T);
+  c.tokens = tokens;
+  if (product_parameters<L>(kChannels) == 0) {
+    const double bytes = tokens * kChannels * sizeof(float);
+    const double moved = mode == Mode::kBoth ? 5 : mode == Mode::kBackward ? 3 : 2;
+    const auto copy = copy_of(static_cast<std::size_t>(bytes), threads);
+    c.bytes = moved * bytes;
+    c.scale = moved / 2;
+    c.yardstick = [copy] { (*copy)(); };
+    c.yardstick_name = "copy";
+    return;
+  }
+  // Attention's core: two products forward; five backward, the scores once more included.
+  const double core = L::own_flop(T, kChannels);
+  const double core_passes = mode == Mode::kForward ? 1 : mode == Mode::kBackward ? 2.5 : 3.5;
+  c.flop = product_passes(mode) * 2 * static_cast<double>(product_parameters<L>(kChannels)) * tokens +
+           core_passes * core;
+  if (bare) {
+    auto products = std::make_shared<Products>(team(threads), sgemm(threads).blas(), L::products(kChannels), T,
+                                               mode != Mode::kForward);
+    c.yardstick = [products] { (*products)(); };
+    c.yardstick_name = "its bare sgemms";
+  } else {
+    c.scale = c.flop / Sgemm::kFlop;
+    c.yardstick = [threads] { sgemm(threads)(); };
+    c.yardstick_name = "sgemm";
+  }
+}
+
+/// Adds a case under the name mixer/L/mode/size.
+template <class L>
+void add_layer_case(Index T, Mode mode, int threads, Target target, const std::string& size, bool bare = false) {
+  const std::string name = "mixer/" + L::name() + "/" + name_of(mode) + "/" + size +
+                           "/threads=" + std::to_string(threads) + (bare ? "/bare" : "");
+  add_case(name, target, [=] {
+    auto subject = std::make_shared<LayerSubject<L>>(T, threads);
+    auto c = std::make_unique<Case>();
+    const bool differentiates = mode == Mode::kBackward || mode == Mode::kBoth;
+    if (differentiates) subject->prepare_backward();
+    switch (mode) {
+      case Mode::kForward:
+        c->work = [subject] { subject->forward(); };
+        break;
+      case Mode::kInPlace:  // again and again over y: what the values become does not matter for the time
+        if constexpr (requires { subject->layer.parameters().a; }) {
+          c->work = [subject] { subject->layer.forward_in_place(subject->y, subject->workspace); };
+        }
+        break;
+      case Mode::kBackward:
+        c->work = [subject] { subject->backward(); };
+        break;
+      case Mode::kBoth:
+        c->work = [subject] {
+          subject->forward_saved();
+          subject->backward();
+        };
+        break;
+    }
+    c->verify = [=, work = c->work] {
+      if (mode == Mode::kBackward) subject->forward_saved();
+      if (mode == Mode::kInPlace) subject->y = subject->x;
+      work();
+      const std::string wrong = subject->check();
+      return wrong.empty() && differentiates ? subject->check_backward() : wrong;
+    };
+    set_yardstick<L>(*c, T, mode, threads, bare);
+    return c;
+  });
+}
+
+/// One token after `before` others. Attention takes it back each time, so that its cache stays at that length.
+template <class L>
+void add_step_case(Index before) {
+  add_case("mixer/" + L::name() + "/step/at=" + std::to_string(before), {}, [=] {
+    auto subject = std::make_shared<LayerSubject<L>>(before + 64, 1);
+    auto state = std::make_shared<typename L::Layer::State>(subject->layer.make_state({}));
+    auto c = std::make_unique<Case>();
+    c->verify = [=] {
+      Eigen::MatrixXf& y = subject->y;
+      subject->layer.extend(subject->x.leftCols(before), *state, y.leftCols(before), subject->workspace);
+      for (Index t = before; t < before + 64; ++t)
+        subject->layer.step(subject->x.col(t), *state, y.col(t), subject->workspace);
+      return subject->check();
+    };
+    c->work = [=] {
+      subject->layer.step(subject->x.col(0), *state, subject->y.col(0), subject->workspace);
+      if constexpr (std::is_same_v<L, AttentionLayer>) state->rewind(0, 1);
+    };
+    c->tokens = 1;
+    return c;
+  });
+}
+
+/// A product-bound figure's target: with Eigen alone 0.8 of what holds with hsm::blas.
+constexpr Target product_target(double least) {
+#if defined(HSM_USE_BLAS)
+  return {least};
+#else
+  return {0.8 * least};
+#endif
+}
+
+/// All T of one layer: forward up to `longest`, forward+backward up to a quarter of it, and step early and late.
+template <class L>
+void add_layer_cases(const Selection& selection, Index longest, double least_forward, double least_both) {
+  const Index most = selection.quick ? 256 : longest;
+  for (Index T = 128; T <= most; T *= 2) {
+    const std::string size = "T=" + std::to_string(T);
+    const bool judged = std::is_same_v<L, AttentionLayer> && T >= 1024;
+    add_layer_case<L>(T, Mode::kForward, selection.threads, product_target(judged ? least_forward : 0), size);
+    if (T <= most / 4) {
+      add_layer_case<L>(T, Mode::kBoth, selection.threads,
+                        product_target(judged && T >= 2048 ? least_both : 0), size);
+    }
+  }
+  add_step_case<L>(100);
+  add_step_case<L>(selection.quick                        ? 1000
+                   : std::is_same_v<L, AttentionLayer> ? 10000
+                                                        : 100000);
+}
+
+}  // namespace hsm::bench

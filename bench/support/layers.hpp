@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+//
+// The layers that are timed, all at C channels and made from one seed, each with its oracle in double: what it makes of a
+// sequence at some tokens, from the definition. A mixer's token t depends on tokens t, t - s, ... alone, so its oracle is the naive
+// mixer over just these, one place apart; that of attention is softmax(q K^T) V.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include <hsm/attention/causal_attention.hpp>
+#include <hsm/mixing/mixer.hpp>
+
+#include "tests/reference/mixer_reference.hpp"
+
+namespace hsm::bench {
+
+inline constexpr Index kChannels = 512;
+inline constexpr Index kHeads = 8;
+inline constexpr Index kShift = 64;
+
+/// Token t of a sequence, in double.
+using Column = std::function<Eigen::VectorXd(Index t)>;
+
+/// A policy with H heads where it multiplies by heads, 2 taps, random weights from a fixed seed.
+template <template <class> class Policy, class Scalar>
+Policy<Scalar> make_policy(Index C) {
+  Random random(7);
+  if constexpr (std::is_constructible_v<Policy<Scalar>, Index, Random&, Index, Index>) {
+    return Policy<Scalar>(C, random, kHeads, 2);
+  } else if constexpr (std::is_constructible_v<Policy<Scalar>, Index, Random&>) {
+    return Policy<Scalar>(C, random);
+  } else {
+    Policy<Scalar> policy(C);
+    policy.a.setConstant(Scalar(0.75));
+    policy.b.setConstant(Scalar(0.5));
+    return policy;
+  }
+}
+
+/// A mixer at one shift.
+template <template <class> class Policy>
+struct MixerLayer {
+  using Layer = Mixer<Policy<float>>;
+  static std::string name() { return std::string(Policy<float>::kName); }
+  static Layer make(Index C, Index s) { return Layer(make_policy<Policy, float>(C), s); }
+
+  /// The products of a forward pass as (rows, columns) of their weights.
+  static std::vector<std::pair<Index, Index>> products(Index C) {
+    constexpr Stages kStages = Policy<float>::kStages;
+    std::vector<std::pair<Index, Index>> all;
+    if (kStages.projected() > 0) all.emplace_back(kStages.projected() * C, C);
+    if (kStages.output) all.emplace_back(C, C);
+    return all;
+  }
+  /// Flop of a forward pass over T tokens besides the products.
+  static double own_flop(Index /*T*/, Index /*C*/) { return 0; }
+
+  static Eigen::MatrixXd expected(Index C, Index s, Index /*T*/, const Column& x,
+                                  const std::vector<Index>& tokens) {
+    const Mixer<Policy<double>> mixer(make_policy<Policy, double>(C), 1);
+    const test::Shifts ones(static_cast<std::size_t>(mixer.heads()), 1);
+    Eigen::MatrixXd y(C, static_cast<Index>(tokens.size()));
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      test::Values document;
+      for (Index k = mixer.taps() - 1; k >= 0; --k) {
+        if (tokens[i] - k * s < 0) continue;
+        const Eigen::VectorXd column = x(tokens[i] - k * s);
+        document.insert(document.end(), column.data(), column.data() + C);
+      }
+      const test::Values mixed = test::mix(mixer.parameters(), ones, document);
+      y.col(static_cast<Index>(i)) = Eigen::Map<const Eigen::VectorXd>(mixed.data() + mixed.size() - C, C);
+    }
+    return y;
+  }
+};
+
+/// Dense causal attention.
+struct AttentionLayer {
+  using Layer = CausalAttention<float>;
+  static std::string name() { return "attention"; }
+  template <class Scalar>
+  static Attention<Scalar> parameters(Index C) {
+    Random random(7);
+    return Attention<Scalar>(C, kHeads, random);
+  }
+  static Layer make(Index C, Index /*s*/) { return Layer(parameters<float>(C)); }
+  static std::vector<std::pair<Index, Index>> products(Index C) { return {{3 * C, C}, {C, C}}; }
+  /// The causal half of both products of the core.
+  static double own_flop(Index T, Index C) {
+    return 2 * static_cast<double>(T) * static_cast<double>(T) * static_cast<double>(C);
+  }
+
+  static Eigen::MatrixXd expected(Index C, Index /*s*/, Index T, const Column& x,
+                                  const std::vector<Index>& tokens) {
+    const Attention<double> p = parameters<double>(C);
+    const Index D = C / kHeads;
+    Eigen::MatrixXd in(C, T);
+    for (Index t = 0; t < T; ++t) in.col(t) = x(t);
+    const Eigen::MatrixXd w = p.project.weight;
+    const Eigen::MatrixXd qkv = (w * in).colwise() + p.project.bias;
+    Eigen::MatrixXd y(C, static_cast<Index>(tokens.size()));
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      const Index t = tokens[i];
+      Eigen::VectorXd mixed(C);
+      for (Index h = 0; h < kHeads; ++h) {
+        const auto rows = [&](Index plane) { return qkv.block(plane * C + h * D, 0, D, t + 1); };
+        Eigen::VectorXd weight = rows(1).transpose() * rows(0).col(t) / std::sqrt(static_cast<double>(D));
+        weight = (weight.array() - weight.maxCoeff()).exp();
+        mixed.segment(h * D, D) = rows(2) * weight / weight.sum();
+      }
+      y.col(static_cast<Index>(i)) = p.output.weight * mixed + p.output.bias;
+    }
+    return y;
+  }
+};
+
+/// Parameters of the products of a layer with C channels.
+template <class L>
+Index product_parameters(Index C) {
+  Index sum = 0;
+  for (const auto& [rows, columns] : L::products(C)) sum += rows * columns;
+  return sum;
+}
+
+}  // namespace hsm::bench

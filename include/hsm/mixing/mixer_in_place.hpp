@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+//
+// The forward pass over its own input, for mixers without products: y[t] takes the place of x[t]. Walks back in time, at
+// most s tokens at a step, so that a partner is still there when it is read; with several parts the s tokens before each
+// part are copied first, as the ring that the part continues. Half the memory of forward, and no line is read to be written.
+#pragma once
+
+#include <hsm/mixing/mixer_pass.hpp>
+
+namespace hsm::detail {
+
+template <class Policy>
+void MixerPass<Policy>::forward_in_place(const Out& x) {
+  const Index B = x.batch, T = x.time;
+  Index farthest = 1;  // of the partners
+  for (const HeadGroup& group : mixer.groups_) farthest = std::max(farthest, mixer.slots(group, 0));
+  // What is copied before a part is at most an eighth of it.
+  const Index length = std::max<Index>(4 * task_tokens(), farthest > T ? T : 8 * farthest);
+  const Index parts = (T + length - 1) / length;
+  Scene scene;
+  scene.x = In(x.data, x.batch, x.time, x.channels, x.token_stride, x.batch_stride);
+  scene.count = x.count();
+  // Part p of sequence b is segment b parts + p; those after the first continue a ring of their own.
+  State halo;
+  halo.counts_.resize(static_cast<std::size_t>(B * parts));
+  if (parts > 1) {
+    for (const HeadGroup& group : mixer.groups_)
+      halo.add_ring(kStages.planes() * rows_of(group), mixer.slots(group, 0));
+  }
+  scene.entry = &halo;
+  const std::span<Segment> list = segments(B * parts, nullptr);
+  for (Index i = 0; i < B * parts; ++i) {
+    const Index first = i % parts * length;
+    list[static_cast<std::size_t>(i)] = {i / parts * T + first, std::min(length, T - first),
+                                         first == 0 ? Segment::kFresh : i};
+    halo.counts_[static_cast<std::size_t>(i)] = first;
+  }
+  scene.segments = list;
+  Executor& executor = workspace.executor();
+  parallel_blocks(executor, B * parts, 1, [&](Index i, Index, int) {
+    const Segment& segment = list[static_cast<std::size_t>(i)];
+    if (segment.fresh()) return;
+    for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
+      const RingView<Scalar> ring = halo.ring(g, i);
+      const Index before = i % parts * length;
+      for (Index t = std::max<Index>(0, before - ring.slots); t < before; ++t) {
+        const Scalar* column = x.at(segment.first - before + t) + first_row(mixer.groups_[g]);
+        std::copy(column, column + rows_of(mixer.groups_[g]), ring.slot(t));
+      }
+    }
+  });
+  parallel_blocks(executor, B * parts, 1, [&](Index i, Index, int) {
+    const Segment& segment = list[static_cast<std::size_t>(i)];
+    const Piece piece{segment.first, segment.count, i % parts * length, 0, i};
+    for (std::size_t g = 0; g < mixer.groups_.size(); ++g) mix_in_place(scene, piece, g, x);
+  });
+}
+
+/// All tokens of a piece for one group of heads, the last first.
+template <class Policy>
+void MixerPass<Policy>::mix_in_place(const Scene& scene, const Piece& piece, std::size_t g, const Out& x) const {
+  const HeadGroup& group = mixer.groups_[g];
+  const Index rows = rows_of(group);
+  for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slots, false,
+               [&](Index start, Index end) {
+                 Run<Scalar> run = make_run(scene, piece, g, start, end);
+                 const Index most = std::min(group.shift, run.count), last = mixer.taps() - 1;
+                 for (Index left = end - start; left > 0;) {
+                   const Index n = std::min(most, left);
+                   left -= n;
+                   run.count = n;
+                   run.blocks.advance(left, 0, last, kStages.planes());
+                   mixer.policy_.combine(run, x.rows(piece.first + start + left, n, first_row(group), rows));
+                   run.blocks.advance(-left, 0, last, kStages.planes());
+                 }
+               });
+}
+
+}  // namespace hsm::detail

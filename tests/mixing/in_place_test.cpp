@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+//
+// The forward over its own input gives the bits of forward: around the shifts, where parts continue rings, with heads at
+// different shifts, and in views with gaps.
+#include <hsm/core/threaded_executor.hpp>
+
+#include "mixing/mixer_cases.hpp"
+
+namespace hsm::test {
+namespace {
+
+template <class Policy>
+class MixerInPlace : public ::testing::Test {};
+using PoliciesWithoutProducts =
+    ::testing::Types<ScalarPair<float>, ScalarPair<double>, ChannelPair<float>, ChannelPair<double>>;
+TYPED_TEST_SUITE(MixerInPlace, PoliciesWithoutProducts);
+
+template <class Policy>
+void expect_same_as_forward(const Mixer<Policy>& mixer, Index B, Index T, Random& random) {
+  using Data = Activations<typename Policy::Scalar>;
+  SCOPED_TRACE(::testing::Message() << "B " << B << " T " << T << " C " << mixer.channels() << " shift "
+                                    << mixer.shift());
+  Data x(B, T, mixer.channels(), random);
+  const auto expected = forward(mixer, x).values;
+  ThreadedExecutor threads(3);
+  for (Executor* executor : {static_cast<Executor*>(nullptr), static_cast<Executor*>(&threads)}) {
+    Data y = x;
+    Workspace serial;
+    Workspace parallel(threads);
+    mixer.forward_in_place(y.view(), executor ? parallel : serial);
+    expect_same_bits(y.values, expected, "in place");
+  }
+}
+
+TYPED_TEST(MixerInPlace, IsForwardAtEveryLength) {
+  Random random(1);
+  for (const Index s : {1, 2, 5, 64}) {
+    for (const Index T : {Index{0}, Index{1}, s - 1, s, s + 1, 2 * s + 1, Index{127}, Index{300}}) {
+      const Mixer<TypeParam> one(PolicyCase<TypeParam>::make(7, 1, random), s);
+      expect_same_as_forward(one, 2, T, random);
+      const Mixer<TypeParam> heads(PolicyCase<TypeParam>::make(12, 3, random), Shifts{s, 2 * s, 1});
+      expect_same_as_forward(heads, 1, T, random);
+    }
+  }
+}
+
+// At 1100 channels a part has few tokens, so that a short sequence has several, each continuing the one before.
+TYPED_TEST(MixerInPlace, IsForwardWherePartsMeet) {
+  Random random(2);
+  for (const Index s : {1, 3, 700, 2000}) {
+    const Mixer<TypeParam> mixer(PolicyCase<TypeParam>::make(1100, 2, random), Shifts{s, 5});
+    expect_same_as_forward(mixer, 2, 1500, random);
+  }
+}
+
+TYPED_TEST(MixerInPlace, LeavesWhatLiesBetweenTokens) {
+  using Scalar = typename TypeParam::Scalar;
+  Random random(3);
+  const Mixer<TypeParam> mixer(PolicyCase<TypeParam>::make(6, 2, random), 3);
+  const Activations<Scalar> x(1, 40, 6, random);
+  std::vector<Scalar> wide(40 * 9, Scalar(-7)), expected = wide;
+  const auto y = forward(mixer, x).values;
+  for (std::size_t t = 0; t < 40; ++t) {
+    std::copy_n(x.values.data() + t * 6, 6, wide.data() + t * 9);
+    std::copy_n(y.data() + t * 6, 6, expected.data() + t * 9);
+  }
+  Workspace workspace;
+  mixer.forward_in_place(Tokens<Scalar>(wide.data(), 1, 40, 6, 9, 40 * 9), workspace);
+  expect_same_bits(wide, expected, "y and the gaps");
+}
+
+TYPED_TEST(MixerInPlace, RefusesOtherChannels) {
+  Random random(4);
+  const Mixer<TypeParam> mixer(PolicyCase<TypeParam>::make(6, 2, random), 3);
+  Activations<typename TypeParam::Scalar> x(1, 4, 5, random);
+  Workspace workspace;
+  EXPECT_THROW(mixer.forward_in_place(x.view(), workspace), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace hsm::test
