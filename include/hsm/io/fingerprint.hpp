@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// A short text that tells one set of parameters from another, so that a state is not continued by a model that
-// it does not belong to:
+// A short text that tells one set of parameters from another, so that a state is not continued by a model
+// that it does not belong to:
 //
 //   fnv1a-64:cbf29ce484222325      the name of the hash, and its 64 bits as 16 hexadecimal digits
 //
-// It covers a description (sizes, shifts), and of each tensor its name, shape, type and bytes: any change of a
-// bit changes it, but for accidents of 1 in 2^64. It is no defence against somebody who means to deceive.
+// It covers a description (sizes, shifts), and of each tensor its name, shape, type and bytes: any change of
+// a bit changes it, but for accidents of 1 in 2^64. It is no defence against somebody who means to deceive.
 // O(bytes), about 1 ns per byte.
 #pragma once
 

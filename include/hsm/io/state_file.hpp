@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The state of one layer as a safetensors file, exact to the bit, so that another process continues it. In the
-// metadata
+// The state of one layer as a safetensors file, exact to the bit, so that another process continues it. In
+// the metadata
 //
 //   format "hsm-state"   version "1"   fingerprint of the layer (io/fingerprint.hpp)   spare
 //

@@ -35,8 +35,8 @@ namespace hsm {
 /// What forward leaves for backward.
 template <ComputeScalar Scalar>
 struct LanguageModelSaved {
-  Index batch = 0;               ///< B of the call; 1 of packed and of chosen streams
-  Index time = 0;                ///< T of the call; N of packed and of chosen streams
+  Index batch = 0;               ///< B of the call; 1 for packed and for chosen streams
+  Index time = 0;                ///< T of the call; N for packed and for chosen streams
   Index streams = 0;             ///< of the state that was extended; 0 where there was none
   std::vector<Index> positions;  ///< [B T] where they are learned
   /// What each layer left.
@@ -87,10 +87,10 @@ class LanguageModel {
   /// gradient that comes through the logits is the loss's to add (training/language_model_loss.hpp). ids are
   /// those of the call that filled `saved`. `state_gradient`, only after an extend, comes in as the gradient
   /// of the state that the call left (a fresh state for none) and goes out as that of the state it started
-  /// from: chunk by chunk from the last to the first it is backpropagation through time, equal to the gradient
-  /// of the whole sequence; without it the gradient stops at the start of the chunk. Throws, before anything
-  /// is changed, std::invalid_argument for another model's record, gradients or state, std::out_of_range for a
-  /// bad token id.
+  /// from: chunk by chunk from the last to the first it is backpropagation through time, equal to the
+  /// gradient of the whole sequence; without it the gradient stops at the start of the chunk. Throws, before
+  /// anything is changed, std::invalid_argument for another model's record, gradients or state,
+  /// std::out_of_range for a bad token id.
   void backward(std::span<const std::int32_t> ids, const Saved& saved, ConstColumns<Scalar> d_hidden,
                 LanguageModel& gradients, Workspace& workspace, State* state_gradient = nullptr) const;
 
@@ -110,8 +110,8 @@ class LanguageModel {
               Workspace& workspace) const;
 
   /// The next tokens of each of `streams`, different ones, and of no other: those of streams[i] are tokens
-  /// offsets[i] ... offsets[i+1]-1 of ids [N], at least one each. last_logits (V, streams.size()) in the order
-  /// of the list. Throws as above.
+  /// offsets[i] ... offsets[i+1]-1 of ids [N], at least one each. last_logits (V, streams.size()) in the
+  /// order of the list. Throws as above.
   void extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
               std::span<const Index> streams, State& state, Columns<Scalar> last_logits,
               Workspace& workspace) const;
@@ -212,4 +212,5 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
 }  // namespace hsm
 
 #include <hsm/model/language_model_checks.hpp>
+#include <hsm/model/language_model_extend.hpp>
 #include <hsm/model/language_model_passes.hpp>

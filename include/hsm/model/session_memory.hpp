@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/model/language_model_config.hpp>
 #include <hsm/model/language_model_state.hpp>
 
