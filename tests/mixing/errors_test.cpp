@@ -170,7 +170,9 @@ TEST(MixerErrors, StepAndExtendCheckStateAndStreams) {
   auto other_heads = Mixer(Pair(4, 2), Shifts{3, 5}).make_state({.streams = 2});
   auto other_channels = Mixer(Pair(6, 2), 3).make_state({.streams = 2});
   auto other_planes = Mixer(GatedPair<float>(4, random, 2), 3).make_state({.streams = 2});
-  for (auto* bad : {&smaller, &other_heads, &other_channels, &other_planes}) {
+  auto larger =
+      Mixer(Pair(4, 2), 4).make_state({.streams = 2});  // its rings would do; its tokens lie elsewhere
+  for (auto* bad : {&smaller, &other_heads, &other_channels, &other_planes, &larger}) {
     expect_refused([&] { mixer.step(x.view(), *bad, y.view(), workspace); }, "Mixer::step" + wrong);
     expect_refused([&] { mixer.extend(x.view(), *bad, y.view(), workspace); }, "Mixer::extend" + wrong);
     EXPECT_EQ(bad->count(0), 0);

@@ -16,6 +16,11 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
+/// The policies of the typed suites, in float and in double: a policy joins with one line, once
+/// reference/mixer_reference.hpp has its oracle.
+#define HSM_TEST_POLICIES(use) \
+  use(ScalarPair) use(Gated) use(GatedPair) use(SoftmaxLocal) use(ChannelPair) use(MatrixPair) use(Fusion)
+
 // The engine is what takes a compiler long: it is compiled once, in support/mixer_instances.cpp, with an empty
 // `storage`; here `storage` is extern. A policy that is not listed is compiled with each test.
 #define HSM_TEST_ENGINE(storage, Policy, Scalar)                                                         \
@@ -25,56 +30,41 @@
   storage template void hsm::detail::MixerPass<Policy<Scalar>>::backward(                                \
       const Tokens<const Scalar>&, const MixerSaved<Scalar>&, const Tokens<const Scalar>&,               \
       const Tokens<Scalar>&, Policy<Scalar>&, MixerState<Scalar>*);
-#define HSM_TEST_ENGINES(storage)                \
-  HSM_TEST_ENGINE(storage, ScalarPair, float)    \
-  HSM_TEST_ENGINE(storage, ScalarPair, double)   \
-  HSM_TEST_ENGINE(storage, Gated, float)         \
-  HSM_TEST_ENGINE(storage, Gated, double)        \
-  HSM_TEST_ENGINE(storage, GatedPair, float)     \
-  HSM_TEST_ENGINE(storage, GatedPair, double)    \
-  HSM_TEST_ENGINE(storage, SoftmaxLocal, float)  \
-  HSM_TEST_ENGINE(storage, SoftmaxLocal, double) \
-  HSM_TEST_ENGINE(storage, ChannelPair, float)   \
-  HSM_TEST_ENGINE(storage, ChannelPair, double)  \
-  HSM_TEST_ENGINE(storage, MatrixPair, float)    \
-  HSM_TEST_ENGINE(storage, MatrixPair, double)   \
-  HSM_TEST_ENGINE(storage, Fusion, float)        \
-  HSM_TEST_ENGINE(storage, Fusion, double)
+#define HSM_TEST_ENGINES_OF(storage, Policy) \
+  HSM_TEST_ENGINE(storage, Policy, float)    \
+  HSM_TEST_ENGINE(storage, Policy, double)
+
 namespace hsm {
-HSM_TEST_ENGINES(extern)
-}
+#define HSM_TEST_EXTERN(Policy) HSM_TEST_ENGINES_OF(extern, Policy)
+HSM_TEST_POLICIES(HSM_TEST_EXTERN)
+#undef HSM_TEST_EXTERN
+}  // namespace hsm
 
 namespace hsm::test {
 
-/// The typed suites run over these: one line per policy.
-using AllPolicies = ::testing::Types<ScalarPair<float>, ScalarPair<double>,      //
-                                     Gated<float>, Gated<double>,                //
-                                     GatedPair<float>, GatedPair<double>,        //
-                                     SoftmaxLocal<float>, SoftmaxLocal<double>,  //
-                                     ChannelPair<float>, ChannelPair<double>,    //
-                                     MatrixPair<float>, MatrixPair<double>,      //
-                                     Fusion<float>, Fusion<double>>;
+namespace detail {
+template <class, class... Listed>
+struct TypesOf {
+  using Types = ::testing::Types<Listed...>;
+};
+}  // namespace detail
+
+/// The typed suites run over these.
+#define HSM_TEST_TYPES(Policy) , Policy<float>, Policy<double>
+using AllPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_TYPES)>::Types;
+#undef HSM_TEST_TYPES
+#define HSM_TEST_FLOATS(Policy) , Policy<float>
+using FloatPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_FLOATS)>::Types;
+#undef HSM_TEST_FLOATS
 
 using Scalars = ::testing::Types<float, double>;
 
 /// The taps of a policy made by PolicyCase, where it has a choice.
 inline constexpr Index kCaseTaps = 3;
 
-/// The same policy in double: one line per policy, never defined.
-template <ComputeScalar Scalar>
-ScalarPair<double> in_double(const ScalarPair<Scalar>&);
-template <ComputeScalar Scalar>
-Gated<double> in_double(const Gated<Scalar>&);
-template <ComputeScalar Scalar>
-GatedPair<double> in_double(const GatedPair<Scalar>&);
-template <ComputeScalar Scalar>
-SoftmaxLocal<double> in_double(const SoftmaxLocal<Scalar>&);
-template <ComputeScalar Scalar>
-ChannelPair<double> in_double(const ChannelPair<Scalar>&);
-template <ComputeScalar Scalar>
-MatrixPair<double> in_double(const MatrixPair<Scalar>&);
-template <ComputeScalar Scalar>
-Fusion<double> in_double(const Fusion<Scalar>&);
+/// The same policy in double; never defined.
+template <template <class> class Policy, ComputeScalar Scalar>
+Policy<double> in_double(const Policy<Scalar>&);
 
 /// How the tests make a policy: constructors (channels, heads), (channels, random, heads) and (channels,
 /// random, heads, taps) are known, another one is a specialisation. The oracle is `mix` of
@@ -160,6 +150,17 @@ Activations<typename Policy::Scalar> forward(const Mixer<Policy>& mixer,
 template <class Policy>
 Values expected(const Policy& policy, const Shifts& shifts, const Activations<typename Policy::Scalar>& x) {
   return mix_documents(PolicyCase<Policy>::widened(policy), shifts, x.wide(), x.time);
+}
+
+/// Results of the same policy by two modes: the same bits where the policy has no product, else within
+/// Tolerance::mode of the largest value.
+template <class Policy, class Got, class Reference>
+void expect_same_result(const Got& got, const Reference& reference, std::string_view label) {
+  if constexpr (Policy::kStages.projected() == 0 && !Policy::kStages.output) {
+    expect_same_bits(got, reference, label);
+  } else {
+    expect_close_to_scale(got, reference, Tolerance<typename Policy::Scalar>::mode, label);
+  }
 }
 
 /// Every tensor of `got` within tolerance of the largest value of its partner in `reference`.

@@ -23,11 +23,7 @@ class MixerModes : public ::testing::Test {
 
   template <class Got, class Reference>
   static void expect_same_result(const Got& got, const Reference& reference, std::string_view label) {
-    if constexpr (Policy::kStages.projected() == 0 && !Policy::kStages.output) {
-      expect_same_bits(got, reference, label);
-    } else {
-      expect_close_to_scale(got, reference, Tolerance<Number>::mode, label);
-    }
+    test::expect_same_result<Policy>(got, reference, label);
   }
 
   /// All of x through extend, each cut ending a call; the last one is x.time.

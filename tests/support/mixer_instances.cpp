@@ -4,5 +4,6 @@
 #include "mixing/mixer_cases.hpp"
 
 namespace hsm {
-HSM_TEST_ENGINES()
-}
+#define HSM_TEST_DEFINED(Policy) HSM_TEST_ENGINES_OF(, Policy)
+HSM_TEST_POLICIES(HSM_TEST_DEFINED)
+}  // namespace hsm

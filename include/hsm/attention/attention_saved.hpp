@@ -1,24 +1,43 @@
 // SPDX-License-Identifier: MIT
 //
 // What a forward pass of attention leaves for its backward pass: N (4 C + H) values for N tokens, no T x T
-// matrix.
+// matrix. After extend also a copy of the keys and values of each document up to its last token, since the
+// cache itself goes on: 2 C values per token of the documents.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
+#include <hsm/attention/attention_state.hpp>
+#include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/mixing/segment.hpp>
 
 namespace hsm {
 
-/// Filled by CausalAttention::forward and packed, read by backward; keeps its memory from call to call.
+/// Filled by CausalAttention::forward, packed and extend, read by backward; keeps its memory from call to
+/// call.
 template <ComputeScalar Scalar>
 struct AttentionSaved {
+  Shape<3> shape{-1, -1, -1};  // of the x of the call that was recorded
   std::vector<Segment> segments;
-  Index tokens = 0;
-  Vector<Scalar> heads;     // queries, keys, values of each head: [3][H][N][C/H]
-  Vector<Scalar> mixed;     // the concatenated head outputs: [N][C]
-  Vector<Scalar> log_sums;  // log2 sum_j exp(score): [H][N]
+  Vector<Scalar> heads;             // queries, keys, values of each head: [3][H][N][C/H]
+  Vector<Scalar> mixed;             // the concatenated head outputs: [N][C]
+  Vector<Scalar> log_sums;          // log2 sum_j exp(score): [H][N]
+  Index streams = Segment::kFresh;  // of the state that was extended, kFresh where there was none
+  AttentionState<Scalar>
+      documents;  // after extend: stream i is the document of segment i, as the call left it
+
+  /// Tokens of the document of segment i before it.
+  Index past(std::size_t i) const {
+    return segments[i].fresh() ? 0 : documents.count(static_cast<Index>(i)) - segments[i].count;
+  }
+
+  /// Bytes held.
+  std::size_t bytes() const {
+    return static_cast<std::size_t>(heads.size() + mixed.size() + log_sums.size()) * sizeof(Scalar) +
+           documents.bytes();
+  }
 };
 
 }  // namespace hsm

@@ -2,12 +2,16 @@
 //
 // The key/value cache of one attention layer: for each stream how many tokens it has seen and their keys and
 // values, head by head, so that a query of a head reads one contiguous run. A value: copy it to fork a
-// stream. 2 C values per token and stream.
+// session. 2 C values per token and stream.
+//
+// The gradient of a state is a state: keys and values then hold their gradients, tokens that it does not hold
+// have gradient 0, so a fresh state is the gradient 0 of any state.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -19,6 +23,9 @@
 
 namespace hsm {
 
+/// What a block of a cache holds.
+enum class CachePart { kKeys, kValues };
+
 /// Keys and values of `streams` independent sequences.
 template <ComputeScalar Scalar>
 class AttentionState {
@@ -26,14 +33,7 @@ class AttentionState {
   AttentionState() = default;
 
   /// Throws std::invalid_argument for options that are out of range.
-  AttentionState(Index channels, Index heads, const StateOptions& options)
-      : channels_(channels), heads_(heads), limit_(options.capacity) {
-    detail::check_heads("AttentionState", heads, channels);
-    detail::check_at_least("AttentionState", "streams", options.streams, 0);
-    detail::check_at_least("AttentionState", "capacity", options.capacity, 0);
-    streams_.resize(static_cast<std::size_t>(options.streams));
-    for (Stream& stream : streams_) grow(stream, limit_);
-  }
+  AttentionState(Index channels, Index heads, const StateOptions& options);
 
   Index streams() const { return static_cast<Index>(streams_.size()); }
   Index channels() const { return channels_; }
@@ -45,11 +45,7 @@ class AttentionState {
   Index count(Index s) const { return at("AttentionState::count", s).count; }
 
   /// Memory held by keys and values.
-  std::size_t bytes() const {
-    std::size_t sum = 0;
-    for (const Stream& stream : streams_) sum += stream.values.size() * sizeof(Scalar);
-    return sum;
-  }
+  std::size_t bytes() const;
 
   /// Stream `s` starts a new sequence; its memory is kept.
   void reset(Index s) { at("AttentionState::reset", s).count = 0; }
@@ -60,38 +56,40 @@ class AttentionState {
 
   /// Takes the last `tokens` tokens of stream `s` back: what follows continues as if they had never been
   /// there. Throws std::out_of_range, and changes nothing, if the stream holds fewer.
-  void rewind(Index s, Index tokens) {
-    Stream& stream = at("AttentionState::rewind", s);
-    if (tokens < 0 || tokens > stream.count) {
-      throw std::out_of_range("AttentionState::rewind: stream " + std::to_string(s) + " holds " +
-                              std::to_string(stream.count) + " tokens, cannot take back " +
-                              std::to_string(tokens));
-    }
-    stream.count -= tokens;
+  void rewind(Index s, Index tokens);
+
+  /// Stream `to` becomes a copy of stream `from`, and goes on by itself. O(count C). Throws std::out_of_range
+  /// for a stream that does not exist.
+  void copy_stream(Index from, Index to);
+
+  /// Stream `s` holds `count` tokens: its first ones, and behind them tokens whose keys and values are 0.
+  /// Before visit() fills a state that is restored. Throws std::out_of_range, and changes nothing, for a
+  /// negative count or one beyond the capacity, std::length_error for more than memory can hold.
+  void resize(Index s, Index count);
+
+  /// What a session saves besides the counts: calls f(s, part, h, values) for every stream s, part (keys, then
+  /// values) and head h, where values is a std::span of count(s) tokens of C/H values each, without gaps.
+  template <class F>
+  void visit(F&& f) const {
+    visit_blocks<const Scalar>(*this, f);
+  }
+  /// The same with spans to write to.
+  template <class F>
+  void visit(F&& f) {
+    visit_blocks<Scalar>(*this, f);
   }
 
   // For CausalAttention.
 
-  /// Throws std::out_of_range, before anything is changed, if some stream cannot take `more` tokens.
-  void check_room(const char* who, Index more) const {
-    for (std::size_t s = 0; s < streams_.size(); ++s) {
-      const Index count = streams_[s].count;
-      if (more > (limit_ > 0 ? limit_ : std::numeric_limits<Index>::max()) - count) {
-        throw std::out_of_range(std::string(who) + ": stream " + std::to_string(s) + " holds " +
-                                std::to_string(count) + " tokens of a capacity of " + std::to_string(limit_) +
-                                ", cannot take " + std::to_string(more) + " more");
-      }
-    }
-  }
+  /// Throws std::out_of_range, before anything is changed, if some segment is longer than its stream can take.
+  void check_room(const char* who, std::span<const Segment> segments) const;
 
   /// Makes room for `more` tokens in stream `s`; doubles the memory where it must grow.
-  void reserve(Index s, Index more) {
-    Stream& stream = at("AttentionState::reserve", s);
-    if (stream.count + more <= stream.room) return;
-    grow(stream, std::max({stream.count + more, 2 * stream.room, kSmallest}));
-  }
-  /// Adds `more` tokens, whose keys and values were written behind the last ones.
+  void reserve(Index s, Index more);
+  /// Counts `more` tokens, whose keys and values were written behind the last ones.
   void advance(Index s, Index more) { at("AttentionState::advance", s).count += more; }
+  /// Stream `to` becomes a copy of stream `from` of `other`, a state of as many channels and heads.
+  void copy_stream(const AttentionState& other, Index from, Index to);
 
   /// Token 0 of head h; a token is C/H values.
   const Scalar* keys(Index s, Index h) const { return head(streams_[static_cast<std::size_t>(s)], h); }
@@ -108,38 +106,132 @@ class AttentionState {
     std::vector<Scalar> values;  // [keys, values][head][room][C/H]
   };
 
+  Index width() const { return channels_ / heads_; }
+
   template <class S>
   auto* head(S& stream, Index h) const {
-    return stream.values.data() + h * stream.room * (channels_ / heads_);
+    return stream.values.data() + h * stream.room * width();
+  }
+
+  template <class S, class Self, class F>
+  static void visit_blocks(Self& self, F& f) {
+    for (Index s = 0; s < self.streams(); ++s) {
+      const auto size = static_cast<std::size_t>(self.count(s) * self.width());
+      for (Index h = 0; h < self.heads_; ++h) f(s, CachePart::kKeys, h, std::span<S>(self.keys(s, h), size));
+      for (Index h = 0; h < self.heads_; ++h)
+        f(s, CachePart::kValues, h, std::span<S>(self.values(s, h), size));
+    }
   }
 
   Stream& at(const char* who, Index s) { return const_cast<Stream&>(std::as_const(*this).at(who, s)); }
-  const Stream& at(const char* who, Index s) const {
-    if (s < 0 || s >= streams()) {
-      throw std::out_of_range(std::string(who) + ": stream must be 0 to " + std::to_string(streams() - 1) +
-                              ", got " + std::to_string(s));
-    }
-    return streams_[static_cast<std::size_t>(s)];
-  }
-
-  void grow(Stream& stream, Index room) {
-    const Index width = channels_ / heads_;
-    if (room > std::numeric_limits<Index>::max() / (2 * channels_)) {
-      throw std::length_error("AttentionState: " + std::to_string(room) + " tokens of " +
-                              std::to_string(channels_) + " channels are more than memory can hold");
-    }
-    Stream grown;
-    grown.count = stream.count;
-    grown.room = room;
-    grown.values.resize(static_cast<std::size_t>(2 * channels_ * room));
-    for (Index h = 0; stream.count > 0 && h < 2 * heads_; ++h) {
-      std::copy_n(head(stream, h), stream.count * width, head(grown, h));
-    }
-    stream = std::move(grown);
-  }
+  const Stream& at(const char* who, Index s) const;
+  void grow(Stream& stream, Index room) const;
 
   Index channels_ = 0, heads_ = 1, limit_ = 0;
   std::vector<Stream> streams_;
 };
+
+template <ComputeScalar Scalar>
+AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateOptions& options)
+    : channels_(channels), heads_(heads), limit_(options.capacity) {
+  detail::check_heads("AttentionState", heads, channels);
+  detail::check_at_least("AttentionState", "streams", options.streams, 0);
+  detail::check_at_least("AttentionState", "capacity", options.capacity, 0);
+  streams_.resize(static_cast<std::size_t>(options.streams));
+  for (Stream& stream : streams_) grow(stream, limit_);
+}
+
+template <ComputeScalar Scalar>
+std::size_t AttentionState<Scalar>::bytes() const {
+  std::size_t sum = 0;
+  for (const Stream& stream : streams_) sum += stream.values.size() * sizeof(Scalar);
+  return sum;
+}
+
+template <ComputeScalar Scalar>
+void AttentionState<Scalar>::rewind(Index s, Index tokens) {
+  Stream& stream = at("AttentionState::rewind", s);
+  if (tokens < 0 || tokens > stream.count) {
+    throw std::out_of_range("AttentionState::rewind: stream " + std::to_string(s) + " holds " +
+                            std::to_string(stream.count) + " tokens, cannot take back " +
+                            std::to_string(tokens));
+  }
+  stream.count -= tokens;
+}
+
+template <ComputeScalar Scalar>
+void AttentionState<Scalar>::copy_stream(Index from, Index to) {
+  at("AttentionState::copy_stream", from);
+  at("AttentionState::copy_stream", to);
+  if (from != to) copy_stream(*this, from, to);
+}
+
+template <ComputeScalar Scalar>
+void AttentionState<Scalar>::copy_stream(const AttentionState& other, Index from, Index to) {
+  const Stream& source = other.at("AttentionState::copy_stream", from);
+  Stream& target = at("AttentionState::copy_stream", to);
+  if (source.count > target.room) grow(target, std::max(source.count, 2 * target.room));
+  target.count = source.count;
+  for (Index h = 0; source.count > 0 && h < 2 * heads_; ++h)
+    std::copy_n(other.head(source, h), source.count * width(), head(target, h));
+}
+
+template <ComputeScalar Scalar>
+void AttentionState<Scalar>::resize(Index s, Index count) {
+  Stream& stream = at("AttentionState::resize", s);
+  if (count < 0 || (limit_ > 0 && count > limit_)) {
+    throw std::out_of_range("AttentionState::resize: the tokens of a stream must be " +
+                            (limit_ > 0 ? "0 to " + std::to_string(limit_) : "at least 0") + ", got " +
+                            std::to_string(count));
+  }
+  if (count > stream.room) grow(stream, std::max(count, 2 * stream.room));
+  const Index more = (count - stream.count) * width();
+  for (Index h = 0; more > 0 && h < 2 * heads_; ++h)
+    std::fill_n(head(stream, h) + stream.count * width(), more, Scalar(0));
+  stream.count = count;
+}
+
+template <ComputeScalar Scalar>
+void AttentionState<Scalar>::check_room(const char* who, std::span<const Segment> segments) const {
+  for (const Segment& segment : segments) {
+    const Index count = at(who, segment.stream).count;
+    if (segment.count > (limit_ > 0 ? limit_ : std::numeric_limits<Index>::max()) - count) {
+      throw std::out_of_range(std::string(who) + ": stream " + std::to_string(segment.stream) + " holds " +
+                              std::to_string(count) + " tokens of a capacity of " + std::to_string(limit_) +
+                              ", cannot take " + std::to_string(segment.count) + " more");
+    }
+  }
+}
+
+template <ComputeScalar Scalar>
+void AttentionState<Scalar>::reserve(Index s, Index more) {
+  Stream& stream = at("AttentionState::reserve", s);
+  if (stream.count + more <= stream.room) return;
+  grow(stream, std::max({stream.count + more, 2 * stream.room, kSmallest}));
+}
+
+template <ComputeScalar Scalar>
+auto AttentionState<Scalar>::at(const char* who, Index s) const -> const Stream& {
+  if (s < 0 || s >= streams()) {
+    throw std::out_of_range(std::string(who) + ": stream must be 0 to " + std::to_string(streams() - 1) +
+                            ", got " + std::to_string(s));
+  }
+  return streams_[static_cast<std::size_t>(s)];
+}
+
+template <ComputeScalar Scalar>
+void AttentionState<Scalar>::grow(Stream& stream, Index room) const {
+  if (room > std::numeric_limits<Index>::max() / (2 * channels_)) {
+    throw std::length_error("AttentionState: " + std::to_string(room) + " tokens of " +
+                            std::to_string(channels_) + " channels are more than memory can hold");
+  }
+  Stream grown;
+  grown.count = stream.count;
+  grown.room = room;
+  grown.values.resize(static_cast<std::size_t>(2 * channels_ * room));
+  for (Index h = 0; stream.count > 0 && h < 2 * heads_; ++h)
+    std::copy_n(head(stream, h), stream.count * width(), head(grown, h));
+  stream = std::move(grown);
+}
 
 }  // namespace hsm

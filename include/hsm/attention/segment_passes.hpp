@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <span>
 
+#include <hsm/attention/attention_saved.hpp>
 #include <hsm/attention/attention_state.hpp>
 #include <hsm/attention/tile_backward.hpp>
 #include <hsm/attention/tile_forward.hpp>
@@ -132,28 +133,40 @@ void attend_segments(std::span<const Segment> segments, const HeadMemory<Scalar>
   });
 }
 
-/// From d_mixed [N][C] the gradient of the joint projection, d_joint [N][3C] (overwritten), for fresh segments. A
-/// task is one segment and head.
+/// From d_mixed [N][C] the gradient of the joint projection, d_joint [N][3C] (overwritten). A task is one segment
+/// and head. `state_gradient`, where given, holds as many tokens as the documents: what it has for the tokens of
+/// the segments goes into d_joint, what queries give to the tokens before is added to it.
 template <class Scalar>
-void attend_segments_backward(std::span<const Segment> segments, const HeadMemory<const Scalar>& memory,
-                              const Scalar* d_mixed, Scalar* d_joint, Workspace& workspace) {
+void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMemory<const Scalar>& memory,
+                              const Scalar* d_mixed, Scalar* d_joint, AttentionState<Scalar>* state_gradient,
+                              Workspace& workspace) {
   const Index C = memory.C, H = memory.H, D = memory.width();
   Index longest = 0;
-  for (const Segment& segment : segments) longest = std::max(longest, segment.count);
+  for (const Segment& segment : saved.segments) longest = std::max(longest, segment.count);
   const Index scratch_size = BackwardScratch<Scalar>::size(D, longest);
+  const Index tasks = static_cast<Index>(saved.segments.size()) * H;
   Workspace::Frame frame(workspace);
   Scalar* scratch = frame.take<Scalar>(scratch_size * workspace.executor().workers());
-  parallel_blocks(
-      workspace.executor(), static_cast<Index>(segments.size()) * H, 1, [&](Index task, Index, int worker) {
-        const Segment& segment = segments[static_cast<std::size_t>(task / H)];
-        const Index h = task % H, at = segment.first * C + h * D;
-        Scalar* d_own = d_joint + segment.first * 3 * C + h * D;
-        attend_backward<Scalar>(D, segment.count, 0,
-                                {memory.queries(h, segment.first), memory.keys(h, segment.first),
-                                 memory.values(h, segment.first)},
-                                {memory.mixed + at, d_mixed + at, C, memory.log_sum(h, segment.first)},
-                                {d_own, d_own + C, d_own + 2 * C, 3 * C}, scratch + worker * scratch_size);
-      });
+  parallel_blocks(workspace.executor(), tasks, 1, [&](Index task, Index, int worker) {
+    const Index i = task / H, h = task % H;
+    const Segment& segment = saved.segments[static_cast<std::size_t>(i)];
+    const Index at = segment.first * C + h * D;
+    Scalar* d_own = d_joint + segment.first * 3 * C + h * D;
+    HeadTokens<Scalar> head{memory.queries(h, segment.first), memory.keys(h, segment.first),
+                            memory.values(h, segment.first)};
+    HeadGradients<Scalar> gradients{d_own, d_own + C, d_own + 2 * C, 3 * C, nullptr, nullptr};
+    if (!segment.fresh()) {
+      head.keys = saved.documents.keys(i, h);
+      head.values = saved.documents.values(i, h);
+    }
+    if (state_gradient) {
+      gradients.document_keys = state_gradient->keys(segment.stream, h);
+      gradients.document_values = state_gradient->values(segment.stream, h);
+    }
+    attend_backward<Scalar>(D, segment.count, saved.past(static_cast<std::size_t>(i)), head,
+                            {memory.mixed + at, d_mixed + at, C, memory.log_sum(h, segment.first)}, gradients,
+                            scratch + worker * scratch_size);
+  });
 }
 
 }  // namespace hsm::detail

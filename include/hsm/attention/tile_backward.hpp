@@ -37,13 +37,18 @@ struct HeadForward {
   const Scalar* log_sum;
 };
 
-/// Where the gradients go (overwritten): token i is `width` values from i * stride on.
+/// Where the gradients go. Those of the segment (overwritten): token i is `width` values from i * stride on.
+/// Those of its document, from its first token on and without gaps, or null where nobody asks: tokens before
+/// the segment are added to; what comes in for tokens of the segment, from later uses of them, is added to the
+/// segment's own.
 template <class Scalar>
 struct HeadGradients {
   Scalar* queries;
   Scalar* keys;
   Scalar* values;
   Index stride;
+  Scalar* document_keys;
+  Scalar* document_values;
 };
 
 /// Scratch of attend_backward(), divided up.
@@ -117,6 +122,24 @@ void finish_scores(Index rows, const Scalar* weights, Scalar* d_scores, Index st
   }
 }
 
+/// Finishes the gradient of the keys (or values) of tokens key ... key + keys - 1 of a document; `sums` are
+/// `padded` values per token, `own` and `document` as in HeadGradients.
+template <class Scalar>
+void store_key_gradients(Index width, Index key, Index keys, Index past, const Scalar* sums, Index padded,
+                         Scalar* own, Index stride, Scalar* document) {
+  for (Index j = 0; j < keys; ++j) {
+    const Index token = key + j;
+    const Scalar* sum = sums + j * padded;
+    Scalar* cached = document ? document + token * width : nullptr;
+    if (token >= past) {
+      Scalar* out = own + (token - past) * stride;
+      for (Index d = 0; d < width; ++d) out[d] = cached ? sum[d] + cached[d] : sum[d];
+    } else if (cached) {
+      for (Index d = 0; d < width; ++d) cached[d] += sum[d];
+    }
+  }
+}
+
 /// Gradients of the `count` queries of a segment, the first at position `past` of its document, and of the
 /// keys and values of that document.
 template <class Scalar>
@@ -132,6 +155,7 @@ void attend_backward(Index width, Index count, Index past, const HeadTokens<Scal
   const Index end = past + count;
   for (Index key = 0; key < end; key += kTile) {
     const Index keys = std::min(kTile, end - key);
+    const bool wanted = key + keys > past || gradients.document_keys;  // the gradients of these keys
     const Left<Order::kRows, Scalar> key_rows{head.keys + key * width, width};
     const Left<Order::kRows, Scalar> value_rows{head.values + key * width, width};
     const Left<Order::kColumns, Scalar> key_columns{key_rows.data, width};
@@ -166,6 +190,7 @@ void attend_backward(Index width, Index count, Index past, const HeadTokens<Scal
                                      s.d_keys + d, s.padded);
         }
       };
+      if (!wanted) continue;
       if (whole) {
         add(keys, first, kTile);
       } else {
@@ -174,10 +199,10 @@ void attend_backward(Index width, Index count, Index past, const HeadTokens<Scal
         }
       }
     }
-    for (Index j = 0; j < keys; ++j) {
-      std::copy_n(s.d_keys + j * s.padded, width, gradients.keys + (key + j) * gradients.stride);
-      std::copy_n(s.d_values + j * s.padded, width, gradients.values + (key + j) * gradients.stride);
-    }
+    store_key_gradients(width, key, keys, past, s.d_keys, s.padded, gradients.keys, gradients.stride,
+                        gradients.document_keys);
+    store_key_gradients(width, key, keys, past, s.d_values, s.padded, gradients.values, gradients.stride,
+                        gradients.document_values);
   }
   for (Index i = 0; i < count; ++i) {
     const Scalar* d_query = s.d_query + i / kStrip * kStrip * width + i % kStrip;

@@ -57,29 +57,28 @@ void load_strip(Index count, Index width, const Scalar* tokens, Index stride, Sc
   }
 }
 
-// g++ warns that a template argument drops the alignment of a packet; the packets here are local variables.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wignored-attributes"
-#endif
+/// One square of store_strip(): a packet of tokens, as many values of each. The type of the packet is deduced
+/// (from `factor`, the factors of the tokens), since g++ warns wherever it is written as a template argument.
+template <class Scalar, class PacketOfScalar>
+void store_square(const Scalar* strip, const PacketOfScalar& factor, Scalar* tokens, Index stride) {
+  constexpr int kSize = static_cast<int>(kPacket<Scalar>);
+  Eigen::internal::PacketBlock<PacketOfScalar, kSize> block;
+  for (Index r = 0; r < kSize; ++r)
+    block.packet[r] = Eigen::internal::pmul(factor, load(strip + r * kLanes<Scalar>));
+  Eigen::internal::ptranspose(block);
+  for (Index r = 0; r < kSize; ++r) store(tokens + r * stride, block.packet[r]);
+}
 
 /// The way back: token i is column i of the strip times factor[i], i < count.
 template <class Scalar>
 void store_strip(Index count, Index width, const Scalar* strip, const Scalar* factor, Scalar* tokens,
                  Index stride) {
-  using Eigen::internal::pmul, Eigen::internal::ptranspose;
   constexpr Index kSize = kPacket<Scalar>;
   const Index whole = width - width % kSize;
   Index i = 0;
   for (; i + kSize <= count; i += kSize) {
-    for (Index d = 0; d < whole; d += kSize) {
-      Eigen::internal::PacketBlock<Packet<Scalar>, kSize> block;
-      for (Index r = 0; r < kSize; ++r) {
-        block.packet[r] = pmul(load(factor + i), load(strip + (d + r) * kLanes<Scalar> + i));
-      }
-      ptranspose(block);
-      for (Index r = 0; r < kSize; ++r) store(tokens + (i + r) * stride + d, block.packet[r]);
-    }
+    for (Index d = 0; d < whole; d += kSize)
+      store_square(strip + d * kLanes<Scalar> + i, load(factor + i), tokens + i * stride + d, stride);
     for (Index r = i; r < i + kSize; ++r) {
       for (Index d = whole; d < width; ++d)
         tokens[r * stride + d] = factor[r] * strip[d * kLanes<Scalar> + r];
@@ -89,10 +88,6 @@ void store_strip(Index count, Index width, const Scalar* strip, const Scalar* fa
     for (Index d = 0; d < width; ++d) tokens[i * stride + d] = factor[i] * strip[d * kLanes<Scalar> + i];
   }
 }
-
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 
 /// Scratch of attend(), in scalars.
 template <class Scalar>

@@ -54,8 +54,7 @@ void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
     }
   }
   if (state) {
-    for (const Segment& segment : list)
-      state->counts_[static_cast<std::size_t>(segment.stream)] += segment.count;
+    for (const Segment& segment : list) state->advance(segment.stream, segment.count);
   }
 }
 

@@ -60,6 +60,12 @@ struct MixerPass {
     return {frame.template take<Segment>(count), static_cast<std::size_t>(count)};
   }
 
+  /// Throws unless these are `segments` different streams of the state.
+  void check_streams(const char* who, std::span<const Index> streams, Index segments, const State& state) {
+    detail::check_streams(who, streams, segments, state.streams(),
+                          frame.template take<Index>(static_cast<Index>(streams.size())));
+  }
+
   void forward(const In& x, const Out& y, std::span<const Segment> list, State* state, Saved* saved);
   void forward_in_place(const Out& x);
   void backward(const In& x, const Saved& saved, const In& dy, const Out& dx, Policy& gradients,

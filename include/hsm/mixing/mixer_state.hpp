@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: MIT
 //
 // What a mixer remembers between calls: per stream a token count and, per group of heads with the same shift,
-// a ring of the last (K-1) s kept columns (more with spare slots). The count is mask and ring position at
-// once: token number n of a stream lies in slot n mod slots, and tokens before number 0 do not exist. A state
-// holds no scratch; it can be copied, saved and sent, and the gradient of a state is a state.
+// a ring of the last (K-1) s kept columns and of `spare` more. The count is mask and ring position at once:
+// token number n of a stream lies in slot n mod slots, and tokens before number 0 do not exist. A state holds
+// no scratch; it can be copied, saved and sent, and the gradient of a state is a state.
 //
-//   bytes per stream = sum over groups of slots * planes * rows * sizeof(Scalar)
+//   bytes per stream = sum over groups of slots * planes * rows * sizeof(Scalar),  slots = (K-1) s + spare
+//
+// Rewind takes tokens back by lowering the count. That is exact while no slot that is needed again has been
+// overwritten: after the highest count h ever reached, a group holds the tokens from h - slots on, and a
+// stream of n tokens needs those from n - (K-1) s on. So `spare` tokens below h can always be taken back, by
+// one call or several, also with other tokens read in between, and all of them while h <= slots.
 #pragma once
 
 #include <algorithm>
 #include <limits>
+#include <span>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include <hsm/core/check.hpp>
@@ -52,10 +59,75 @@ class MixerState {
     for (const Ring& ring : rings_) sum += static_cast<std::size_t>(ring.columns.size()) * sizeof(Scalar);
     return sum;
   }
-  /// Makes stream `stream` a fresh one.
-  void reset(Index stream) { counts_[checked(stream)] = 0; }
+  /// How many tokens below the highest count can always be taken back.
+  Index spare() const { return spare_; }
+
+  /// Makes stream `stream` a fresh one. O(1).
+  void reset(Index stream) { counts_[checked(stream)] = highest_[checked(stream)] = 0; }
   /// Makes every stream a fresh one.
-  void reset() { std::fill(counts_.begin(), counts_.end(), 0); }
+  void reset() {
+    std::fill(counts_.begin(), counts_.end(), 0);
+    std::fill(highest_.begin(), highest_.end(), 0);
+  }
+
+  /// Whether rewind(stream, k) is possible. Throws std::out_of_range for a stream that is not there.
+  bool can_rewind(Index stream, Index k) const {
+    const Index n = counts_[checked(stream)];
+    return k >= 0 && k <= n && holds(n - k, highest_[checked(stream)]);
+  }
+  /// Takes the last k tokens of `stream` back: what follows continues as if they had never been there, with
+  /// the same bits. O(1). Throws std::out_of_range, with nothing changed, where the stream has seen fewer, or
+  /// where columns that are needed again have been overwritten.
+  void rewind(Index stream, Index k) {
+    const std::size_t i = checked(stream);
+    if (!can_rewind(stream, k)) fail_rewind(stream, k);
+    counts_[i] -= k;
+    if (counts_[i] == 0) highest_[i] = 0;
+  }
+
+  /// Makes stream `to` a copy of stream `from`: a fork, of which both go on alone. O(slots * rows).
+  void copy_stream(Index from, Index to) {
+    const std::size_t source = checked(from), target = checked(to);
+    if (source == target) return;
+    counts_[target] = counts_[source];
+    highest_[target] = highest_[source];
+    for (std::size_t g = 0; g < rings_.size(); ++g) {
+      const Scalar* columns = ring(g, from).data;
+      std::copy(columns, columns + rings_[g].rows * rings_[g].slots, ring(g, to).data);
+    }
+  }
+
+  /// Whether both hold the same streams with the same values in all slots (NaN differs from NaN).
+  bool operator==(const MixerState& other) const {
+    return spare_ == other.spare_ && same_shape(other) && counts_ == other.counts_ &&
+           highest_ == other.highest_ &&
+           std::equal(rings_.begin(), rings_.end(), other.rings_.begin(),
+                      [](const Ring& a, const Ring& b) { return a.columns == b.columns; });
+  }
+
+  /// Calls f(name, values, shape) for all that a state holds, to save it and to fill one that make_state made:
+  /// "counts" and "highest", spans of Index [streams], and for each group of heads "rings.<g>", a span of
+  /// Scalar [streams, slots, rows]. What was filled must be checked by is_sound before it is used.
+  template <class F, class Self>
+  static void visit(F&& f, Self& self) {
+    const Index n = self.streams();
+    f("counts", std::span(self.counts_), std::vector<Index>{n});
+    f("highest", std::span(self.highest_), std::vector<Index>{n});
+    for (std::size_t g = 0; g < self.rings_.size(); ++g) {
+      auto& ring = self.rings_[g];
+      f("rings." + std::to_string(g),
+        std::span(ring.columns.data(), static_cast<std::size_t>(ring.columns.size())),
+        std::vector<Index>{n, ring.slots, ring.rows});
+    }
+  }
+  /// Whether every count is one that calls and rewinds can lead to; at most 2^62 tokens.
+  bool is_sound() const {
+    for (std::size_t i = 0; i < counts_.size(); ++i) {
+      const Index n = counts_[i], h = highest_[i];
+      if (n < 0 || h < n || h > Index{1} << 62 || (n == 0 && h > 0) || !holds(n, h)) return false;
+    }
+    return true;
+  }
 
  private:
   template <class>
@@ -65,11 +137,13 @@ class MixerState {
 
   struct Ring {
     Index rows;
+    Index shift;
     Index slots;
     Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> columns;  // [rows, slots * streams]
 
     bool same_shape(const Ring& other) const {
-      return rows == other.rows && slots == other.slots && columns.cols() == other.columns.cols();
+      return rows == other.rows && shift == other.shift && slots == other.slots &&
+             columns.cols() == other.columns.cols();
     }
   };
 
@@ -81,8 +155,34 @@ class MixerState {
     return static_cast<std::size_t>(stream);
   }
 
+  /// Whether all that a stream of n tokens needs is still there after its highest count was h.
+  bool holds(Index n, Index h) const {
+    return n == 0 || std::all_of(rings_.begin(), rings_.end(), [&](const Ring& ring) {
+             return h <= ring.slots || n - (ring.slots - spare_) >= h - ring.slots;
+           });
+  }
+
+  [[noreturn]] void fail_rewind(Index stream, Index k) const {
+    const Index n = counts_[checked(stream)];
+    std::string expected = "0 to " + std::to_string(n) + ", the tokens of stream " + std::to_string(stream);
+    if (k >= 0 && k <= n) {
+      const Index most = std::max<Index>(0, n - highest_[checked(stream)] + spare_);
+      expected = "at most " + std::to_string(most) + ", or all " + std::to_string(n) +
+                 ", since the state was made with " + std::to_string(spare_) + " spare slots";
+    }
+    throw std::out_of_range("MixerState::rewind: the number of tokens must be " + expected + ", got " +
+                            std::to_string(k));
+  }
+
+  /// Moves the count of a stream on.
+  void advance(Index stream, Index tokens) {
+    const auto i = static_cast<std::size_t>(stream);
+    counts_[i] += tokens;
+    highest_[i] = std::max(highest_[i], counts_[i]);
+  }
+
   /// Adds the ring of a group; throws std::invalid_argument where it could never be held in memory.
-  void add_ring(Index rows, Index slots) {
+  void add_ring(Index rows, Index shift, Index slots) {
     const Index columns = slots > std::numeric_limits<Index>::max() / std::max<Index>(1, streams())
                               ? std::numeric_limits<Index>::max()
                               : slots * streams();
@@ -92,7 +192,7 @@ class MixerState {
                    std::to_string(rows) + " rows x " + std::to_string(slots) + " slots x " +
                        std::to_string(streams()) + " streams");
     }
-    rings_.push_back({rows, slots, {}});
+    rings_.push_back({rows, shift, slots, {}});
     rings_.back().columns.setZero(rows, columns);
   }
 
@@ -112,7 +212,9 @@ class MixerState {
   }
 
   std::vector<Index> counts_;
+  std::vector<Index> highest_;  // the highest count since the stream was fresh
   std::vector<Ring> rings_;
+  Index spare_ = 0;
 };
 
 }  // namespace hsm

@@ -6,9 +6,13 @@
 //
 //   forward   B fresh segments of T tokens           step     one continuing segment of one token per stream
 //   packed    a fresh segment per document           extend   one continuing segment of any length per stream
+//
+// step and extend also take a list of streams: then only these get a segment, and no other stream is touched.
 #pragma once
 
+#include <algorithm>
 #include <span>
+#include <string>
 #include <vector>
 
 #include <hsm/core/check.hpp>
@@ -66,6 +70,36 @@ inline void check_offsets(const char* who, std::span<const Index> offsets, Index
 inline void fill_documents(std::span<Segment> segments, std::span<const Index> offsets) {
   for (std::size_t i = 0; i < segments.size(); ++i)
     segments[i] = {offsets[i], offsets[i + 1] - offsets[i], Segment::kFresh};
+}
+
+/// Throws std::invalid_argument unless `streams` are `segments` different numbers from 0 to total - 1;
+/// `sorted` is scratch for as many. O(n log n), O(n) where they rise.
+inline void check_streams(const char* who, std::span<const Index> streams, Index segments, Index total,
+                          Index* sorted) {
+  const auto count = static_cast<Index>(streams.size());
+  if (count != segments)
+    fail(who, "the number of streams", std::to_string(segments) + ", one for each part of x",
+         std::to_string(count));
+  for (const Index stream : streams) {
+    if (stream < 0 || stream >= total)
+      fail(who, "a stream", "0 to " + std::to_string(total - 1), std::to_string(stream));
+  }
+  const Index* first = streams.data();
+  if (!std::is_sorted(streams.begin(), streams.end())) {
+    std::copy(streams.begin(), streams.end(), sorted);
+    std::sort(sorted, sorted + count);
+    first = sorted;
+  }
+  const Index* twice = std::adjacent_find(first, first + count);
+  if (twice != first + count)
+    fail(who, "the streams", "different ones", "stream " + std::to_string(*twice) + " twice");
+}
+
+/// A continuing segment per chosen stream, of its own length.
+inline void fill_chosen(std::span<Segment> segments, std::span<const Index> offsets,
+                        std::span<const Index> streams) {
+  for (std::size_t i = 0; i < segments.size(); ++i)
+    segments[i] = {offsets[i], offsets[i + 1] - offsets[i], streams[i]};
 }
 
 /// One token per stream, however the buffer is shaped: [B,1,C] and [1,B,C] become [B,1,C].

@@ -5,15 +5,18 @@
 //   x = E[token] (+ P[position]);   L pre-norm residual blocks;   h = norm(x);   logits = E h
 //
 // The struct is its parameters: weights, gradients and optimizer moments are values of this one type. Entry
-// points work on [B,T] token ids, sequence after sequence:
+// points work on token ids, sequence after sequence:
 //
-//   hidden    h [C, B T] of whole sequences, with a record for backward
-//   backward  the gradients of every parameter from the gradient of h
-//   extend    the next T tokens of every stream, continuing a state; gives the logits after the last one
+//   hidden    ids [B,T]                 h [C, B T] of whole sequences, with a record for backward
+//   packed    ids [N], offsets          h [C, N] of documents one after another, with a record
+//   extend    ids [streams,T], or the   the next tokens of streams, continuing a state: the logits after the
+//             tokens of chosen streams  last one of each, or h of all with a record
+//   backward  after any call with a record: the gradients of every parameter from the gradient of h
 //
-// Cost per token and layer: the mixer, 4 F C flop of feed-forward, O(C). extend works chunk by chunk through
-// all layers, so its memory does not grow with T (attention's cache apart). A model without positions has no
-// largest context; learned positions end with their table.
+// Cost per token and layer: the mixer, 4 F C flop of feed-forward, O(C). extend without a record works chunk
+// by chunk through all layers, so its memory does not grow with T (attention's cache apart). A model without
+// positions has no largest context; learned positions end with their table, and begin again with every
+// sequence, document and fresh stream.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +35,9 @@ namespace hsm {
 /// What forward leaves for backward.
 template <ComputeScalar Scalar>
 struct LanguageModelSaved {
-  Index batch = 0, time = 0;
+  Index batch = 0, time = 0;     // B and T of the call; 1 and N of packed and of chosen streams
+  Index streams = 0;             // of the state that was extended; 0 where there was none
+  std::vector<Index> positions;  // [B T] where they are learned
   std::vector<BlockSaved<Scalar>> blocks;
   typename BlockSaved<Scalar>::Matrix last;    // [C, B T], the residual stream at the end
   typename BlockSaved<Scalar>::Matrix hidden;  // [C, B T], h
@@ -64,12 +69,21 @@ class LanguageModel {
   /// [0,V) or T past learned positions, std::invalid_argument for a list that is not [B,T].
   void hidden(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved, Workspace& workspace) const;
 
+  /// The same for documents one after another: document i is tokens offsets[i] ... offsets[i+1]-1 of ids [N].
+  /// Offsets begin with 0, do not fall and end with N. Positions start again with each document.
+  void packed(std::span<const std::int32_t> ids, std::span<const Index> offsets, Saved& saved,
+              Workspace& workspace) const;
+
   /// Adds the gradients of all parameters to `gradients`, given that of saved.hidden. The part of E's
   /// gradient that comes through the logits is the loss's to add (training/language_model_loss.hpp). ids are
-  /// those of the call that filled `saved`. Throws, before anything is changed, std::invalid_argument for
-  /// another model's record or gradients and std::out_of_range for a bad token id.
+  /// those of the call that filled `saved`. `state_gradient`, only after an extend, comes in as the gradient
+  /// of the state that the call left (a fresh state for none) and goes out as that of the state it started
+  /// from: chunk by chunk from the last to the first it is backpropagation through time, equal to the gradient
+  /// of the whole sequence; without it the gradient stops at the start of the chunk. Throws, before anything
+  /// is changed, std::invalid_argument for another model's record, gradients or state, std::out_of_range for a
+  /// bad token id.
   void backward(std::span<const std::int32_t> ids, const Saved& saved, ConstColumns<Scalar> d_hidden,
-                LanguageModel& gradients, Workspace& workspace) const;
+                LanguageModel& gradients, Workspace& workspace, State* state_gradient = nullptr) const;
 
   /// logits (V, n) = E h for hidden columns (C, n).
   void logits(ConstColumns<Scalar> h, Columns<Scalar> out, Workspace& workspace) const {
@@ -81,13 +95,31 @@ class LanguageModel {
 
   /// The next T >= 1 tokens of every stream, ids [streams, T]; last_logits (V, streams) are those after each
   /// stream's last token. Throws, before anything is changed, std::out_of_range for a bad token id or more
-  /// than room() tokens, std::invalid_argument for another model's state or sizes that do not fit.
+  /// than room() tokens, std::invalid_argument for another model's state or sizes that do not fit. With a
+  /// workspace that has served such a call before, one token of one stream makes no allocation.
   void extend(std::span<const std::int32_t> ids, State& state, Columns<Scalar> last_logits,
               Workspace& workspace) const;
 
-  /// How many more tokens the streams of `state` can take: the rest of the learned positions or of the
-  /// capacity that attention was given, or no limit.
+  /// The next tokens of each of `streams`, different ones, and of no other: those of streams[i] are tokens
+  /// offsets[i] ... offsets[i+1]-1 of ids [N], at least one each. last_logits (V, streams.size()) in the order
+  /// of the list. Throws as above.
+  void extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+              std::span<const Index> streams, State& state, Columns<Scalar> last_logits,
+              Workspace& workspace) const;
+
+  /// The same as one chunk with a record for backward, for any number of tokens: h [C, N] is left in
+  /// saved.hidden.
+  void extend(std::span<const std::int32_t> ids, State& state, Saved& saved, Workspace& workspace) const;
+  void extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+              std::span<const Index> streams, State& state, Saved& saved, Workspace& workspace) const;
+
+  /// How many more tokens `stream` can take: the rest of the learned positions or of the capacity that
+  /// attention was given, or no limit. Throws std::out_of_range for a stream that is not there.
+  Index room(const State& state, Index stream) const;
+  /// The least of all streams.
   Index room(const State& state) const;
+  /// Throws std::invalid_argument unless `state` came from make_state of a model with these layers.
+  void check_state(const char* who, const State& state) const;
 
   /// Calls f(name, tensor, more...) for every tensor.
   template <class F, class Self, class... More>
@@ -105,10 +137,21 @@ class LanguageModel {
   static constexpr Index kChunkBytes = Index{2}
                                        << 20;  // of residual stream, branch and feed-forward together
 
-  void check_ids(const char* who, std::span<const std::int32_t> ids, Index B, Index T, Index position) const;
+  void check_ids(const char* who, std::span<const std::int32_t> ids, Index expected) const;
+  void check_positions(const char* who, Index before, Index more) const;
+  void check_chosen(const char* who, std::span<const std::int32_t> ids, std::span<const Index> offsets,
+                    std::span<const Index> streams, const State& state, Workspace& workspace) const;
   void check_saved(const char* who, const Saved& saved) const;
   void check_gradients(const char* who, const LanguageModel& gradients) const;
-  void check_state(const char* who, const State& state) const;
+
+  /// The offsets and the list that stand for all streams with T tokens each, in `frame`.
+  struct AllStreams {
+    AllStreams(Workspace::Frame& frame, Index streams, Index T);
+    std::span<const Index> offsets, streams;
+  };
+  template <class Mix>
+  void run_recorded(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved, Workspace& workspace,
+                    const Mix& mix) const;
   Columns<Scalar> sized(typename BlockSaved<Scalar>::Matrix& m, Index n) const {
     m.resize(config_.width, n);
     return {m.data(), config_.width, n, Eigen::OuterStride<>(config_.width)};
@@ -156,226 +199,7 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
       *this);
 }
 
-template <ComputeScalar Scalar, class List>
-void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std::int32_t> ids, Index B,
-                                            Index T, Index position) const {
-  detail::check_at_least(who, "batch", B, 0);
-  detail::check_at_least(who, "time", T, 0);
-  detail::check_equal(who, "the number of token ids", static_cast<Index>(ids.size()), B * T);
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0 || ids[i] >= config_.vocabulary) {
-      throw std::out_of_range(std::string(who) + ": token id " + std::to_string(i) + " must be 0 to " +
-                              std::to_string(config_.vocabulary - 1) + ", got " + std::to_string(ids[i]));
-    }
-  }
-  if (!positions_.empty() && position + T > config_.context) {
-    throw std::out_of_range(std::string(who) + ": the model has learned " + std::to_string(config_.context) +
-                            " positions, got " + std::to_string(position) + " tokens before and " +
-                            std::to_string(T) + " more");
-  }
-}
-
-template <ComputeScalar Scalar, class List>
-void LanguageModel<Scalar, List>::check_saved(const char* who, const Saved& saved) const {
-  const Shape<2> expected{config_.width, saved.batch * saved.time};
-  detail::check_equal(who, "the record's layers", static_cast<Index>(saved.blocks.size()), layer_count());
-  detail::check_equal(who, "the record's last", Shape<2>{saved.last.rows(), saved.last.cols()}, expected);
-  for (std::size_t l = 0; l < blocks_.size(); ++l) {
-    const BlockSaved<Scalar>& kept = saved.blocks[l];
-    const auto same_kind = [&](const auto& mixer) {
-      return std::holds_alternative<typename std::remove_cvref_t<decltype(mixer)>::Saved>(kept.mixer);
-    };
-    if (!std::visit(same_kind, blocks_[l].mixer) || kept.feed_forward.before.rows() != config_.feed_forward ||
-        kept.feed_forward.before.cols() != expected[1]) {
-      detail::fail(who, "saved", "the record of this model", "another's");
-    }
-  }
-}
-
-template <ComputeScalar Scalar, class List>
-void LanguageModel<Scalar, List>::check_gradients(const char* who, const LanguageModel& gradients) const {
-  const LanguageModelConfig& other = gradients.config_;
-  if (other.vocabulary != config_.vocabulary || other.width != config_.width ||
-      other.feed_forward != config_.feed_forward || other.positions != config_.positions ||
-      (config_.positions == Positions::kLearned && other.context != config_.context) ||
-      other.layers != config_.layers) {
-    detail::fail(who, "gradients", "a model of the same config", "another");
-  }
-}
-
-template <ComputeScalar Scalar, class List>
-void LanguageModel<Scalar, List>::check_state(const char* who, const State& state) const {
-  detail::check_equal(who, "the layers of the state", static_cast<Index>(state.layers.size()), layer_count());
-  detail::check_at_least(who, "streams", state.streams, 1);
-  for (std::size_t l = 0; l < blocks_.size(); ++l) {
-    const auto same_kind = [&](const auto& mixer) {
-      const auto* held = std::get_if<typename std::remove_cvref_t<decltype(mixer)>::State>(&state.layers[l]);
-      return held && held->streams() == state.streams;
-    };
-    if (!std::visit(same_kind, blocks_[l].mixer))
-      detail::fail(who, "the state", "one from this model's make_state", "another's");
-  }
-}
-
-template <ComputeScalar Scalar, class List>
-void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved,
-                                         Workspace& workspace) const {
-  check_ids("LanguageModel::hidden", ids, B, T, 0);
-  const Index C = config_.width, N = B * T;
-  Executor& executor = workspace.executor();
-  Workspace::Frame frame(workspace);
-  saved.batch = B;
-  saved.time = T;
-  saved.blocks.resize(blocks_.size());
-  Columns<Scalar> stream = sized(saved.blocks.empty() ? saved.last : saved.blocks.front().before, N);
-  Columns<Scalar> normalised =
-      sized(saved.blocks.empty() ? saved.hidden : saved.blocks.front().mixer_input, N);
-  embedding_.look_up([&](Index j) { return ids[static_cast<std::size_t>(j)]; }, Write::kOverwrite, stream);
-  if (!positions_.empty()) positions_.look_up([&](Index j) { return j % T; }, Write::kAdd, stream);
-  (blocks_.empty() ? norm_ : blocks_.front().mixer_norm).forward(detail::read(stream), normalised, executor);
-  Columns<Scalar> branch = frame.template columns<Scalar>(C, N);
-  for (std::size_t l = 0; l < blocks_.size(); ++l) {
-    const Block<Scalar, List>& block = blocks_[l];
-    BlockSaved<Scalar>& kept = saved.blocks[l];
-    std::visit(
-        [&](const auto& mixer) {
-          using MixerSavedType = typename std::remove_cvref_t<decltype(mixer)>::Saved;
-          if (!std::holds_alternative<MixerSavedType>(kept.mixer)) kept.mixer = mixer.make_saved();
-          mixer.forward(Tokens<const Scalar>(kept.mixer_input.data(), B, T, C),
-                        Tokens<Scalar>(branch.data(), B, T, C), std::get<MixerSavedType>(kept.mixer),
-                        workspace);
-        },
-        block.mixer);
-    Columns<Scalar> middle = sized(kept.middle, N), input = sized(kept.feed_forward_input, N);
-    block.feed_forward_norm.add_forward(read(kept.before), detail::read(branch), middle, input, executor);
-    block.feed_forward.forward(detail::read(input), branch, kept.feed_forward, workspace);
-    const bool more = l + 1 < blocks_.size();
-    Columns<Scalar> next = sized(more ? saved.blocks[l + 1].before : saved.last, N);
-    Columns<Scalar> next_input = sized(more ? saved.blocks[l + 1].mixer_input : saved.hidden, N);
-    (more ? blocks_[l + 1].mixer_norm : norm_)
-        .add_forward(detail::read(middle), detail::read(branch), next, next_input, executor);
-  }
-}
-
-template <ComputeScalar Scalar, class List>
-void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, const Saved& saved,
-                                           ConstColumns<Scalar> d_hidden, LanguageModel& gradients,
-                                           Workspace& workspace) const {
-  constexpr const char* kWho = "LanguageModel::backward";
-  const Index B = saved.batch, T = saved.time, C = config_.width, N = B * T;
-  check_ids(kWho, ids, B, T, 0);
-  detail::check_equal(kWho, "d_hidden", Shape<2>{d_hidden.rows(), d_hidden.cols()}, Shape<2>{C, N});
-  check_saved(kWho, saved);
-  check_gradients(kWho, gradients);
-  Workspace::Frame frame(workspace);
-  Columns<Scalar> d_stream = frame.template columns<Scalar>(C, N);
-  Columns<Scalar> d_input = frame.template columns<Scalar>(C, N);
-  d_stream.setZero();
-  norm_.backward(read(saved.last), d_hidden, d_stream, gradients.norm_, workspace);
-  for (std::size_t l = blocks_.size(); l-- > 0;) {
-    const Block<Scalar, List>& block = blocks_[l];
-    const BlockSaved<Scalar>& kept = saved.blocks[l];
-    Block<Scalar, List>& d_block = gradients.blocks_[l];
-    block.feed_forward.backward(read(kept.feed_forward_input), kept.feed_forward, detail::read(d_stream),
-                                d_input, d_block.feed_forward, workspace);
-    block.feed_forward_norm.backward(read(kept.middle), detail::read(d_input), d_stream,
-                                     d_block.feed_forward_norm, workspace);
-    std::visit(
-        [&](const auto& mixer) {
-          using M = std::remove_cvref_t<decltype(mixer)>;
-          mixer.backward(
-              Tokens<const Scalar>(kept.mixer_input.data(), B, T, C), std::get<typename M::Saved>(kept.mixer),
-              Tokens<const Scalar>(d_stream.data(), B, T, C), Tokens<Scalar>(d_input.data(), B, T, C),
-              std::get<M>(d_block.mixer).parameters(), workspace);
-        },
-        block.mixer);
-    block.mixer_norm.backward(read(kept.before), detail::read(d_input), d_stream, d_block.mixer_norm,
-                              workspace);
-  }
-  Embedding<Scalar>::scatter([&](Index j) { return ids[static_cast<std::size_t>(j)]; },
-                             detail::read(d_stream), gradients.embedding_, workspace.executor());
-  if (!positions_.empty()) {
-    Embedding<Scalar>::scatter([&](Index j) { return j % T; }, detail::read(d_stream), gradients.positions_,
-                               workspace.executor());
-  }
-}
-
-template <ComputeScalar Scalar, class List>
-Index LanguageModel<Scalar, List>::room(const State& state) const {
-  Index most = positions_.empty() ? std::numeric_limits<Index>::max() : config_.context - state.count;
-  for (const auto& layer : state.layers) {
-    const auto* cache = std::get_if<AttentionState<Scalar>>(&layer);
-    if (!cache || cache->capacity() == 0) continue;
-    for (Index s = 0; s < cache->streams(); ++s) most = std::min(most, cache->capacity() - cache->count(s));
-  }
-  return most;
-}
-
-template <ComputeScalar Scalar, class List>
-auto LanguageModel<Scalar, List>::make_state(StateOptions options) const -> State {
-  detail::check_at_least("LanguageModel::make_state", "streams", options.streams, 1);
-  State state;
-  state.streams = options.streams;
-  for (const auto& block : blocks_) {
-    std::visit([&](const auto& mixer) { state.layers.emplace_back(mixer.make_state(options)); }, block.mixer);
-  }
-  return state;
-}
-
-template <ComputeScalar Scalar, class List>
-void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state,
-                                         Columns<Scalar> last_logits, Workspace& workspace) const {
-  constexpr const char* kWho = "LanguageModel::extend";
-  check_state(kWho, state);
-  const Index C = config_.width, B = state.streams;
-  detail::check_at_least(kWho, "the number of token ids", static_cast<Index>(ids.size()), B);
-  const Index T = static_cast<Index>(ids.size()) / B;
-  check_ids(kWho, ids, B, T, state.count);
-  detail::check_equal(kWho, "last_logits", Shape<2>{last_logits.rows(), last_logits.cols()},
-                      Shape<2>{config_.vocabulary, B});
-  if (T > room(state)) {
-    throw std::out_of_range(std::string(kWho) + ": the state has room for " + std::to_string(room(state)) +
-                            " more tokens, got " + std::to_string(T));
-  }
-  const Index token_bytes = (4 * C + config_.feed_forward) * static_cast<Index>(sizeof(Scalar));
-  const Index chunk = std::clamp<Index>(kChunkBytes / (token_bytes * B) / 16 * 16, 16, 1024);
-  Executor& executor = workspace.executor();
-  Workspace::Frame frame(workspace);
-  const Index most = std::min(chunk, T) * B;
-  Scalar* stream_data = frame.template take<Scalar>(C * most);
-  Scalar* input_data = frame.template take<Scalar>(C * most);
-  Scalar* branch_data = frame.template take<Scalar>(C * most);
-  for (Index first = 0; first < T; first += chunk) {
-    const Index n = std::min(chunk, T - first), N = n * B;
-    const auto columns = [&](Scalar* data) { return Columns<Scalar>(data, C, N, Eigen::OuterStride<>(C)); };
-    Columns<Scalar> stream = columns(stream_data), input = columns(input_data), branch = columns(branch_data);
-    embedding_.look_up([&](Index j) { return ids[static_cast<std::size_t>(j / n * T + first + j % n)]; },
-                       Write::kOverwrite, stream);
-    if (!positions_.empty())
-      positions_.look_up([&](Index j) { return state.count + j % n; }, Write::kAdd, stream);
-    (blocks_.empty() ? norm_ : blocks_.front().mixer_norm).forward(detail::read(stream), input, executor);
-    for (std::size_t l = 0; l < blocks_.size(); ++l) {
-      const Block<Scalar, List>& block = blocks_[l];
-      std::visit(
-          [&](const auto& mixer) {
-            auto& mixer_state =
-                std::get<typename std::remove_cvref_t<decltype(mixer)>::State>(state.layers[l]);
-            mixer.extend(Tokens<const Scalar>(input.data(), B, n, C), mixer_state,
-                         Tokens<Scalar>(branch.data(), B, n, C), workspace);
-          },
-          block.mixer);
-      block.feed_forward_norm.add_forward(detail::read(stream), detail::read(branch), stream, input,
-                                          executor);
-      block.feed_forward.forward(detail::read(input), branch, workspace);
-      (l + 1 < blocks_.size() ? blocks_[l + 1].mixer_norm : norm_)
-          .add_forward(detail::read(stream), detail::read(branch), stream, input, executor);
-    }
-    state.count += n;
-    if (first + n == T) {
-      logits(ConstColumns<Scalar>(input.data() + (n - 1) * C, C, B, Eigen::OuterStride<>(n * C)), last_logits,
-             workspace);
-    }
-  }
-}
-
 }  // namespace hsm
+
+#include <hsm/model/language_model_checks.hpp>
+#include <hsm/model/language_model_passes.hpp>

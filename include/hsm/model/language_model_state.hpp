@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// The memory of a language model between calls: the state of each layer, for some streams at the same number
-// of tokens. A plain value: copy it to fork its streams. Shift mixers hold (K-1) s_l columns per stream and
-// layer however long the text is, attention 2 C values per token.
+// The memory of a language model between calls: the state of each layer, for some streams, each at its own
+// number of tokens. A plain value: copy it to fork all streams, copy_stream to fork one. Shift mixers hold
+// (K-1) s_l columns (and the spare ones) per stream and layer however long the text is, attention 2 C values
+// per token. The gradient of a state is a state.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <stdexcept>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -13,12 +17,15 @@
 
 namespace hsm {
 
-/// What a model remembers of its streams between calls to extend.
+/// What a model remembers of its streams between calls to extend. Made by LanguageModel::make_state.
 template <ComputeScalar Scalar>
 struct LanguageModelState {
   std::vector<AnyState<Scalar>> layers;
-  Index streams = 0;
-  Index count = 0;  ///< tokens that every stream has seen
+  std::vector<Index> counts;  ///< tokens that each stream has seen
+
+  Index streams() const { return static_cast<Index>(counts.size()); }
+  /// Tokens that `stream` has seen. Throws std::out_of_range for a stream that is not there.
+  Index count(Index stream) const { return counts[checked(stream)]; }
 
   /// Bytes held by all layers.
   std::size_t bytes() const {
@@ -26,6 +33,54 @@ struct LanguageModelState {
     for (const auto& layer : layers)
       sum += std::visit([](const auto& state) { return state.bytes(); }, layer);
     return sum;
+  }
+
+  /// Makes `stream` a fresh one, whose positions begin again. O(layers).
+  void reset(Index stream) {
+    counts[checked(stream)] = 0;
+    for (auto& layer : layers) std::visit([&](auto& state) { state.reset(stream); }, layer);
+  }
+  /// Makes every stream a fresh one.
+  void reset() {
+    for (Index s = 0; s < streams(); ++s) reset(s);
+  }
+
+  /// Whether every layer can take the last k tokens of `stream` back: attention always, shift mixers as far as
+  /// their spare slots reach (mixing/mixer_state.hpp).
+  bool can_rewind(Index stream, Index k) const {
+    if (k < 0 || k > count(stream)) return false;
+    return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {
+      const auto* state = std::get_if<MixerState<Scalar>>(&layer);
+      return !state || state->can_rewind(stream, k);
+    });
+  }
+  /// Takes the last k tokens of `stream` back: what follows continues as if they had never been there. Throws
+  /// std::out_of_range, with nothing changed, where can_rewind is false.
+  void rewind(Index stream, Index k) {
+    if (!can_rewind(stream, k)) {
+      throw std::out_of_range("LanguageModelState::rewind: the number of tokens must be at most the " +
+                              std::to_string(count(stream)) + " of stream " + std::to_string(stream) +
+                              ", and within the spare slots of every layer unless all are taken back, got " +
+                              std::to_string(k));
+    }
+    for (auto& layer : layers) std::visit([&](auto& state) { state.rewind(stream, k); }, layer);
+    counts[checked(stream)] -= k;
+  }
+
+  /// Makes stream `to` a copy of stream `from`, of which both go on alone. Throws std::out_of_range for a
+  /// stream that is not there.
+  void copy_stream(Index from, Index to) {
+    counts[checked(to)] = counts[checked(from)];
+    for (auto& layer : layers) std::visit([&](auto& state) { state.copy_stream(from, to); }, layer);
+  }
+
+ private:
+  std::size_t checked(Index stream) const {
+    if (stream < 0 || stream >= streams()) {
+      throw std::out_of_range("LanguageModelState: stream must be 0 to " + std::to_string(streams() - 1) +
+                              ", got " + std::to_string(stream));
+    }
+    return static_cast<std::size_t>(stream);
   }
 };
 

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT
 //
-// Generation: a model, the state of some streams, and the logits after their last token.
+// Generation: a model, the state of some streams, and the logits after the last token of each.
 //
 //   hsm::GenerationSession session(model, workspace);
 //   session.prefill(prompt);
 //   while (...) session.next(sampler(session.logits(), random));
 //
-// A stack of shift mixers without positions goes on without end. Learned positions are used up after `context`
-// tokens; then the session refuses more, or restarts: the last context / 2 tokens, the new ones included, are
-// read again as a fresh prompt, so that each token is still predicted from at least half a context. Memory:
-// the state, the logits, and the last tokens where it may restart. A restart costs the reading of context / 2
-// tokens, once in context / 2 tokens.
+// Every stream has a text of its own length: prefill and next take a list of streams, reset makes room for
+// another text, fork copies one, rewind takes tokens back. A stack of shift mixers without positions goes on
+// without end. Learned positions are used up after `context` tokens; then the session refuses more, or the
+// stream restarts: its last context / 2 tokens, the new ones included, are read again as a fresh prompt, so
+// that each token is still predicted from at least half a context. Memory: the state, the logits, and the last
+// tokens where positions are learned. A restart costs the reading of context / 2 tokens, once in context / 2
+// tokens.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +24,7 @@
 #include <vector>
 
 #include <hsm/model/language_model.hpp>
+#include <hsm/model/session_memory.hpp>
 
 namespace hsm {
 
@@ -30,126 +33,146 @@ enum class OnFull { kRefuse, kRestart };
 
 /// How to generate.
 struct SessionOptions {
-  Index streams = 1;  ///< independent texts, one token of each per step
+  Index streams = 1;  ///< independent texts
   OnFull on_full = OnFull::kRefuse;
+  Index spare = 0;  ///< how many tokens rewind can take back
 };
 
-/// Streams of a model. Model and workspace must outlive it; not for two threads at once.
+/// Streams of a model. Model and workspace must outlive it; not for two threads at once, but any number of
+/// sessions may share one model, each with a workspace of its own. A copy is a fork of all streams.
 template <class Model>
 class GenerationSession {
  public:
   using Scalar = typename Model::Scalar;
+  using Memory = SessionMemory<Scalar>;
 
-  /// Fresh streams. Throws std::invalid_argument for streams < 1.
-  GenerationSession(const Model& model, Workspace& workspace, SessionOptions options = {})
-      : model_(&model), workspace_(&workspace), options_(options) {
-    detail::check_at_least("GenerationSession", "streams", options.streams, 1);
-    state_ = model.make_state({.streams = options.streams});
-    logits_.resize(model.config().vocabulary, options.streams);
-    history_.resize(static_cast<std::size_t>(options.streams));
-  }
+  /// Fresh streams. Throws std::invalid_argument for streams < 1 or spare < 0.
+  GenerationSession(const Model& model, Workspace& workspace, SessionOptions options = {});
+  /// The streams of a session that was saved, or sent. Throws std::invalid_argument where it is not one of such a
+  /// model.
+  GenerationSession(const Model& model, Workspace& workspace, Memory memory,
+                    OnFull on_full = OnFull::kRefuse);
 
   /// Reads the next T >= 1 tokens of every stream, ids [streams, T]. Throws, with nothing changed,
   /// std::out_of_range for a token id outside [0,V) or, under OnFull::kRefuse, for more than room() tokens;
   /// std::invalid_argument for a list that is not [streams, T].
   void prefill(std::span<const std::int32_t> ids);
+  /// Reads the next tokens of each of `chosen`, different streams, and of no other: those of chosen[i] are
+  /// tokens offsets[i] ... offsets[i+1]-1 of ids, at least one each. Throws as above.
+  void prefill(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+               std::span<const Index> chosen) {
+    read("GenerationSession::prefill", ids, offsets, chosen);
+  }
 
   /// Reads one more token of every stream, ids [streams]; throws as prefill does.
   void next(std::span<const std::int32_t> ids) {
     detail::check_equal("GenerationSession::next", "the number of token ids", static_cast<Index>(ids.size()),
                         streams());
-    prefill(ids);
+    read("GenerationSession::next", ids, offsets_of(1), all_);
+  }
+  /// One more token of each of `chosen`, different streams, and of no other.
+  void next(std::span<const std::int32_t> ids, std::span<const Index> chosen) {
+    detail::check_equal("GenerationSession::next", "the number of token ids", static_cast<Index>(ids.size()),
+                        static_cast<Index>(chosen.size()));
+    if (chosen.size() > all_.size())
+      detail::fail("GenerationSession::next", "the streams", "different ones", "more than there are");
+    read("GenerationSession::next", ids, offsets_of(1).first(chosen.size() + 1), chosen);
   }
   /// The same for a session of one stream.
   void next(std::int32_t id) { next(std::span(&id, 1)); }
 
-  /// The logits [V] after the last token of `stream`; the next call of prefill or next overwrites them. Throws
-  /// std::out_of_range for a stream that does not exist or before any token was read.
+  /// The logits [V] after the last token of `stream`; a call of prefill or next for it overwrites them. Throws
+  /// std::out_of_range for a stream that does not exist, or that has read no token since it began or was
+  /// rewound.
   std::span<const Scalar> logits(Index stream = 0) const {
-    if (stream < 0 || stream >= streams()) {
-      throw std::out_of_range("GenerationSession::logits: stream must be 0 to " +
-                              std::to_string(streams() - 1) + ", got " + std::to_string(stream));
+    const std::size_t i = checked("GenerationSession::logits", stream);
+    if (!memory_.ready[i]) {
+      throw std::out_of_range(
+          "GenerationSession::logits: expected a prompt first, got no token yet in stream " +
+          std::to_string(stream));
     }
-    if (position() == 0)
-      throw std::out_of_range("GenerationSession::logits: expected a prompt first, got no token yet");
-    return {logits_.data() + stream * logits_.rows(), static_cast<std::size_t>(logits_.rows())};
+    return {memory_.logits.data() + stream * memory_.logits.rows(),
+            static_cast<std::size_t>(memory_.logits.rows())};
   }
 
-  Index streams() const { return options_.streams; }
-  /// Tokens of every stream that the model has in view: all, or those since the last restart read them.
-  Index position() const { return state_.count; }
-  /// Tokens that every stream can take before it is full; without learned positions there is no end.
-  Index room() const { return model_->room(state_); }
-  /// How often the session has restarted.
-  Index restarts() const { return restarts_; }
+  /// Begins a new text in `stream`. Throws std::out_of_range for a stream that does not exist.
+  void reset(Index stream) {
+    const std::size_t i = checked("GenerationSession::reset", stream);
+    memory_.state.reset(stream);
+    memory_.ready[i] = 0;
+    memory_.history[i].clear();
+  }
+  /// Takes the last k tokens of `stream` back; its logits are there again after its next token. Throws
+  /// std::out_of_range, with nothing changed, for more tokens than position() or the spare slots allow.
+  void rewind(Index stream, Index k) {
+    const std::size_t i = checked("GenerationSession::rewind", stream);
+    memory_.state.rewind(stream, k);
+    if (k == 0) return;
+    memory_.ready[i] = 0;
+    auto& tokens = memory_.history[i];
+    if (!tokens.empty()) tokens.resize(tokens.size() - static_cast<std::size_t>(k));
+  }
+  /// Makes stream `to` a copy of stream `from`; both go on alone. Throws std::out_of_range for a stream that
+  /// does not exist.
+  void fork(Index from, Index to) {
+    const std::size_t source = checked("GenerationSession::fork", from);
+    const std::size_t target = checked("GenerationSession::fork", to);
+    if (source == target) return;
+    memory_.state.copy_stream(from, to);
+    memory_.logits.col(to) = memory_.logits.col(from);
+    memory_.ready[target] = memory_.ready[source];
+    memory_.history[target] = memory_.history[source];
+  }
+
+  Index streams() const { return memory_.state.streams(); }
+  /// Tokens of `stream` that the model has in view: all, or those since the last restart read them.
+  Index position(Index stream = 0) const { return memory_.state.count(stream); }
+  /// Tokens that every stream can take before one is full; without learned positions there is no end.
+  Index room() const { return model_->room(memory_.state); }
+  /// Tokens that `stream` can take.
+  Index room(Index stream) const { return model_->room(memory_.state, stream); }
+  /// How often a stream has restarted, all streams together.
+  Index restarts() const { return memory_.restarts; }
   /// Bytes of the state of all streams.
-  std::size_t state_bytes() const { return state_.bytes(); }
+  std::size_t state_bytes() const { return memory_.state.bytes(); }
+
+  const Model& model() const { return *model_; }
+  /// All that the session remembers: what a file holds (io/session_file.hpp).
+  const Memory& memory() const { return memory_; }
 
  private:
-  using State = typename Model::State;
+  void read(const char* who, std::span<const std::int32_t> ids, std::span<const Index> offsets,
+            std::span<const Index> chosen);
+  void extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+              std::span<const Index> chosen, typename Model::State& state);
+  void restart(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+               std::span<const Index> chosen);
 
-  bool remembers() const {
-    return options_.on_full == OnFull::kRestart && model_->config().positions == Positions::kLearned;
+  std::size_t checked(const char* who, Index stream) const {
+    if (stream < 0 || stream >= streams()) {
+      throw std::out_of_range(std::string(who) + ": stream must be 0 to " + std::to_string(streams() - 1) +
+                              ", got " + std::to_string(stream));
+    }
+    return static_cast<std::size_t>(stream);
   }
-  void restart(std::span<const std::int32_t> ids, Index T);
-  Columns<Scalar> logit_columns() {
-    return {logits_.data(), logits_.rows(), logits_.cols(), Eigen::OuterStride<>(logits_.rows())};
+  /// The offsets of T tokens for every stream.
+  std::span<const Index> offsets_of(Index T) {
+    for (std::size_t i = 0; i < offsets_.size(); ++i) offsets_[i] = static_cast<Index>(i) * T;
+    return offsets_;
+  }
+  bool remembers() const { return model_->config().positions == Positions::kLearned; }
+  void list_streams() {
+    for (Index s = 0; s < streams(); ++s) all_.push_back(s);
+    offsets_.resize(all_.size() + 1);
   }
 
   const Model* model_;
   Workspace* workspace_;
-  SessionOptions options_;
-  State state_;
-  Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> logits_;  // [V, streams]
-  std::vector<std::vector<std::int32_t>> history_;                // the last tokens of each stream
-  Index restarts_ = 0;
+  OnFull on_full_;
+  Memory memory_;
+  std::vector<Index> all_, offsets_;  // 0, 1, ... streams-1, and room for their offsets
 };
 
-template <class Model>
-void GenerationSession<Model>::prefill(std::span<const std::int32_t> ids) {
-  const auto count = static_cast<Index>(ids.size());
-  if (count == 0 || count % streams() != 0) {
-    detail::fail("GenerationSession::prefill", "the number of token ids",
-                 "a multiple of " + std::to_string(streams()) + " streams above 0", std::to_string(count));
-  }
-  const Index T = count / streams();
-  if (T > room()) {
-    if (options_.on_full == OnFull::kRestart) return restart(ids, T);
-    throw std::out_of_range("GenerationSession: the model has learned " +
-                            std::to_string(model_->config().context) + " positions and " +
-                            std::to_string(position()) + " are used, got " + std::to_string(T) +
-                            " more tokens");
-  }
-  model_->extend(ids, state_, logit_columns(), *workspace_);
-  if (!remembers()) return;
-  const auto keep = static_cast<std::size_t>(model_->config().context);
-  for (Index s = 0; s < streams(); ++s) {
-    auto& tokens = history_[static_cast<std::size_t>(s)];
-    const auto first = ids.begin() + s * T;
-    tokens.insert(tokens.end(), first, first + T);
-    if (tokens.size() > keep) tokens.erase(tokens.begin(), tokens.end() - static_cast<std::ptrdiff_t>(keep));
-  }
-}
-
-template <class Model>
-void GenerationSession<Model>::restart(std::span<const std::int32_t> ids, Index T) {
-  // Fewer than there are: history and ids together are more than a context.
-  const Index kept = std::max<Index>(1, model_->config().context / 2);
-  std::vector<std::vector<std::int32_t>> history;
-  std::vector<std::int32_t> prompt;  // [streams, kept]
-  for (Index s = 0; s < streams(); ++s) {
-    std::vector<std::int32_t> tokens = history_[static_cast<std::size_t>(s)];
-    const auto first = ids.begin() + s * T;
-    tokens.insert(tokens.end(), first, first + T);
-    tokens.erase(tokens.begin(), tokens.end() - kept);
-    prompt.insert(prompt.end(), tokens.begin(), tokens.end());
-    history.push_back(std::move(tokens));
-  }
-  State fresh = model_->make_state({.streams = streams()});
-  model_->extend(prompt, fresh, logit_columns(), *workspace_);  // last to throw
-  state_ = std::move(fresh);
-  history_ = std::move(history);
-  ++restarts_;
-}
-
 }  // namespace hsm
+
+#include <hsm/model/session_reading.hpp>

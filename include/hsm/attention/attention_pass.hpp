@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+//
+// One call of attention over a list of segments: forward and its adjoint, for every execution mode. Checks are
+// the callers' (attention_entries.hpp); products are by token, what lies between them by head
+// (segment_passes.hpp).
+#pragma once
+
+#include <span>
+
+#include <hsm/attention/attention.hpp>
+#include <hsm/attention/attention_saved.hpp>
+#include <hsm/attention/attention_state.hpp>
+#include <hsm/attention/segment_passes.hpp>
+#include <hsm/core/tokens.hpp>
+#include <hsm/core/types.hpp>
+#include <hsm/core/workspace.hpp>
+#include <hsm/mixing/segment.hpp>
+
+namespace hsm::detail {
+
+/// Copies what continuing segments were computed with into `saved`: their documents up to the last token.
+template <class Scalar>
+void save_documents(std::span<const Segment> segments, const AttentionState<Scalar>& state,
+                    AttentionSaved<Scalar>& saved) {
+  const auto count = static_cast<Index>(segments.size());
+  AttentionState<Scalar>& documents = saved.documents;
+  if (documents.streams() != count || documents.channels() != state.channels() ||
+      documents.heads() != state.heads()) {
+    documents = AttentionState<Scalar>(state.channels(), state.heads(), {.streams = count});
+  }
+  for (Index i = 0; i < count; ++i)
+    documents.copy_stream(state, segments[static_cast<std::size_t>(i)].stream, i);
+}
+
+/// Project, append to the state where segments continue, attend, output. `state` and `saved` may be null.
+template <class Scalar>
+void attention_forward(const Attention<Scalar>& parameters, const Tokens<const Scalar>& x,
+                       const Tokens<Scalar>& y, std::span<const Segment> segments,
+                       AttentionState<Scalar>* state, AttentionSaved<Scalar>* saved, Workspace& workspace) {
+  const Index C = parameters.channels(), H = parameters.heads, N = x.count();
+  Workspace::Frame frame(workspace);
+  HeadMemory<Scalar> memory{C, H, N, nullptr, nullptr, nullptr};
+  if (saved) {
+    saved->shape = {-1, -1, -1};  // a record of nothing until it is whole
+    saved->segments.assign(segments.begin(), segments.end());
+    saved->heads.resize(3 * C * N);
+    saved->mixed.resize(C * N);
+    saved->log_sums.resize(H * N);
+    saved->streams = state ? state->streams() : Segment::kFresh;
+    memory.heads = saved->heads.data();
+    memory.mixed = saved->mixed.data();
+    memory.log_sums = saved->log_sums.data();
+  } else {
+    memory.heads = frame.take<Scalar>(3 * C * N);
+    memory.mixed = frame.take<Scalar>(C * N);
+  }
+  if (N > 0) {
+    project_heads(parameters.project, x, memory, workspace);
+    if (state) append_keys(segments, memory, *state);
+    attend_segments(segments, memory, state, workspace);
+    for_each_stretch(
+        N,
+        [&](Index first, Index count) {
+          const ConstColumns<Scalar> mixed(memory.mixed + first * C, C, count, Eigen::OuterStride<>(C));
+          parameters.output.forward(mixed, y.columns(first, count), workspace.executor());
+        },
+        x, Tokens<const Scalar>(y));
+  }
+  if (state) {
+    for (const Segment& segment : segments) state->advance(segment.stream, segment.count);
+  }
+  if (saved) {
+    if (state) save_documents(segments, *state, *saved);
+    saved->shape = x.shape();
+  }
+}
+
+/// The adjoint: dx is overwritten, `gradients` are added to. `state_gradient`, null to cut it off, holds the
+/// gradient of every document of `saved` when it comes in, and what belongs to the tokens before when it
+/// leaves.
+template <class Scalar>
+void attention_backward(const Attention<Scalar>& parameters, const Tokens<const Scalar>& x,
+                        const AttentionSaved<Scalar>& saved, const Tokens<const Scalar>& dy,
+                        const Tokens<Scalar>& dx, Attention<Scalar>& gradients,
+                        AttentionState<Scalar>* state_gradient, Workspace& workspace) {
+  const Index C = parameters.channels(), N = x.count();
+  if (N == 0) return;
+  const auto segments = static_cast<Index>(saved.segments.size());
+  for (Index i = 0; state_gradient && i < segments; ++i)  // tokens without a gradient get the gradient 0
+    state_gradient->resize(saved.segments[static_cast<std::size_t>(i)].stream, saved.documents.count(i));
+  Executor& executor = workspace.executor();
+  Workspace::Frame frame(workspace);
+  const ConstColumns<Scalar> mixed(saved.mixed.data(), C, N, Eigen::OuterStride<>(C));
+  Columns<Scalar> d_mixed = frame.columns<Scalar>(C, N);
+  Columns<Scalar> d_joint = frame.columns<Scalar>(3 * C, N);
+  for_each_stretch(
+      N,
+      [&](Index first, Index count) {
+        const ConstColumns<Scalar> d_out = dy.columns(first, count);
+        parameters.output.backward_input(d_out, Write::kOverwrite, part(d_mixed, 0, C, first, count),
+                                         executor);
+        Linear<Scalar>::backward_parameters(part(mixed, 0, C, first, count), d_out, gradients.output,
+                                            executor);
+      },
+      x, dy);
+  const HeadMemory<const Scalar> memory{
+      C, parameters.heads, N, saved.heads.data(), saved.mixed.data(), saved.log_sums.data()};
+  attend_segments_backward(saved, memory, d_mixed.data(), d_joint.data(), state_gradient, workspace);
+  for_each_stretch(
+      N,
+      [&](Index first, Index count) {
+        const ConstColumns<Scalar> d_project = read(part(d_joint, 0, 3 * C, first, count));
+        Linear<Scalar>::backward_parameters(x.columns(first, count), d_project, gradients.project, executor);
+        parameters.project.backward_input(d_project, Write::kOverwrite, dx.columns(first, count), executor);
+      },
+      x, Tokens<const Scalar>(dx));
+  for (Index i = 0; state_gradient && i < segments; ++i) {
+    const Segment& segment = saved.segments[static_cast<std::size_t>(i)];
+    state_gradient->rewind(segment.stream, segment.count);
+  }
+}
+
+}  // namespace hsm::detail

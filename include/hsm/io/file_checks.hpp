@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+//
+// What readers of files of states ask of a safetensors file: metadata that is there, numbers that are numbers,
+// tensors of exactly the type and shape that are expected, and none besides. All errors are
+// std::runtime_error `file: what was expected, what came`.
+#pragma once
+
+#include <cstring>
+#include <limits>
+#include <set>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <hsm/io/dtype.hpp>
+#include <hsm/io/safetensors_file.hpp>
+
+namespace hsm::detail {
+
+/// A file that is being read, and the tensors of it that had a meaning so far.
+class FileChecks {
+ public:
+  explicit FileChecks(const SafetensorsFile& file) : file_(file) {}
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw std::runtime_error(file_.source() + ": " + what);
+  }
+
+  const std::string& metadata(std::string_view key) const {
+    const auto found = file_.metadata().find(key);
+    if (found == file_.metadata().end()) fail("must have metadata " + in_quotes(key) + ", got none");
+    return found->second;
+  }
+  void expect_metadata(std::string_view key, std::string_view value) const {
+    if (metadata(key) == value) return;
+    fail("metadata " + in_quotes(key) + " must be " + in_quotes(value) + ", got " + in_quotes(metadata(key)));
+  }
+  /// Refuses a state of other parameters.
+  void expect_fingerprint(std::string_view own) const {
+    if (metadata("fingerprint") == own) return;
+    fail("was saved with other parameters: the fingerprint must be " + in_quotes(own) + ", got " +
+         in_quotes(metadata("fingerprint")));
+  }
+  /// A number from 0 to 2^62 in decimal digits.
+  Index number(std::string_view key) const {
+    const std::string& text = metadata(key);
+    Index value = text.empty() || text.size() > 19 ? -1 : 0;
+    for (const char c : text) {
+      if (value < 0) break;
+      value = c >= '0' && c <= '9' && value <= (kMost - (c - '0')) / 10 ? value * 10 + (c - '0') : -1;
+    }
+    if (value < 0)
+      fail("metadata " + in_quotes(key) + " must be a number from 0 to 2^62, got " + in_quotes(text));
+    return value;
+  }
+
+  /// The length of a list, a tensor of one dimension.
+  Index length(const std::string& name) const {
+    const TensorInfo& info = file_.at(name);
+    if (info.shape.size() != 1)
+      fail("tensor " + in_quotes(name) + " must be a list, got " + shape_text(info.shape));
+    return info.shape[0];
+  }
+  /// Throws unless the tensor is there with this type and shape: then the file bears out its size.
+  template <class Element>
+  void expect(const std::string& name, const std::vector<Index>& shape) {
+    const TensorInfo& info = file_.at(name);
+    const std::vector<std::int64_t> expected(shape.begin(), shape.end());
+    if (info.dtype != dtype_of<Element>() || info.shape != expected) {
+      fail("tensor " + in_quotes(name) + " must be " + std::string(dtype_name(dtype_of<Element>())) + " " +
+           shape_text(expected) + ", got " + std::string(dtype_name(info.dtype)) + " " +
+           shape_text(info.shape));
+    }
+    names_.insert(name);
+  }
+  /// Copies a tensor, bit by bit.
+  template <class Element>
+  void read(const std::string& name, const std::vector<Index>& shape, std::span<Element> out) {
+    expect<Element>(name, shape);
+    const std::span<const std::byte> bytes = file_.bytes(file_.at(name));
+    if (bytes.size() != out.size_bytes())
+      fail("tensor " + in_quotes(name) + " has another size than its place");
+    if (!bytes.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
+  }
+  /// A list of any length.
+  template <class Element>
+  std::vector<Element> list(const std::string& name) {
+    const Index n = length(name);
+    expect<Element>(name, {n});
+    std::vector<Element> values(static_cast<std::size_t>(n));
+    read<Element>(name, {n}, std::span(values));
+    return values;
+  }
+
+  /// Throws if the file holds a tensor that nobody has asked for.
+  void expect_no_more() const {
+    for (const TensorInfo& info : file_.tensors()) {
+      if (!names_.contains(info.name))
+        fail("expected no tensor besides the state, got " + in_quotes(info.name));
+    }
+  }
+
+ private:
+  static constexpr Index kMost = Index{1} << 62;
+
+  const SafetensorsFile& file_;
+  std::set<std::string, std::less<>> names_;
+};
+
+}  // namespace hsm::detail

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+//
+// A short text that tells one set of parameters from another, so that a state is not continued by a model that
+// it does not belong to:
+//
+//   fnv1a-64:cbf29ce484222325      the name of the hash, and its 64 bits as 16 hexadecimal digits
+//
+// It covers a description (sizes, shifts), and of each tensor its name, shape, type and bytes: any change of a
+// bit changes it, but for accidents of 1 in 2^64. It is no defence against somebody who means to deceive.
+// O(bytes), about 1 ns per byte.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <hsm/attention/causal_attention.hpp>
+#include <hsm/io/dtype.hpp>
+#include <hsm/mixing/mixer.hpp>
+
+namespace hsm {
+
+/// The 64-bit Fowler-Noll-Vo hash, variant 1a, of all bytes that are added.
+class Fnv1a64 {
+ public:
+  static constexpr std::string_view kName = "fnv1a-64";
+
+  void add(std::span<const std::byte> bytes) {
+    for (const std::byte b : bytes) {
+      state_ ^= static_cast<std::uint64_t>(b);
+      state_ *= 0x100000001B3ull;
+    }
+  }
+  /// The bytes of `text` and where it ends.
+  void add(std::string_view text) {
+    add(std::as_bytes(std::span(text)));
+    constexpr std::byte kEnd{0};
+    add(std::span(&kEnd, 1));
+  }
+
+  std::uint64_t value() const { return state_; }
+  /// "fnv1a-64:" and 16 hexadecimal digits.
+  std::string text() const {
+    std::string result = std::string(kName) + ":";
+    for (int shift = 60; shift >= 0; shift -= 4) result += "0123456789abcdef"[(state_ >> shift) & 15];
+    return result;
+  }
+
+ private:
+  std::uint64_t state_ = 0xCBF29CE484222325ull;
+};
+
+/// The fingerprint of parameters (anything with `visit`) under a description of what they are.
+template <class Parameters>
+std::string fingerprint(std::string_view description, const Parameters& parameters) {
+  Fnv1a64 hash;
+  hash.add(description);
+  Parameters::visit(
+      [&](std::string_view name, const auto& tensor) {
+        using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
+        hash.add(name);
+        hash.add(std::string(dtype_name(dtype_of<Scalar>())) + "," + std::to_string(tensor.rows()) + "," +
+                 std::to_string(tensor.cols()));
+        hash.add(std::as_bytes(std::span(tensor.data(), static_cast<std::size_t>(tensor.size()))));
+      },
+      parameters);
+  return hash.text();
+}
+
+/// The fingerprint of one mixer: policy, heads, taps, the shift of every head, and its parameters.
+template <class Policy>
+std::string fingerprint(const Mixer<Policy>& mixer) {
+  std::string text = "mixer";
+  if constexpr (requires { Policy::kName; }) text += " " + std::string(Policy::kName);
+  text += " taps " + std::to_string(mixer.taps()) + " shifts";
+  for (Index h = 0; h < mixer.heads(); ++h) text += " " + std::to_string(mixer.shift(h));
+  return fingerprint(text, mixer);
+}
+
+/// The fingerprint of attention: its heads and its parameters.
+template <class Scalar>
+std::string fingerprint(const CausalAttention<Scalar>& attention) {
+  return fingerprint("attention heads " + std::to_string(attention.heads()), attention);
+}
+
+}  // namespace hsm

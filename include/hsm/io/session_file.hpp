@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+//
+// A generation session as one safetensors file: another process that holds the same model goes on with the
+// same bits. In the metadata
+//
+//   format "hsm-session"   version "1"   fingerprint of the model: its config and its weights
+//   spare, restarts        numbers       note.<key>  what the caller wants to find again
+//
+// and as tensors, of the model's scalar (F32 or F64) where no type is given:
+//
+//   counts I64, ready U8 [streams]   logits [streams, V]   history.<stream> I32 [n]
+//   layers.<l>.*                     the state of each layer, see io/state_file.hpp
+//
+// Saving replaces a file whole or not at all. Loading trusts nothing: every size is borne out by a tensor of
+// the file before memory is taken, counts, flags and token ids are checked, and the session of another model
+// is refused. Errors: std::runtime_error `file: what was expected, what came`.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <hsm/io/model_file.hpp>
+#include <hsm/io/state_file.hpp>
+#include <hsm/model/session.hpp>
+
+namespace hsm {
+
+inline constexpr std::string_view kSessionFormat = "hsm-session";
+inline constexpr std::string_view kSessionVersion = "1";
+
+/// Texts that travel with a session, by key.
+using SessionNotes = std::map<std::string, std::string>;
+
+/// What a file of a session holds; GenerationSession(model, workspace, memory) goes on with it.
+template <ComputeScalar Scalar>
+struct SavedSession {
+  SessionMemory<Scalar> memory;
+  SessionNotes notes;
+};
+
+/// The fingerprint of a language model: its config and its weights.
+template <class Scalar, class List>
+std::string fingerprint(const LanguageModel<Scalar, List>& model) {
+  return fingerprint("language model " + config_to_json(model.config()), model);
+}
+
+namespace detail {
+
+inline constexpr std::string_view kNotePrefix = "note.";
+
+inline std::string layer_prefix(std::size_t l) { return "layers." + std::to_string(l) + "."; }
+
+}  // namespace detail
+
+/// Writes a session to `path`. Throws std::runtime_error if the file cannot be written, with an existing file
+/// untouched, std::invalid_argument for a note that is not UTF-8.
+template <class Model>
+void save_session(const std::filesystem::path& path, const GenerationSession<Model>& session,
+                  const SessionNotes& notes = {}) {
+  using Scalar = typename Model::Scalar;
+  const SessionMemory<Scalar>& memory = session.memory();
+  const Index n = session.streams();
+  Index spare = 0;
+  SafetensorsWriter writer;
+  detail::Gathered<Index> numbers;
+  detail::Gathered<Scalar> values;
+  writer.add("counts", {n}, std::span<const Index>(memory.state.counts));
+  writer.add("ready", {n}, std::span<const std::uint8_t>(memory.ready));
+  writer.add("logits", {n, memory.logits.rows()},
+             std::span<const Scalar>(memory.logits.data(), static_cast<std::size_t>(memory.logits.size())));
+  for (std::size_t s = 0; s < memory.history.size(); ++s) {
+    writer.add("history." + std::to_string(s), {static_cast<std::int64_t>(memory.history[s].size())},
+               std::span<const std::int32_t>(memory.history[s]));
+  }
+  for (std::size_t l = 0; l < memory.state.layers.size(); ++l) {
+    std::visit(
+        [&](const auto& state) {
+          spare = std::max(spare, detail::spare_of(state));
+          detail::add_state(writer, detail::layer_prefix(l), state, numbers, values);
+        },
+        memory.state.layers[l]);
+  }
+  writer.set_metadata("format", std::string(kSessionFormat));
+  writer.set_metadata("version", std::string(kSessionVersion));
+  writer.set_metadata("fingerprint", fingerprint(session.model()));
+  writer.set_metadata("spare", std::to_string(spare));
+  writer.set_metadata("restarts", std::to_string(memory.restarts));
+  for (const auto& [key, text] : notes) writer.set_metadata(std::string(detail::kNotePrefix) + key, text);
+  writer.write(path);
+}
+
+/// The session in a file that is already in memory. Throws as load_session does.
+template <class Model>
+SavedSession<typename Model::Scalar> read_session(const SafetensorsFile& from, const Model& model) {
+  using Scalar = typename Model::Scalar;
+  detail::FileChecks file(from);
+  file.expect_metadata("format", kSessionFormat);
+  file.expect_metadata("version", kSessionVersion);
+  file.expect_fingerprint(fingerprint(model));
+  SavedSession<Scalar> saved;
+  SessionMemory<Scalar>& memory = saved.memory;
+  const Index spare = file.number("spare"), V = model.config().vocabulary;
+  memory.restarts = file.number("restarts");
+  try {
+    memory.state.counts = file.template list<Index>("counts");
+    const Index n = memory.state.streams();
+    detail::check_at_least("session", "streams", n, 1);
+    memory.ready = file.template list<std::uint8_t>("ready");
+    file.template expect<Scalar>("logits", {n, V});
+    memory.logits.resize(V, n);
+    file.template read<Scalar>(
+        "logits", {n, V}, std::span(memory.logits.data(), static_cast<std::size_t>(memory.logits.size())));
+    for (Index s = 0; s < n; ++s)
+      memory.history.push_back(file.template list<std::int32_t>("history." + std::to_string(s)));
+    for (Index l = 0; l < model.layer_count(); ++l) {
+      std::visit(
+          [&](const auto& mixer) {
+            memory.state.layers.emplace_back(detail::read_state_of(
+                file, detail::layer_prefix(static_cast<std::size_t>(l)), mixer, n, {.spare = spare}));
+          },
+          model.block(l).mixer);
+    }
+    file.expect_no_more();
+    memory.check("session", model);
+  } catch (const std::invalid_argument& error) {
+    file.fail("does not describe a session: " + std::string(error.what()));
+  }
+  for (const auto& [key, text] : from.metadata()) {
+    if (key.starts_with(detail::kNotePrefix))
+      saved.notes.emplace(key.substr(detail::kNotePrefix.size()), text);
+  }
+  return saved;
+}
+
+/// The session of `model` that save_session wrote. Throws std::runtime_error, naming file, what was expected
+/// and what came.
+template <class Model>
+SavedSession<typename Model::Scalar> load_session(const std::filesystem::path& path, const Model& model) {
+  return read_session(SafetensorsFile::load(path), model);
+}
+
+}  // namespace hsm

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+//
+// The state of one layer as a safetensors file, exact to the bit, so that another process continues it. In the
+// metadata
+//
+//   format "hsm-state"   version "1"   fingerprint of the layer (io/fingerprint.hpp)   spare
+//
+// and as tensors, of the layer's scalar (F32 or F64) where no type is given:
+//
+//   mixers      counts, highest I64 [streams];  rings.<g> [streams, slots, rows] for each group of heads
+//   attention   counts I64 [streams];  cache.<stream> [2, H, count, C/H]: keys, then values
+//
+// Saving replaces a file whole or not at all. Loading trusts nothing: every size is borne out by a tensor of
+// the file before memory is taken, and a state of other parameters is refused. The capacity of attention, a
+// limit on memory, is the loader's to choose, not the file's. Errors: std::runtime_error `file: what was
+// expected, what came`; std::invalid_argument for a state that is not the layer's.
+#pragma once
+
+#include <deque>
+#include <filesystem>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <hsm/io/file_checks.hpp>
+#include <hsm/io/fingerprint.hpp>
+#include <hsm/io/safetensors_writer.hpp>
+
+namespace hsm {
+
+inline constexpr std::string_view kStateFormat = "hsm-state";
+inline constexpr std::string_view kStateVersion = "1";
+
+namespace detail {
+
+/// Tensors that are put together for a file, and live until it is written.
+template <class Element>
+using Gathered = std::deque<std::vector<Element>>;
+
+/// Adds what the state of a mixer holds; the state must live until the file is written.
+template <class Scalar>
+void add_state(SafetensorsWriter& writer, const std::string& prefix, const MixerState<Scalar>& state,
+               Gathered<Index>&, Gathered<Scalar>&) {
+  MixerState<Scalar>::visit(
+      [&](const std::string& name, auto values, const std::vector<Index>& shape) {
+        using Element = typename decltype(values)::value_type;
+        writer.add(prefix + name, std::vector<std::int64_t>(shape.begin(), shape.end()),
+                   std::span<const Element>(values));
+      },
+      state);
+}
+
+/// Adds what the state of attention holds.
+template <class Scalar>
+void add_state(SafetensorsWriter& writer, const std::string& prefix, const AttentionState<Scalar>& state,
+               Gathered<Index>& numbers, Gathered<Scalar>& caches) {
+  auto& counts = numbers.emplace_back();
+  for (Index s = 0; s < state.streams(); ++s) counts.push_back(state.count(s));
+  writer.add(prefix + "counts", {state.streams()}, std::span<const Index>(counts));
+  const std::size_t first = caches.size();
+  for (Index s = 0; s < state.streams(); ++s) caches.emplace_back();
+  state.visit([&](Index s, CachePart, Index, std::span<const Scalar> block) {
+    auto& cache = caches[first + static_cast<std::size_t>(s)];
+    cache.insert(cache.end(), block.begin(), block.end());
+  });
+  for (Index s = 0; s < state.streams(); ++s) {
+    writer.add(prefix + "cache." + std::to_string(s),
+               {2, state.heads(), state.count(s), state.channels() / state.heads()},
+               std::span<const Scalar>(caches[first + static_cast<std::size_t>(s)]));
+  }
+}
+
+/// Reads the state of a mixer.
+template <class Policy>
+auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer<Policy>& mixer, Index streams,
+                   StateOptions options) {
+  using State = typename Mixer<Policy>::State;
+  const State none = mixer.make_state({.streams = 0, .spare = options.spare});  // its shapes
+  State::visit(
+      [&](const std::string& name, auto values, std::vector<Index> shape) {
+        shape[0] = streams;
+        file.template expect<typename decltype(values)::value_type>(prefix + name, shape);
+      },
+      none);
+  State state = mixer.make_state({.streams = streams, .spare = options.spare});
+  State::visit([&](const std::string& name, auto values,
+                   const std::vector<Index>& shape) { file.read(prefix + name, shape, values); },
+               state);
+  if (!state.is_sound())
+    file.fail("the counts in " + in_quotes(prefix + "counts") + " must be ones that its rings allow");
+  return state;
+}
+
+/// Reads the state of attention.
+template <class Scalar>
+auto read_state_of(FileChecks& file, const std::string& prefix, const CausalAttention<Scalar>& attention,
+                   Index streams, StateOptions options) {
+  const std::string name = prefix + "counts";
+  file.template expect<Index>(name, {streams});
+  const std::vector<Index> counts = file.template list<Index>(name);
+  const Index H = attention.heads(), width = attention.channels() / H;
+  for (std::size_t s = 0; s < counts.size(); ++s) {
+    if (counts[s] < 0 || (options.capacity > 0 && counts[s] > options.capacity)) {
+      file.fail(
+          "the counts in " + in_quotes(name) + " must be " +
+          (options.capacity > 0 ? "0 to a capacity of " + std::to_string(options.capacity) : "at least 0") +
+          ", got " + std::to_string(counts[s]));
+    }
+    file.template expect<Scalar>(prefix + "cache." + std::to_string(s), {2, H, counts[s], width});
+  }
+  AttentionState<Scalar> state = attention.make_state({.streams = streams, .capacity = options.capacity});
+  for (std::size_t s = 0; s < counts.size(); ++s) {
+    state.resize(static_cast<Index>(s), counts[s]);
+    std::vector<Scalar> cache(static_cast<std::size_t>(2 * H * counts[s] * width));
+    file.template read<Scalar>(prefix + "cache." + std::to_string(s), {2, H, counts[s], width},
+                               std::span(cache));
+    const Scalar* next = cache.data();
+    for (const Index part : {0, 1}) {
+      for (Index h = 0; h < H; ++h, next += counts[s] * width) {
+        Scalar* to =
+            part == 0 ? state.keys(static_cast<Index>(s), h) : state.values(static_cast<Index>(s), h);
+        std::copy_n(next, counts[s] * width, to);
+      }
+    }
+  }
+  return state;
+}
+
+template <class Scalar>
+Index spare_of(const MixerState<Scalar>& state) {
+  return state.spare();
+}
+template <class Scalar>
+Index spare_of(const AttentionState<Scalar>&) {
+  return 0;
+}
+
+template <class Policy>
+bool state_fits(const Mixer<Policy>& mixer, const typename Mixer<Policy>::State& state) {
+  return mixer.fits(state);
+}
+template <class Scalar>
+bool state_fits(const CausalAttention<Scalar>& attention, const AttentionState<Scalar>& state) {
+  return state.channels() == attention.channels() && state.heads() == attention.heads();
+}
+
+}  // namespace detail
+
+/// Writes the state of `mixer`, a Mixer or CausalAttention, to `path`. Throws std::invalid_argument for the
+/// state of another layer, std::runtime_error if the file cannot be written, with an existing file untouched.
+template <class AMixer>
+void save_state(const std::filesystem::path& path, const AMixer& mixer, const typename AMixer::State& state) {
+  if (!detail::state_fits(mixer, state))
+    detail::fail("save_state", "the state", "one from this layer's make_state", "another's");
+  SafetensorsWriter writer;
+  writer.set_metadata("format", std::string(kStateFormat));
+  writer.set_metadata("version", std::string(kStateVersion));
+  writer.set_metadata("fingerprint", fingerprint(mixer));
+  writer.set_metadata("spare", std::to_string(detail::spare_of(state)));
+  detail::Gathered<Index> numbers;
+  detail::Gathered<typename AMixer::Scalar> values;
+  detail::add_state(writer, "", state, numbers, values);
+  writer.write(path);
+}
+
+/// The state in a file that is already in memory. Throws as load_state does.
+template <class AMixer>
+typename AMixer::State read_state(const SafetensorsFile& from, const AMixer& mixer, Index capacity = 0) {
+  detail::check_at_least("read_state", "capacity", capacity, 0);
+  detail::FileChecks file(from);
+  file.expect_metadata("format", kStateFormat);
+  file.expect_metadata("version", kStateVersion);
+  file.expect_fingerprint(fingerprint(mixer));
+  const Index spare = file.number("spare"), streams = file.length("counts");
+  try {
+    auto state = detail::read_state_of(file, "", mixer, streams, {.capacity = capacity, .spare = spare});
+    file.expect_no_more();
+    return state;
+  } catch (const std::invalid_argument& error) {  // from make_state
+    file.fail("does not describe a state: " + std::string(error.what()));
+  }
+}
+
+/// The state of `mixer` that save_state wrote, with the capacity of attention as given (0 = grows). Throws
+/// std::runtime_error, naming file, what was expected and what came.
+template <class AMixer>
+typename AMixer::State load_state(const std::filesystem::path& path, const AMixer& mixer,
+                                  Index capacity = 0) {
+  return read_state(SafetensorsFile::load(path), mixer, capacity);
+}
+
+}  // namespace hsm

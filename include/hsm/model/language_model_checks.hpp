@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+//
+// What the entry points of LanguageModel ask of their arguments, before anything is changed.
+#pragma once
+
+#include <hsm/model/language_model.hpp>
+
+namespace hsm {
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std::int32_t> ids,
+                                            Index expected) const {
+  detail::check_equal(who, "the number of token ids", static_cast<Index>(ids.size()), expected);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= config_.vocabulary) {
+      throw std::out_of_range(std::string(who) + ": token id " + std::to_string(i) + " must be 0 to " +
+                              std::to_string(config_.vocabulary - 1) + ", got " + std::to_string(ids[i]));
+    }
+  }
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_positions(const char* who, Index before, Index more) const {
+  if (positions_.empty() || more <= config_.context - before) return;
+  throw std::out_of_range(std::string(who) + ": the model has learned " + std::to_string(config_.context) +
+                          " positions, got " + std::to_string(before) + " tokens before and " +
+                          std::to_string(more) + " more");
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_chosen(const char* who, std::span<const std::int32_t> ids,
+                                               std::span<const Index> offsets, std::span<const Index> streams,
+                                               const State& state, Workspace& workspace) const {
+  check_state(who, state);
+  const auto N = static_cast<Index>(ids.size()), count = static_cast<Index>(streams.size());
+  detail::check_offsets(who, offsets, N);
+  {
+    Workspace::Frame frame(workspace);
+    detail::check_streams(who, streams, static_cast<Index>(offsets.size()) - 1, state.streams(),
+                          frame.template take<Index>(count));
+  }
+  check_ids(who, ids, N);
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    const Index more = offsets[i + 1] - offsets[i], most = room(state, streams[i]);
+    check_positions(who, state.count(streams[i]), more);
+    if (more > most) {
+      throw std::out_of_range(std::string(who) + ": stream " + std::to_string(streams[i]) + " has room for " +
+                              std::to_string(most) + " more tokens, got " + std::to_string(more));
+    }
+  }
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_saved(const char* who, const Saved& saved) const {
+  const Shape<2> expected{config_.width, saved.batch * saved.time};
+  detail::check_equal(who, "the record's layers", static_cast<Index>(saved.blocks.size()), layer_count());
+  detail::check_equal(who, "the record's last", Shape<2>{saved.last.rows(), saved.last.cols()}, expected);
+  for (std::size_t l = 0; l < blocks_.size(); ++l) {
+    const BlockSaved<Scalar>& kept = saved.blocks[l];
+    const auto same_kind = [&](const auto& mixer) {
+      return std::holds_alternative<typename std::remove_cvref_t<decltype(mixer)>::Saved>(kept.mixer);
+    };
+    if (!std::visit(same_kind, blocks_[l].mixer) || kept.feed_forward.before.rows() != config_.feed_forward ||
+        kept.feed_forward.before.cols() != expected[1]) {
+      detail::fail(who, "saved", "the record of this model", "another's");
+    }
+  }
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_gradients(const char* who, const LanguageModel& gradients) const {
+  const LanguageModelConfig& other = gradients.config_;
+  if (other.vocabulary != config_.vocabulary || other.width != config_.width ||
+      other.feed_forward != config_.feed_forward || other.positions != config_.positions ||
+      (config_.positions == Positions::kLearned && other.context != config_.context) ||
+      other.layers != config_.layers) {
+    detail::fail(who, "gradients", "a model of the same config", "another");
+  }
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_state(const char* who, const State& state) const {
+  detail::check_equal(who, "the layers of the state", static_cast<Index>(state.layers.size()), layer_count());
+  detail::check_at_least(who, "streams", state.streams(), 1);
+  for (std::size_t l = 0; l < blocks_.size(); ++l) {
+    const auto fits = [&](const auto& mixer) {
+      const auto* held = std::get_if<typename std::remove_cvref_t<decltype(mixer)>::State>(&state.layers[l]);
+      if (!held || held->streams() != state.streams()) return false;
+      if constexpr (requires { mixer.fits(*held); }) {
+        return mixer.fits(*held);
+      } else {
+        return held->channels() == mixer.channels() && held->heads() == mixer.heads();
+      }
+    };
+    if (!std::visit(fits, blocks_[l].mixer))
+      detail::fail(who, "the state", "one from this model's make_state", "another's");
+  }
+}
+
+template <ComputeScalar Scalar, class List>
+Index LanguageModel<Scalar, List>::room(const State& state, Index stream) const {
+  const Index count = state.count(stream);
+  Index most = positions_.empty() ? std::numeric_limits<Index>::max() : config_.context - count;
+  for (const auto& layer : state.layers) {
+    const auto* cache = std::get_if<AttentionState<Scalar>>(&layer);
+    if (cache && cache->capacity() > 0) most = std::min(most, cache->capacity() - cache->count(stream));
+  }
+  return most;
+}
+
+template <ComputeScalar Scalar, class List>
+Index LanguageModel<Scalar, List>::room(const State& state) const {
+  Index most = std::numeric_limits<Index>::max();
+  for (Index s = 0; s < state.streams(); ++s) most = std::min(most, room(state, s));
+  return most;
+}
+
+template <ComputeScalar Scalar, class List>
+auto LanguageModel<Scalar, List>::make_state(StateOptions options) const -> State {
+  detail::check_at_least("LanguageModel::make_state", "streams", options.streams, 1);
+  State state;
+  for (const auto& block : blocks_) {
+    std::visit([&](const auto& mixer) { state.layers.emplace_back(mixer.make_state(options)); }, block.mixer);
+  }
+  state.counts.assign(static_cast<std::size_t>(options.streams), 0);
+  return state;
+}
+
+}  // namespace hsm

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT
+//
+// The passes of LanguageModel: one over all tokens with a record for backward, one in chunks without, and the
+// backward pass. The modes differ in what they ask of each layer's mixer and in where positions begin.
+#pragma once
+
+#include <hsm/model/language_model.hpp>
+
+namespace hsm {
+
+template <ComputeScalar Scalar, class List>
+LanguageModel<Scalar, List>::AllStreams::AllStreams(Workspace::Frame& frame, Index count, Index T) {
+  Index* offset = frame.template take<Index>(count + 1);
+  Index* stream = frame.template take<Index>(count);
+  for (Index i = 0; i <= count; ++i) offset[i] = i * T;
+  for (Index i = 0; i < count; ++i) stream[i] = i;
+  offsets = {offset, static_cast<std::size_t>(count) + 1};
+  streams = {stream, static_cast<std::size_t>(count)};
+}
+
+/// All tokens at once, positions being those in `saved`; mix(mixer, l, x, y, saved) runs the mixer of layer l.
+template <ComputeScalar Scalar, class List>
+template <class Mix>
+void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids, Index B, Index T,
+                                               Saved& saved, Workspace& workspace, const Mix& mix) const {
+  saved.batch = B;
+  saved.time = T;
+  const Index C = config_.width, N = B * T;
+  Executor& executor = workspace.executor();
+  Workspace::Frame frame(workspace);
+  saved.blocks.resize(blocks_.size());
+  Columns<Scalar> stream = sized(saved.blocks.empty() ? saved.last : saved.blocks.front().before, N);
+  Columns<Scalar> normalised =
+      sized(saved.blocks.empty() ? saved.hidden : saved.blocks.front().mixer_input, N);
+  embedding_.look_up([&](Index j) { return ids[static_cast<std::size_t>(j)]; }, Write::kOverwrite, stream);
+  if (!positions_.empty()) {
+    positions_.look_up([&](Index j) { return saved.positions[static_cast<std::size_t>(j)]; }, Write::kAdd,
+                       stream);
+  }
+  (blocks_.empty() ? norm_ : blocks_.front().mixer_norm).forward(detail::read(stream), normalised, executor);
+  Columns<Scalar> branch = frame.template columns<Scalar>(C, N);
+  for (std::size_t l = 0; l < blocks_.size(); ++l) {
+    const Block<Scalar, List>& block = blocks_[l];
+    BlockSaved<Scalar>& kept = saved.blocks[l];
+    std::visit(
+        [&](const auto& mixer) {
+          using MixerSavedType = typename std::remove_cvref_t<decltype(mixer)>::Saved;
+          if (!std::holds_alternative<MixerSavedType>(kept.mixer)) kept.mixer = mixer.make_saved();
+          mix(mixer, l, Tokens<const Scalar>(kept.mixer_input.data(), B, T, C),
+              Tokens<Scalar>(branch.data(), B, T, C), std::get<MixerSavedType>(kept.mixer));
+        },
+        block.mixer);
+    Columns<Scalar> middle = sized(kept.middle, N), input = sized(kept.feed_forward_input, N);
+    block.feed_forward_norm.add_forward(read(kept.before), detail::read(branch), middle, input, executor);
+    block.feed_forward.forward(detail::read(input), branch, kept.feed_forward, workspace);
+    const bool more = l + 1 < blocks_.size();
+    Columns<Scalar> next = sized(more ? saved.blocks[l + 1].before : saved.last, N);
+    Columns<Scalar> next_input = sized(more ? saved.blocks[l + 1].mixer_input : saved.hidden, N);
+    (more ? blocks_[l + 1].mixer_norm : norm_)
+        .add_forward(detail::read(middle), detail::read(branch), next, next_input, executor);
+  }
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved,
+                                         Workspace& workspace) const {
+  constexpr const char* kWho = "LanguageModel::hidden";
+  detail::check_at_least(kWho, "batch", B, 0);
+  detail::check_at_least(kWho, "time", T, 0);
+  check_ids(kWho, ids, B * T);
+  check_positions(kWho, 0, T);
+  saved.streams = 0;
+  saved.positions.resize(positions_.empty() ? 0 : ids.size());
+  for (std::size_t j = 0; j < saved.positions.size(); ++j) saved.positions[j] = static_cast<Index>(j) % T;
+  run_recorded(ids, B, T, saved, workspace,
+               [&](const auto& mixer, std::size_t, const auto& x, const auto& y, auto& kept) {
+                 mixer.forward(x, y, kept, workspace);
+               });
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::packed(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+                                         Saved& saved, Workspace& workspace) const {
+  constexpr const char* kWho = "LanguageModel::packed";
+  const auto N = static_cast<Index>(ids.size());
+  detail::check_offsets(kWho, offsets, N);
+  check_ids(kWho, ids, N);
+  for (std::size_t i = 0; i + 1 < offsets.size(); ++i) check_positions(kWho, 0, offsets[i + 1] - offsets[i]);
+  saved.streams = 0;
+  saved.positions.clear();
+  for (std::size_t i = 0; !positions_.empty() && i + 1 < offsets.size(); ++i) {
+    for (Index j = offsets[i]; j < offsets[i + 1]; ++j) saved.positions.push_back(j - offsets[i]);
+  }
+  run_recorded(ids, 1, N, saved, workspace,
+               [&](const auto& mixer, std::size_t, const auto& x, const auto& y, auto& kept) {
+                 mixer.packed(x, offsets, y, kept, workspace);
+               });
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+                                         std::span<const Index> streams, State& state, Saved& saved,
+                                         Workspace& workspace) const {
+  check_chosen("LanguageModel::extend", ids, offsets, streams, state, workspace);
+  saved.streams = state.streams();
+  saved.positions.clear();
+  for (std::size_t i = 0; !positions_.empty() && i < streams.size(); ++i) {
+    for (Index j = offsets[i]; j < offsets[i + 1]; ++j)
+      saved.positions.push_back(state.count(streams[i]) + j - offsets[i]);
+  }
+  run_recorded(ids, 1, static_cast<Index>(ids.size()), saved, workspace,
+               [&](const auto& mixer, std::size_t l, const auto& x, const auto& y, auto& kept) {
+                 using MixerState = typename std::remove_cvref_t<decltype(mixer)>::State;
+                 mixer.extend(x, offsets, streams, std::get<MixerState>(state.layers[l]), y, kept, workspace);
+               });
+  for (std::size_t i = 0; i < streams.size(); ++i)
+    state.counts[static_cast<std::size_t>(streams[i])] += offsets[i + 1] - offsets[i];
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state, Saved& saved,
+                                         Workspace& workspace) const {
+  constexpr const char* kWho = "LanguageModel::extend";
+  check_state(kWho, state);
+  const auto count = static_cast<Index>(ids.size());
+  if (count % state.streams() != 0)
+    detail::fail(kWho, "the number of token ids",
+                 "a multiple of " + std::to_string(state.streams()) + " streams", std::to_string(count));
+  Workspace::Frame frame(workspace);
+  const AllStreams all(frame, state.streams(), count / state.streams());
+  extend(ids, all.offsets, all.streams, state, saved, workspace);
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state,
+                                         Columns<Scalar> last_logits, Workspace& workspace) const {
+  constexpr const char* kWho = "LanguageModel::extend";
+  check_state(kWho, state);
+  const auto count = static_cast<Index>(ids.size());
+  if (count == 0 || count % state.streams() != 0) {
+    detail::fail(kWho, "the number of token ids",
+                 "a multiple of " + std::to_string(state.streams()) + " streams above 0",
+                 std::to_string(count));
+  }
+  Workspace::Frame frame(workspace);
+  const AllStreams all(frame, state.streams(), count / state.streams());
+  extend(ids, all.offsets, all.streams, state, last_logits, workspace);
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+                                         std::span<const Index> streams, State& state,
+                                         Columns<Scalar> last_logits, Workspace& workspace) const {
+  constexpr const char* kWho = "LanguageModel::extend";
+  check_chosen(kWho, ids, offsets, streams, state, workspace);
+  const Index C = config_.width, S = static_cast<Index>(streams.size());
+  detail::check_equal(kWho, "last_logits", Shape<2>{last_logits.rows(), last_logits.cols()},
+                      Shape<2>{config_.vocabulary, S});
+  Index longest = 0;
+  for (std::size_t i = 0; i < streams.size(); ++i) {
+    const Index length = offsets[i + 1] - offsets[i];
+    detail::check_at_least(kWho, "the tokens of each stream", length, 1);
+    longest = std::max(longest, length);
+  }
+  if (S == 0) return;
+  const Index token_bytes = (4 * C + config_.feed_forward) * static_cast<Index>(sizeof(Scalar));
+  const Index chunk = std::clamp<Index>(kChunkBytes / (token_bytes * S) / 16 * 16, 16, 1024);
+  Executor& executor = workspace.executor();
+  Workspace::Frame frame(workspace);
+  const Index most = std::min(std::min(chunk, longest) * S, static_cast<Index>(ids.size()));
+  Scalar* stream_data = frame.template take<Scalar>(C * most);
+  Scalar* input_data = frame.template take<Scalar>(C * most);
+  Scalar* branch_data = frame.template take<Scalar>(C * most);
+  Columns<Scalar> last = frame.template columns<Scalar>(C, S);
+  Index* token = frame.template take<Index>(most);     // of ids, for each token of the chunk
+  Index* position = frame.template take<Index>(most);  // of these
+  Index* bounds = frame.template take<Index>(S + 1);   // the offsets of the chunk,
+  Index* chosen = frame.template take<Index>(S);       // and its streams
+  for (Index first = 0; first < longest; first += chunk) {
+    Index N = 0, parts = 0;
+    bounds[0] = 0;
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+      const Index n = std::min(chunk, offsets[i + 1] - offsets[i] - first);
+      if (n <= 0) continue;
+      for (Index j = 0; j < n; ++j, ++N) {
+        token[N] = offsets[i] + first + j;
+        position[N] = state.count(streams[i]) + j;
+      }
+      chosen[parts] = streams[i];
+      bounds[++parts] = N;
+    }
+    const std::span<const Index> part_offsets(bounds, static_cast<std::size_t>(parts) + 1);
+    const std::span<const Index> part_streams(chosen, static_cast<std::size_t>(parts));
+    const auto columns = [&](Scalar* data) { return Columns<Scalar>(data, C, N, Eigen::OuterStride<>(C)); };
+    Columns<Scalar> stream = columns(stream_data), input = columns(input_data), branch = columns(branch_data);
+    embedding_.look_up([&](Index j) { return ids[static_cast<std::size_t>(token[j])]; }, Write::kOverwrite,
+                       stream);
+    if (!positions_.empty()) positions_.look_up([&](Index j) { return position[j]; }, Write::kAdd, stream);
+    (blocks_.empty() ? norm_ : blocks_.front().mixer_norm).forward(detail::read(stream), input, executor);
+    for (std::size_t l = 0; l < blocks_.size(); ++l) {
+      const Block<Scalar, List>& block = blocks_[l];
+      std::visit(
+          [&](const auto& mixer) {
+            using MixerState = typename std::remove_cvref_t<decltype(mixer)>::State;
+            mixer.extend(Tokens<const Scalar>(input.data(), 1, N, C), part_offsets, part_streams,
+                         std::get<MixerState>(state.layers[l]), Tokens<Scalar>(branch.data(), 1, N, C),
+                         workspace);
+          },
+          block.mixer);
+      block.feed_forward_norm.add_forward(detail::read(stream), detail::read(branch), stream, input,
+                                          executor);
+      block.feed_forward.forward(detail::read(input), branch, workspace);
+      (l + 1 < blocks_.size() ? blocks_[l + 1].mixer_norm : norm_)
+          .add_forward(detail::read(stream), detail::read(branch), stream, input, executor);
+    }
+    for (std::size_t i = 0, part = 0; i < streams.size(); ++i) {
+      const Index n = std::min(chunk, offsets[i + 1] - offsets[i] - first);
+      if (n <= 0) continue;
+      state.counts[static_cast<std::size_t>(streams[i])] += n;
+      last.col(static_cast<Index>(i)) = input.col(bounds[++part] - 1);  // kept by the stream's last chunk
+    }
+  }
+  logits(detail::read(last), last_logits, workspace);
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, const Saved& saved,
+                                           ConstColumns<Scalar> d_hidden, LanguageModel& gradients,
+                                           Workspace& workspace, State* state_gradient) const {
+  constexpr const char* kWho = "LanguageModel::backward";
+  const Index B = saved.batch, T = saved.time, C = config_.width, N = B * T;
+  check_ids(kWho, ids, N);
+  detail::check_equal(kWho, "d_hidden", Shape<2>{d_hidden.rows(), d_hidden.cols()}, Shape<2>{C, N});
+  check_saved(kWho, saved);
+  check_gradients(kWho, gradients);
+  if (state_gradient) {
+    if (saved.streams == 0)
+      detail::fail(kWho, "state_gradient", "absent unless saved is the record of an extend", "one");
+    check_state(kWho, *state_gradient);
+    detail::check_equal(kWho, "the streams of state_gradient", state_gradient->streams(), saved.streams);
+  }
+  Workspace::Frame frame(workspace);
+  Columns<Scalar> d_stream = frame.template columns<Scalar>(C, N);
+  Columns<Scalar> d_input = frame.template columns<Scalar>(C, N);
+  d_stream.setZero();
+  norm_.backward(read(saved.last), d_hidden, d_stream, gradients.norm_, workspace);
+  for (std::size_t l = blocks_.size(); l-- > 0;) {
+    const Block<Scalar, List>& block = blocks_[l];
+    const BlockSaved<Scalar>& kept = saved.blocks[l];
+    Block<Scalar, List>& d_block = gradients.blocks_[l];
+    block.feed_forward.backward(read(kept.feed_forward_input), kept.feed_forward, detail::read(d_stream),
+                                d_input, d_block.feed_forward, workspace);
+    block.feed_forward_norm.backward(read(kept.middle), detail::read(d_input), d_stream,
+                                     d_block.feed_forward_norm, workspace);
+    std::visit(
+        [&](const auto& mixer) {
+          using M = std::remove_cvref_t<decltype(mixer)>;
+          mixer.backward(
+              Tokens<const Scalar>(kept.mixer_input.data(), B, T, C), std::get<typename M::Saved>(kept.mixer),
+              Tokens<const Scalar>(d_stream.data(), B, T, C), Tokens<Scalar>(d_input.data(), B, T, C),
+              std::get<M>(d_block.mixer).parameters(), workspace,
+              state_gradient ? &std::get<typename M::State>(state_gradient->layers[l]) : nullptr);
+        },
+        block.mixer);
+    block.mixer_norm.backward(read(kept.before), detail::read(d_input), d_stream, d_block.mixer_norm,
+                              workspace);
+  }
+  Embedding<Scalar>::scatter([&](Index j) { return ids[static_cast<std::size_t>(j)]; },
+                             detail::read(d_stream), gradients.embedding_, workspace.executor());
+  if (!positions_.empty()) {
+    Embedding<Scalar>::scatter([&](Index j) { return saved.positions[static_cast<std::size_t>(j)]; },
+                               detail::read(d_stream), gradients.positions_, workspace.executor());
+  }
+}
+
+}  // namespace hsm

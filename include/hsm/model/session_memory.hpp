@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+//
+// All that a generation session remembers, as a plain value: it can be copied, saved and sent.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <hsm/model/language_model_state.hpp>
+
+namespace hsm {
+
+/// The streams of a session between two calls.
+template <ComputeScalar Scalar>
+struct SessionMemory {
+  LanguageModelState<Scalar> state;
+  Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> logits;  // [V, streams]
+  std::vector<std::uint8_t> ready;                               // per stream: 1 where its logits are there
+  std::vector<std::vector<std::int32_t>> history;  // per stream its last tokens, where positions are learned
+  Index restarts = 0;
+
+  /// Throws std::invalid_argument unless this is what a session of `model` can hold.
+  template <class Model>
+  void check(const char* who, const Model& model) const {
+    model.check_state(who, state);
+    const auto& config = model.config();
+    const Index n = state.streams();
+    for (const auto& layer : state.layers) {
+      for (Index s = 0; s < n; ++s) {
+        const Index count = std::visit([&](const auto& held) { return held.count(s); }, layer);
+        detail::check_equal(who, "the tokens of a stream in each layer", count, state.count(s));
+      }
+    }
+    detail::check_equal(who, "logits", Shape<2>{logits.rows(), logits.cols()},
+                        Shape<2>{config.vocabulary, n});
+    detail::check_equal(who, "the flags of logits", static_cast<Index>(ready.size()), n);
+    detail::check_equal(who, "the streams of the history", static_cast<Index>(history.size()), n);
+    detail::check_at_least(who, "restarts", restarts, 0);
+    const bool learned = config.positions == Positions::kLearned;
+    for (Index s = 0; s < n; ++s) {
+      const auto& tokens = history[static_cast<std::size_t>(s)];
+      const auto size = static_cast<Index>(tokens.size());
+      const Index most = learned ? config.context : 0;
+      if (ready[static_cast<std::size_t>(s)] > (state.count(s) > 0 ? 1 : 0))
+        detail::fail(who, "the flag of logits", "0, or 1 after a token", "another");
+      if (size > most || (learned && size < state.count(s))) {
+        detail::fail(who, "the history of a stream",
+                     std::to_string(learned ? state.count(s) : 0) + " to " + std::to_string(most) + " tokens",
+                     std::to_string(size));
+      }
+      for (const std::int32_t id : tokens) {
+        if (id < 0 || id >= config.vocabulary)
+          detail::fail(who, "a token id of the history", "0 to " + std::to_string(config.vocabulary - 1),
+                       std::to_string(id));
+      }
+    }
+  }
+};
+
+}  // namespace hsm

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+//
+// How a GenerationSession reads tokens: straight through the model, or through a restart where learned
+// positions end.
+#pragma once
+
+#include <hsm/model/session.hpp>
+
+namespace hsm {
+
+template <class Model>
+GenerationSession<Model>::GenerationSession(const Model& model, Workspace& workspace, SessionOptions options)
+    : model_(&model), workspace_(&workspace), on_full_(options.on_full) {
+  detail::check_at_least("GenerationSession", "streams", options.streams, 1);
+  memory_.state = model.make_state({.streams = options.streams, .spare = options.spare});
+  memory_.logits.setZero(model.config().vocabulary, options.streams);
+  memory_.ready.resize(static_cast<std::size_t>(options.streams));
+  memory_.history.resize(memory_.ready.size());
+  list_streams();
+}
+
+template <class Model>
+GenerationSession<Model>::GenerationSession(const Model& model, Workspace& workspace, Memory memory,
+                                            OnFull on_full)
+    : model_(&model), workspace_(&workspace), on_full_(on_full), memory_(std::move(memory)) {
+  memory_.check("GenerationSession", model);
+  list_streams();
+}
+
+template <class Model>
+void GenerationSession<Model>::prefill(std::span<const std::int32_t> ids) {
+  const auto count = static_cast<Index>(ids.size());
+  if (count == 0 || count % streams() != 0) {
+    detail::fail("GenerationSession::prefill", "the number of token ids",
+                 "a multiple of " + std::to_string(streams()) + " streams above 0", std::to_string(count));
+  }
+  read("GenerationSession::prefill", ids, offsets_of(count / streams()), all_);
+}
+
+template <class Model>
+void GenerationSession<Model>::read(const char* who, std::span<const std::int32_t> ids,
+                                    std::span<const Index> offsets, std::span<const Index> chosen) {
+  detail::check_offsets(who, offsets, static_cast<Index>(ids.size()));
+  detail::check_equal(who, "the number of streams", static_cast<Index>(chosen.size()),
+                      static_cast<Index>(offsets.size()) - 1);
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    checked(who, chosen[i]);
+    const Index more = offsets[i + 1] - offsets[i];
+    if (more <= room(chosen[i])) continue;
+    if (on_full_ == OnFull::kRestart) return restart(ids, offsets, chosen);
+    throw std::out_of_range("GenerationSession: the model has learned " +
+                            std::to_string(model_->config().context) + " positions and " +
+                            std::to_string(position(chosen[i])) + " are used, got " + std::to_string(more) +
+                            " more tokens");
+  }
+  extend(ids, offsets, chosen, memory_.state);
+  if (!remembers()) return;
+  const auto keep = static_cast<std::size_t>(model_->config().context);
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    auto& tokens = memory_.history[static_cast<std::size_t>(chosen[i])];
+    tokens.insert(tokens.end(), ids.begin() + offsets[i], ids.begin() + offsets[i + 1]);
+    if (tokens.size() > keep) tokens.erase(tokens.begin(), tokens.end() - static_cast<std::ptrdiff_t>(keep));
+  }
+}
+
+/// Extends `state`, and leaves the logits where they belong.
+template <class Model>
+void GenerationSession<Model>::extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+                                      std::span<const Index> chosen, typename Model::State& state) {
+  auto& logits = memory_.logits;
+  const auto n = static_cast<Index>(chosen.size());
+  if (std::equal(chosen.begin(), chosen.end(), all_.begin(), all_.end())) {
+    Columns<Scalar> all(logits.data(), logits.rows(), n, Eigen::OuterStride<>(logits.rows()));
+    model_->extend(ids, offsets, chosen, state, all, *workspace_);
+  } else {
+    Workspace::Frame frame(*workspace_);
+    Columns<Scalar> some = frame.template columns<Scalar>(logits.rows(), n);
+    model_->extend(ids, offsets, chosen, state, some, *workspace_);
+    for (Index i = 0; i < n; ++i) logits.col(chosen[static_cast<std::size_t>(i)]) = some.col(i);
+  }
+  for (const Index s : chosen) memory_.ready[static_cast<std::size_t>(s)] = 1;
+}
+
+/// The same where some of the streams have no room: these begin again with their last tokens.
+template <class Model>
+void GenerationSession<Model>::restart(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+                                       std::span<const Index> chosen) {
+  const Index context = model_->config().context, half = std::max<Index>(1, context / 2);
+  auto state = memory_.state;
+  auto history = memory_.history;
+  Index restarts = memory_.restarts;
+  std::vector<std::int32_t> texts;
+  std::vector<Index> bounds{0};
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    const Index more = offsets[i + 1] - offsets[i];
+    auto& tokens = history[static_cast<std::size_t>(chosen[i])];
+    tokens.insert(tokens.end(), ids.begin() + offsets[i], ids.begin() + offsets[i + 1]);
+    Index fresh = more, keep = std::min(context, static_cast<Index>(tokens.size()));
+    if (more > room(chosen[i])) {  // then there are more than a context of them
+      state.reset(chosen[i]);
+      fresh = keep = half;
+      ++restarts;
+    }
+    tokens.erase(tokens.begin(), tokens.end() - keep);
+    texts.insert(texts.end(), tokens.end() - fresh, tokens.end());
+    bounds.push_back(static_cast<Index>(texts.size()));
+  }
+  extend(texts, bounds, chosen, state);  // last to throw
+  memory_.state = std::move(state);
+  memory_.history = std::move(history);
+  memory_.restarts = restarts;
+}
+
+}  // namespace hsm

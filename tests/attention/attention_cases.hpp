@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+//
+// What the attention tests share: layers with weights that make a difference, random activations, the oracle
+// of a whole sequence, and what a state holds.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <hsm/attention/causal_attention.hpp>
+#include <hsm/core/random.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reference/attention_reference.hpp"
+#include "support/matchers.hpp"
+#include "support/tolerance.hpp"
+
+// The passes are what takes a compiler long: they are compiled once, in support/attention_instances.cpp, with an
+// empty `storage`; here `storage` is extern.
+#define HSM_TEST_ATTENTION(storage, Scalar)                                                            \
+  storage template void detail::attention_forward<Scalar>(                                             \
+      const Attention<Scalar>&, const Tokens<const Scalar>&, const Tokens<Scalar>&,                    \
+      std::span<const Segment>, AttentionState<Scalar>*, AttentionSaved<Scalar>*, Workspace&);         \
+  storage template void detail::attention_backward<Scalar>(                                            \
+      const Attention<Scalar>&, const Tokens<const Scalar>&, const AttentionSaved<Scalar>&,            \
+      const Tokens<const Scalar>&, const Tokens<Scalar>&, Attention<Scalar>&, AttentionState<Scalar>*, \
+      Workspace&);
+
+namespace hsm {
+HSM_TEST_ATTENTION(extern, float)
+HSM_TEST_ATTENTION(extern, double)
+}  // namespace hsm
+
+namespace hsm::test {
+
+using AttentionScalars = testing::Types<float, double>;
+
+template <class Scalar>
+using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+
+template <class Scalar>
+Matrix<Scalar> random_matrix(Index rows, Index cols, Random& random) {
+  Matrix<Scalar> m(rows, cols);
+  for (Index i = 0; i < m.size(); ++i) m.data()[i] = static_cast<Scalar>(random.normal());
+  return m;
+}
+
+/// Weights three times the usual ones, so that the softmax is far from flat, and biases that are not 0.
+template <class Scalar>
+CausalAttention<Scalar> make_attention(Index C, Index H, std::uint64_t seed = 5) {
+  Random random(seed);
+  Attention<Scalar> parameters(C, H, random);
+  parameters.project.weight *= Scalar(3);
+  for (Index i = 0; i < 3 * C; ++i) parameters.project.bias[i] = static_cast<Scalar>(random.normal(0.3));
+  for (Index i = 0; i < C; ++i) parameters.output.bias[i] = static_cast<Scalar>(random.normal(0.3));
+  return CausalAttention<Scalar>(parameters);
+}
+
+template <class Derived>
+std::vector<double> to_double(const Eigen::MatrixBase<Derived>& m) {
+  std::vector<double> values;
+  for (Index j = 0; j < m.cols(); ++j) {
+    for (Index i = 0; i < m.rows(); ++i) values.push_back(static_cast<double>(m(i, j)));
+  }
+  return values;
+}
+
+template <class Scalar>
+std::vector<double> to_double(const std::vector<Scalar>& values) {
+  return {values.begin(), values.end()};
+}
+
+template <class Scalar>
+std::vector<double> reference_forward(const CausalAttention<Scalar>& attention, const Matrix<Scalar>& x) {
+  return AttentionReference(attention.parameters()).forward(to_double(x));
+}
+
+template <class F>
+std::string message_of(F&& f) {
+  try {
+    f();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "no exception";
+}
+
+/// All parameters after one another, by visit.
+template <class Scalar>
+std::vector<Scalar> flatten(const Attention<Scalar>& parameters) {
+  std::vector<Scalar> all;
+  Attention<Scalar>::visit(
+      [&](std::string_view, const auto& tensor) {
+        all.insert(all.end(), tensor.data(), tensor.data() + tensor.size());
+      },
+      parameters);
+  return all;
+}
+
+/// The keys and values that stream `stream` holds, all heads after one another.
+template <class Scalar>
+std::vector<Scalar> cache_of(const AttentionState<Scalar>& state, Index stream) {
+  std::vector<Scalar> all;
+  state.visit([&](Index s, CachePart, Index, std::span<const Scalar> values) {
+    if (s == stream) all.insert(all.end(), values.begin(), values.end());
+  });
+  return all;
+}
+
+/// Stream a of `state` and stream b of `other` hold the same bits.
+template <class Scalar>
+bool expect_same_stream(const AttentionState<Scalar>& state, Index a, const AttentionState<Scalar>& other,
+                        Index b, const std::string& label, const char* file = __builtin_FILE(),
+                        int line = __builtin_LINE()) {
+  return expect_same_bits(cache_of(state, a), cache_of(other, b), label, file, line);
+}
+
+/// Both hold the same streams, bit for bit.
+template <class Scalar>
+bool expect_same_state(const AttentionState<Scalar>& state, const AttentionState<Scalar>& other,
+                       const std::string& label, const char* file = __builtin_FILE(),
+                       int line = __builtin_LINE()) {
+  bool same = state.streams() == other.streams();
+  EXPECT_TRUE(same) << label << ", " << file << ":" << line;
+  for (Index s = 0; same && s < state.streams(); ++s) {
+    same = state.count(s) == other.count(s);
+    EXPECT_TRUE(same) << label << ", stream " << s << ", " << file << ":" << line;
+    same = same && expect_same_stream(state, s, other, s, label, file, line);
+  }
+  return same;
+}
+
+}  // namespace hsm::test

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+//
+// Sessions in files: another process goes on with the same bits, and what is not a whole session of this very
+// model is refused.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <hsm/io/session_file.hpp>
+
+#include "io/io_test_support.hpp"
+#include "model/language_model_cases.hpp"
+#include "support/matchers.hpp"
+
+namespace hsm::test {
+namespace {
+
+using Net = LanguageModel<float>;
+constexpr Index kVocabulary = 11;
+
+Net make_model(Positions positions, std::uint64_t seed = 7) {
+  LanguageModelConfig config = small_config();
+  config.positions = positions;
+  return random_model<float>(config, seed);
+}
+
+/// A session of three streams: one of 20 tokens, one that was rewound, one that has not begun.
+GenerationSession<Net> make_session(const Net& model, Workspace& workspace,
+                                    OnFull on_full = OnFull::kRefuse) {
+  Random random(1);
+  GenerationSession session(model, workspace, {.streams = 3, .on_full = on_full, .spare = 2});
+  session.prefill(random_ids(29, kVocabulary, random), std::vector<Index>{0, 20, 29},
+                  std::vector<Index>{0, 2});
+  session.rewind(2, 2);
+  return session;
+}
+
+/// 15 more tokens of every stream, and the bits of all logits on the way. With learned positions stream 0
+/// restarts on the way.
+std::string proceed(GenerationSession<Net>& session) {
+  Random random(2);
+  std::string bits;
+  for (int t = 0; t < 15; ++t) {
+    session.next(random_ids(3, kVocabulary, random));
+    for (Index s = 0; s < 3; ++s) {
+      const auto logits = session.logits(s);
+      bits.append(reinterpret_cast<const char*>(logits.data()), logits.size_bytes());
+    }
+  }
+  return bits;
+}
+
+TEST(SessionFile, AnotherProcessGoesOnWithTheSameBits) {
+  for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
+    const Net model = make_model(positions);
+    const TemporaryDirectory directory;
+    Workspace workspace;
+    auto session = make_session(model, workspace, OnFull::kRestart);
+    save_session(directory / "session", session, {{"seed", "12"}, {"text", "\u00e9 \"x\"\n"}});
+    const pid_t child = ::fork();
+    if (child == 0) {
+      int code = 1;
+      try {
+        Workspace own;
+        auto loaded = load_session(directory / "session", model);
+        GenerationSession other(model, own, std::move(loaded.memory), OnFull::kRestart);
+        write_raw(directory / "bits", proceed(other));
+        code = loaded.notes == SessionNotes{{"seed", "12"}, {"text", "\u00e9 \"x\"\n"}} ? 0 : 2;
+      } catch (...) {
+      }
+      ::_exit(code);
+    }
+    const std::string expected = proceed(session);
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_TRUE(read_raw(directory / "bits") == expected) << "the bits differ";
+    EXPECT_EQ(directory.entries(), 2);
+  }
+}
+
+TEST(SessionFile, HoldsAllThatASessionRemembers) {
+  const Net model = make_model(Positions::kLearned);
+  const TemporaryDirectory directory;
+  Workspace workspace;
+  auto session = make_session(model, workspace);
+  save_session(directory / "session", session);
+  const auto loaded = load_session(directory / "session", model);
+  GenerationSession again(model, workspace, loaded.memory);
+  EXPECT_TRUE(loaded.notes.empty());
+  EXPECT_EQ(again.position(0), 20);
+  EXPECT_EQ(again.position(1), 0);
+  EXPECT_EQ(again.position(2), 7);
+  EXPECT_NO_THROW(again.logits(0));
+  EXPECT_THROW(again.logits(1), std::out_of_range);
+  EXPECT_THROW(again.logits(2), std::out_of_range) << "it was rewound";
+  EXPECT_EQ(again.memory().history, session.memory().history);
+  again.rewind(0, 2);
+  EXPECT_THROW(again.rewind(0, 1), std::out_of_range) << "the spare slots come back as they were";
+  EXPECT_THROW(again.prefill(Ids(3 * 7, 1)), std::out_of_range) << "kRefuse is the default";
+}
+
+TEST(SessionFile, OfAnotherModelIsRefused) {
+  const Net model = make_model(Positions::kNone);
+  const TemporaryDirectory directory;
+  Workspace workspace;
+  save_session(directory / "session", make_session(model, workspace));
+  LanguageModelConfig config = small_config();
+  config.schedule = "cyclic=2";
+  Net changed = model;
+  changed.embedding().weight(3, 2) = std::nextafter(changed.embedding().weight(3, 2), 9.0f);
+  for (const Net& other : {changed, random_model<float>(config, 7), make_model(Positions::kLearned)}) {
+    const auto message = message_of<std::runtime_error>([&] { load_session(directory / "session", other); });
+    EXPECT_TRUE(mentions(message, {"session: was saved with other parameters", "fnv1a-64:"})) << message;
+  }
+  const auto wide = random_model<double>(small_config(), 7);
+  message_of<std::runtime_error>([&] { load_session(directory / "session", wide); });
+  SafetensorsWriter writer;
+  writer.set_metadata("format", "hsm-language-model");
+  writer.write(directory / "model");
+  EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { load_session(directory / "model", model); }),
+                       {"'format' must be 'hsm-session'", "got 'hsm-language-model'"}));
+  message_of<std::runtime_error>([&] { load_session(directory / "none", model); });
+}
+
+/// Loads a file whose bytes were changed: a session that works, or a sentence.
+void expect_session_or_sentence(const std::string& bytes, const Net& model) {
+  try {
+    auto loaded = read_session(SafetensorsFile::parse(to_bytes(bytes), "file"), model);
+    Workspace workspace;
+    GenerationSession session(model, workspace, std::move(loaded.memory), OnFull::kRestart);
+    session.next(Ids(static_cast<std::size_t>(session.streams()), 1));
+  } catch (const std::runtime_error& error) {
+    EXPECT_TRUE(std::string(error.what()).starts_with("file: ")) << error.what();
+  }
+}
+
+TEST(SessionFile, DamageIsASentenceOrHarmless) {
+  const Net model = make_model(Positions::kLearned);
+  const TemporaryDirectory directory;
+  Workspace workspace;
+  save_session(directory / "session", make_session(model, workspace));
+  const std::string bytes = read_raw(directory / "session");
+  Random random(3);
+  for (int round = 0; round < 400; ++round) {
+    std::string damaged = bytes;
+    if (round % 4 == 0) damaged.resize(random.below(bytes.size()));
+    for (int i = 0; i < 1 + round % 3 && !damaged.empty(); ++i) {
+      // Half of the damage in the header, where sizes are.
+      const std::size_t place =
+          random.below(std::min(damaged.size(), round % 2 ? bytes.size() : std::size_t{3000}));
+      damaged[place] =
+          round % 5 == 0 ? static_cast<char>('0' + random.below(10)) : static_cast<char>(random.bits());
+    }
+    expect_session_or_sentence(damaged, model);
+  }
+}
+
+/// The message for a memory that some change has spoilt.
+template <class Spoil>
+std::string message_for(const Net& model, Spoil&& spoil) {
+  Workspace workspace;
+  SessionMemory<float> memory = make_session(model, workspace).memory();
+  spoil(memory);
+  return message_of<std::invalid_argument>([&] { GenerationSession(model, workspace, memory); });
+}
+
+TEST(SessionMemory, IsCheckedBeforeItIsUsed) {
+  const Net learned = make_model(Positions::kLearned), none = make_model(Positions::kNone);
+  using Memory = SessionMemory<float>;
+  EXPECT_TRUE(
+      mentions(message_for(none, [](Memory& m) { m.state.counts[0] += 1; }), {"in each layer must be 21"}));
+  EXPECT_TRUE(
+      mentions(message_for(none, [](Memory& m) { m.state.layers.pop_back(); }), {"layers of the state"}));
+  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.logits.resize(11, 2); }), {"logits", "[11,3]"}));
+  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.ready[1] = 1; }), {"flag of logits"}));
+  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.ready.pop_back(); }), {"flags of logits"}));
+  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.restarts = -1; }), {"restarts"}));
+  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.history[0].push_back(1); }), {"0 to 0 tokens"}));
+  EXPECT_TRUE(
+      mentions(message_for(learned, [](Memory& m) { m.history[0].pop_back(); }), {"20 to 24 tokens", "19"}));
+  EXPECT_TRUE(mentions(message_for(learned, [](Memory& m) { m.history[1].resize(25); }), {"0 to 24 tokens"}));
+  EXPECT_TRUE(mentions(message_for(learned, [](Memory& m) { m.history[0][3] = 11; }), {"0 to 10", "got 11"}));
+  EXPECT_TRUE(mentions(message_for(learned, [](Memory& m) { m = Memory(); }), {"layers of the state"}));
+}
+
+}  // namespace
+}  // namespace hsm::test

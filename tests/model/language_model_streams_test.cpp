@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+//
+// A whole hybrid model on chosen streams and packed documents: every text as if it were alone, positions from
+// its own start, and nobody else touched; gradients through chunks; tokens taken back and streams forked.
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+#include "model/language_model_cases.hpp"
+#include "support/matchers.hpp"
+#include "support/tolerance.hpp"
+
+namespace hsm::test {
+namespace {
+
+constexpr Index kVocabulary = 11;
+
+template <class Scalar>
+LanguageModel<Scalar> make_model(Positions positions, const std::string& layers = kEveryKind) {
+  LanguageModelConfig config = small_config(layers);
+  config.positions = positions;
+  return random_model<Scalar>(config, 7);
+}
+
+Ids part(const Ids& ids, Index first, Index count) {
+  return Ids(ids.begin() + first, ids.begin() + first + count);
+}
+
+/// The logits after token n - 1 of a text, by the whole text at once.
+template <class Scalar>
+Matrix<Scalar> logits_after(const LanguageModel<Scalar>& model, const Ids& text, Index n) {
+  return logits_of(model, hidden_of(model, part(text, 0, n), 1, n)).rightCols(1);
+}
+
+template <class Scalar>
+class LanguageModelStreams : public ::testing::Test {};
+using BothScalars = ::testing::Types<float, double>;
+TYPED_TEST_SUITE(LanguageModelStreams, BothScalars);
+
+TYPED_TEST(LanguageModelStreams, OfDifferentLengthGoOnAlone) {
+  constexpr Index kStreams = 4, T = 24;
+  Random random(1);
+  for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
+    const auto model = make_model<TypeParam>(positions);
+    std::vector<Ids> texts;
+    for (Index b = 0; b < kStreams; ++b) texts.push_back(random_ids(T, kVocabulary, random));
+    Workspace workspace;
+    workspace.poison = true;
+    auto state = model.make_state({.streams = kStreams});
+    for (int call = 0; call < 30; ++call) {
+      Ids ids;
+      std::vector<Index> offsets{0}, streams;
+      for (Index i = 0; i < kStreams; ++i) {
+        const Index b = (i + call) % kStreams, before = state.count(b);
+        const auto n = std::min<Index>(T - before, 1 + static_cast<Index>(random.below(5)));
+        if (n == 0 || random.below(2) == 0) continue;
+        ids.insert(ids.end(), texts[static_cast<std::size_t>(b)].begin() + before,
+                   texts[static_cast<std::size_t>(b)].begin() + before + n);
+        offsets.push_back(offsets.back() + n);
+        streams.push_back(b);
+      }
+      const auto before = state.counts;
+      Matrix<TypeParam> last(kVocabulary, static_cast<Index>(streams.size()));
+      model.extend(ids, offsets, streams, state, block_of(last), workspace);
+      auto expected = before;
+      for (std::size_t i = 0; i < streams.size(); ++i) {
+        expected[static_cast<std::size_t>(streams[i])] += offsets[i + 1] - offsets[i];
+        const Index b = streams[i];
+        expect_close_to_scale(last.col(static_cast<Index>(i)).eval(),
+                              logits_after(model, texts[static_cast<std::size_t>(b)], state.count(b)),
+                              20 * Tolerance<TypeParam>::mode, "stream " + std::to_string(b));
+      }
+      EXPECT_EQ(state.counts, expected);
+    }
+  }
+}
+
+// One stream's calls have the same bits whether other streams are busy between them or not.
+TYPED_TEST(LanguageModelStreams, AreNotTouchedByTheCallsOfOthers) {
+  Random random(2);
+  const auto model = make_model<TypeParam>(Positions::kLearned);
+  Workspace workspace;
+  auto busy = model.make_state({.streams = 3}), quiet = busy;
+  Matrix<TypeParam> a(kVocabulary, 1), b = a, other(kVocabulary, 2);
+  const std::vector<Index> mine{1}, others{2, 0}, two_and_one{0, 2, 3};
+  for (int call = 0; call < 6; ++call) {
+    const Ids ids = random_ids(3, kVocabulary, random);
+    const std::vector<Index> three{0, 3};
+    model.extend(ids, three, mine, busy, block_of(a), workspace);
+    model.extend(ids, three, mine, quiet, block_of(b), workspace);
+    expect_same_bits(a, b, "call " + std::to_string(call));
+    model.extend(random_ids(3, kVocabulary, random), two_and_one, others, busy, block_of(other), workspace);
+  }
+}
+
+TYPED_TEST(LanguageModelStreams, PackedDocumentsAreEachAlone) {
+  Random random(3);
+  const std::vector<Index> offsets{0, 0, 1, 3, 27, 27, 40};
+  const Index N = offsets.back();  // more than the 24 positions, but no document is
+  for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
+    const auto model = make_model<TypeParam>(positions);
+    const Ids ids = random_ids(N, kVocabulary, random);
+    const Matrix<TypeParam> dh = Matrix<TypeParam>::Random(8, N);
+    Workspace workspace;
+    workspace.poison = true;
+    LanguageModelSaved<TypeParam> saved, alone;
+    auto gradients = zeros_like(model), reference = gradients;
+    model.packed(ids, offsets, saved, workspace);
+    model.backward(ids, saved, read(dh), gradients, workspace);
+    for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
+      const Index first = offsets[i], n = offsets[i + 1] - first;
+      const Ids document = part(ids, first, n);
+      model.hidden(document, 1, n, alone, workspace);
+      expect_close_to_scale(saved.hidden.middleCols(first, n).eval(), alone.hidden,
+                            20 * Tolerance<TypeParam>::mode, "document " + std::to_string(i));
+      const Matrix<TypeParam> d_document = dh.middleCols(first, n);
+      model.backward(document, alone, read(d_document), reference, workspace);
+    }
+    LanguageModel<TypeParam>::visit(
+        [](std::string_view name, const auto& got, const auto& expected) {
+          expect_close_to_scale(got, expected, 10 * Tolerance<TypeParam>::gradient, name);
+        },
+        gradients, reference);
+  }
+}
+
+/// Gradients of T tokens of every stream in chunks that end at `cuts`; truncated where no gradient goes
+/// through the state.
+template <class Scalar>
+LanguageModel<Scalar> gradients_of_chunks(const LanguageModel<Scalar>& model, const Ids& ids, Index B,
+                                          Index T, const Matrix<Scalar>& dh, const std::vector<Index>& cuts,
+                                          bool truncated) {
+  Workspace workspace;
+  auto state = model.make_state({.streams = B}), state_gradient = state;
+  auto gradients = zeros_like(model);
+  std::vector<LanguageModelSaved<Scalar>> saved(cuts.size());
+  const auto each = [&](std::size_t i, auto&& f) {
+    const Index first = i == 0 ? 0 : cuts[i - 1], n = cuts[i] - first;
+    Ids chunk;
+    Matrix<Scalar> d_chunk(dh.rows(), B * n);
+    for (Index b = 0; b < B; ++b) {
+      chunk.insert(chunk.end(), ids.begin() + b * T + first, ids.begin() + b * T + first + n);
+      d_chunk.middleCols(b * n, n) = dh.middleCols(b * T + first, n);
+    }
+    f(chunk, d_chunk);
+  };
+  for (std::size_t i = 0; i < cuts.size(); ++i)
+    each(i, [&](const Ids& chunk, const auto&) { model.extend(chunk, state, saved[i], workspace); });
+  for (std::size_t i = cuts.size(); i-- > 0;) {
+    each(i, [&](const Ids& chunk, const Matrix<Scalar>& d_chunk) {
+      model.backward(chunk, saved[i], read(d_chunk), gradients, workspace,
+                     truncated ? nullptr : &state_gradient);
+    });
+  }
+  return gradients;
+}
+
+TYPED_TEST(LanguageModelStreams, GradientsThroughChunksAreThoseOfTheWhole) {
+  constexpr Index B = 3, T = 24;
+  Random random(4);
+  for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
+    const auto model = make_model<TypeParam>(positions);
+    const Ids ids = random_ids(B * T, kVocabulary, random);
+    const Matrix<TypeParam> dh = Matrix<TypeParam>::Random(8, B * T);
+    Workspace workspace;
+    LanguageModelSaved<TypeParam> saved;
+    auto whole = zeros_like(model);
+    model.hidden(ids, B, T, saved, workspace);
+    model.backward(ids, saved, read(dh), whole, workspace);
+    for (const std::vector<Index>& cuts : {std::vector<Index>{T}, {1, 2, 3, 24}, {5, 5, 16, 23, 24}}) {
+      SCOPED_TRACE(::testing::PrintToString(cuts));
+      const auto full = gradients_of_chunks(model, ids, B, T, dh, cuts, false);
+      LanguageModel<TypeParam>::visit(
+          [](std::string_view name, const auto& got, const auto& expected) {
+            expect_close_to_scale(got, expected, 10 * Tolerance<TypeParam>::gradient, name);
+          },
+          full, whole);
+    }
+    // Truncated: a chunk of its own is the whole, two chunks without the state between them are not.
+    const auto single = gradients_of_chunks(model, ids, B, T, dh, {T}, true);
+    const auto truncated = gradients_of_chunks(model, ids, B, T, dh, {12, T}, true);
+    const auto& exact = whole.embedding().weight;
+    expect_close_to_scale(single.embedding().weight, exact, 10 * Tolerance<TypeParam>::gradient, "one chunk");
+    EXPECT_GT((truncated.embedding().weight - exact).cwiseAbs().maxCoeff(),
+              exact.cwiseAbs().maxCoeff() / 100);
+  }
+}
+
+TYPED_TEST(LanguageModelStreams, RewoundAndReplayedHaveNeverRun) {
+  Random random(5);
+  for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
+    const auto model = make_model<TypeParam>(positions);
+    Workspace workspace;
+    auto state = model.make_state({.streams = 2, .spare = 3}), twin = state;
+    Matrix<TypeParam> last(kVocabulary, 2), reference = last;
+    for (int call = 0; call < 5; ++call) {
+      const Ids good = random_ids(2 * 3, kVocabulary, random);
+      model.extend(good, state, block_of(last), workspace);
+      model.extend(good, twin, block_of(reference), workspace);
+      expect_same_bits(last, reference, "call " + std::to_string(call));
+      model.extend(random_ids(2 * 2, kVocabulary, random), state, block_of(last), workspace);
+      model.extend(random_ids(2, kVocabulary, random), state, block_of(last), workspace);
+      state.rewind(0, 1);
+      state.rewind(0, 2);
+      state.rewind(1, 3);
+      EXPECT_EQ(state.counts, twin.counts);
+    }
+  }
+}
+
+TEST(LanguageModelStreamsOfDouble, ForksLeaveTheirParentAndAResetBeginsAgain) {
+  Random random(6);
+  const auto model = make_model<double>(Positions::kLearned);
+  Workspace workspace;
+  auto state = model.make_state({.streams = 3});
+  Matrix<double> all(kVocabulary, 3), a(kVocabulary, 1), b = a;
+  model.extend(random_ids(15, kVocabulary, random), state, block_of(all), workspace);
+  auto untouched = state;
+  state.copy_stream(0, 2);
+  const Ids more = random_ids(4, kVocabulary, random);
+  const std::vector<Index> four{0, 4};
+  const auto extend = [&](LanguageModelState<double>& of, Index stream, Matrix<double>& to) {
+    model.extend(more, four, std::vector<Index>{stream}, of, block_of(to), workspace);
+  };
+  extend(state, 2, a);
+  extend(state, 0, b);
+  expect_same_bits(b, a, "parent and fork on the same way");
+  extend(untouched, 0, a);
+  expect_same_bits(b, a, "the parent as if never forked");
+  state.reset(0);
+  EXPECT_EQ(state.counts, (std::vector<Index>{0, 5, 9}));
+  auto fresh = model.make_state({.streams = 3});
+  extend(state, 0, a);
+  extend(fresh, 0, b);
+  expect_same_bits(a, b, "after a reset");
+  extend(state, 1, a);
+  extend(untouched, 1, b);
+  expect_same_bits(a, b, "the neighbour of a reset");
+}
+
+TEST(LanguageModelStreamsOfDouble, RefuseWhatCannotBeAndChangeNothing) {
+  const auto model = make_model<double>(Positions::kLearned);
+  Random random(7);
+  Workspace workspace;
+  auto state = model.make_state({.streams = 3, .spare = 1});
+  Matrix<double> two(kVocabulary, 2), all(kVocabulary, 3);
+  model.extend(random_ids(30, kVocabulary, random), state, block_of(all), workspace);
+  const auto counts = state.counts;
+  const auto refused = [&](const Ids& ids, std::vector<Index> offsets, std::vector<Index> streams) {
+    EXPECT_THROW(model.extend(ids, offsets, streams, state, block_of(two), workspace), std::invalid_argument);
+    EXPECT_EQ(state.counts, counts);
+  };
+  refused({1, 2, 3}, {0, 1, 3}, {0, 0});
+  refused({1, 2, 3}, {0, 1, 3}, {0, 3});
+  refused({1, 2, 3}, {0, 1, 3}, {0});
+  refused({1, 2, 3}, {0, 1, 2}, {0, 1});
+  refused({1, 2, 3}, {0, 0, 3}, {0, 1});
+  const Ids long_text = random_ids(16, kVocabulary, random);
+  const std::vector<Index> offsets{0, 1, 16}, streams{2, 1};
+  EXPECT_THROW(model.extend(long_text, offsets, streams, state, block_of(two), workspace), std::out_of_range);
+  EXPECT_EQ(state.counts, counts);
+  EXPECT_THROW(state.rewind(0, 2), std::out_of_range);
+  EXPECT_THROW(state.rewind(0, 11), std::out_of_range);
+  EXPECT_THROW(state.reset(3), std::out_of_range);
+  EXPECT_THROW(state.copy_stream(0, -1), std::out_of_range);
+  EXPECT_EQ(state.counts, counts);
+  LanguageModelSaved<double> saved;
+  EXPECT_THROW(model.packed(random_ids(25, kVocabulary, random), std::vector<Index>{0, 25}, saved, workspace),
+               std::out_of_range);
+  model.hidden(Ids{1, 2}, 1, 2, saved, workspace);
+  auto gradients = zeros_like(model);
+  const Matrix<double> dh = Matrix<double>::Ones(8, 2);
+  EXPECT_THROW(model.backward(Ids{1, 2}, saved, read(dh), gradients, workspace, &state),
+               std::invalid_argument);
+  // The same kinds of layers at other shifts: refused before the first layer moves on.
+  LanguageModelConfig config = small_config();
+  config.schedule = "cyclic=2";
+  auto other = random_model<double>(config, 1).make_state({.streams = 3});
+  EXPECT_THROW(model.extend(Ids{1, 2, 3}, other, block_of(all), workspace), std::invalid_argument);
+  EXPECT_EQ(other.counts, (std::vector<Index>{0, 0, 0}));
+}
+
+}  // namespace
+}  // namespace hsm::test
