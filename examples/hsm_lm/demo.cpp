@@ -50,7 +50,8 @@ void print_text(const DemoText& text, const DemoOptions& options) {
 void print_model(const Model& model) {
   const LanguageModelConfig& config = model.config();
   std::string shifts;
-  for (const Index shift : model.shifts()) shifts += (shifts.empty() ? "" : ",") + std::to_string(shift);
+  for (Index l = 0; l < model.layer_count(); ++l)
+    shifts += (shifts.empty() ? "" : ",") + std::to_string(model.schedule().shift(l));
   std::printf("model: %s\n       shifts %s; width %td, feed-forward %td, context %td, %td parameters\n",
               config.layers.c_str(), shifts.c_str(), config.width, config.feed_forward, config.context,
               count_parameters(model));

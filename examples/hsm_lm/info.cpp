@@ -1,61 +1,119 @@
 // SPDX-License-Identifier: MIT
 //
-// hsm_lm info.
+// hsm_lm info: sizes, shifts and coverage of a model file or a recipe, and a picture of it.
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
-#include <numeric>
+#include <optional>
+#include <stdexcept>
 #include <string>
+#include <vector>
+
+#include <hsm/io/output_file.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/options.hpp"
 #include "examples/hsm_lm/summary.hpp"
+#include "examples/support/coverage_text.hpp"
+#include "examples/support/stack_picture.hpp"
 
 namespace hsm::examples {
 namespace {
 
 struct InfoOptions {
   ModelOptions model;
-  std::string file;
+  std::string file, picture;
 };
 
-void print(const Model& model) {
+/// The coverage of a model's context, or why it was not counted.
+struct ModelCoverage {
+  ModelCoverage(const std::vector<LayerSummary>& layers, Index context)
+      : window(std::min(context, Coverage::kMostOffsets)) {
+    std::vector<CoverageLayer> back;
+    for (const LayerSummary& layer : layers) back.push_back(layer.back);
+    try {
+      coverage.emplace(back, window);
+      text = coverage_text(*coverage, window, context);
+    } catch (const std::invalid_argument& error) {
+      text.coverage = "not counted: " + std::string(error.what());
+    }
+  }
+
+  Index window;
+  std::optional<Coverage> coverage;
+  CoverageText text;
+};
+
+void print_layers(const std::vector<LayerSummary>& layers) {
+  int name_width = 5, shift_width = 10;
+  for (const LayerSummary& layer : layers) {
+    name_width = std::max(name_width, static_cast<int>(layer.name.size()));
+    shift_width = std::max(shift_width, static_cast<int>(layer.shifts_text().size()));
+  }
+  std::printf("layer  %-*s  %*s  %12s  %12s\n", name_width, "mixer", shift_width, "shift", "of the mixer",
+              "parameters");
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const LayerSummary& layer = layers[l];
+    std::printf("%5zu  %-*s  %*s  %12td  %12td\n", l, name_width, layer.name.c_str(), shift_width,
+                layer.shifts_text().c_str(), layer.mixer_parameters, layer.parameters);
+  }
+}
+
+void print_info(const Model& model, const std::vector<LayerSummary>& layers, const ModelCoverage& covered) {
   const LanguageModelConfig& config = model.config();
-  const std::vector<LayerSummary> layers = layers_of(model);
   std::printf("layers %s, schedule %s\n", config.layers.c_str(), config.schedule.c_str());
   std::printf("vocabulary %td, width %td, feed-forward %td, context %td, positions %s\n\n", config.vocabulary,
               config.width, config.feed_forward, config.context,
               config.positions == Positions::kLearned ? "learned" : "none");
-  int name_width = 5;
-  for (const LayerSummary& layer : layers)
-    name_width = std::max(name_width, static_cast<int>(layer.name.size()));
-  std::printf("layer  %-*s  %10s  %12s  %12s\n", name_width, "mixer", "shift", "of the mixer", "parameters");
+  print_layers(layers);
   double reach = 1, growth = 0;
-  for (std::size_t l = 0; l < layers.size(); ++l) {
-    const LayerSummary& layer = layers[l];
-    std::printf("%5zu  %-*s  %10s  %12td  %12td\n", l, name_width, layer.name.c_str(),
-                layer.shift ? std::to_string(*layer.shift).c_str() : "-", layer.mixer_parameters,
-                layer.parameters);
+  for (const LayerSummary& layer : layers) {
     reach += layer.reach;
-    if (!layer.shift) growth += layer.state_bytes;
+    if (layer.attention()) growth += layer.state_bytes;
   }
-  const bool everything = std::any_of(layers.begin(), layers.end(), [](const auto& l) { return !l.shift; });
+  const bool everything = growth > 0;
   std::printf("\nparameters  %td\n", count_parameters(model));
-  if (everything) {
-    std::printf("reach       the whole context\n");
-  } else {
-    std::printf("reach       %.0f tokens, the one itself counted\n", reach);
-  }
+  std::printf("reach       %s%.0f tokens, the one itself counted\n",
+              everything ? "the whole context; that of the shifts is " : "", reach);
+  std::printf("coverage    %s\n", covered.text.coverage.c_str());
+  if (covered.coverage) std::printf("holes       %s\n", covered.text.holes.c_str());
   std::printf("state       %s per stream", bytes_text(state_bytes(layers, 0)).c_str());
   if (everything) std::printf(" and %s more with each token", bytes_text(growth).c_str());
   std::printf("\n");
+  for (const std::string& warning : covered.text.warnings) std::printf("warning     %s\n", warning.c_str());
+}
+
+std::string draw(const Model& model, const std::vector<LayerSummary>& layers, const ModelCoverage& covered) {
+  std::vector<PictureLayer> drawn;
+  for (const LayerSummary& layer : layers) drawn.push_back({layer.name, layer.shifts_text(), layer.back});
+  const std::string title = model.config().layers + ", schedule " + model.config().schedule;
+  return StackPicture({title, covered.text.coverage}, std::move(drawn), *covered.coverage).file();
+}
+
+void show_model(const Model& model, const std::string& picture) {
+  const std::vector<LayerSummary> layers = layers_of(model);
+  const ModelCoverage covered(layers, model.config().context);
+  if (!picture.empty()) {
+    if (!covered.coverage)
+      throw std::invalid_argument("there is no picture: coverage " + covered.text.coverage);
+    OutputFile file(picture);
+    file.write(draw(model, layers, covered));
+    file.commit();
+  }
+  print_info(model, layers, covered);
 }
 
 void run_info(const InfoOptions& options) {
-  if (!options.file.empty()) return print(load_byte_model(options.file));
-  Random random(1);
-  print(Model(options.model.config(), random));
+  if (options.file.empty()) {
+    Random random(1);
+    return show_model(Model(options.model.config(), random), options.picture);
+  }
+  std::error_code none;
+  if (!options.picture.empty() && std::filesystem::equivalent(options.picture, options.file, none))
+    throw std::invalid_argument("--picture would overwrite " + options.file);
+  show_model(load_byte_model(options.file), options.picture);
 }
 
 }  // namespace
@@ -65,6 +123,8 @@ void add_info(CLI::App& app) {
   CLI::App* command = app.add_subcommand("info", "Show the layers and sizes of a model file or a recipe");
   options->model.add_to(*command);
   CLI::Option* file = command->add_option("--model", options->file, "model file; instead of a description");
+  command->add_option("--picture", options->picture,
+                      "SVG file to write: the layers, their shifts and the paths into the last token");
   for (const char* name :
        {"--layers", "--schedule", "--positions", "--width", "--context", "--feed-forward", "--parameters"}) {
     file->excludes(command->get_option(name));

@@ -58,7 +58,10 @@ struct ModelOptions {
     constexpr Index kMost = Index{1} << 20;
     app.add_option("--layers", layers, "the mixers, such as 7*ab or ab,ab,attention:heads=4,ab")
         ->capture_default_str();
-    app.add_option("--schedule", schedule, "shifts of the layers: dyadic, cyclic=P or list=1,2,4")
+    app.add_option(
+           "--schedule", schedule,
+           "shifts of the layers: dyadic, cyclic=P, geometric=B or list=1,2,4; after reversed: from the "
+           "last layer to the first, after rotated: another one in each head, for layers with :heads=N")
         ->capture_default_str();
     app.add_option("--positions", positions, "none, or learned: then the context is also the limit")
         ->check(CLI::IsMember({"none", "learned"}))

@@ -16,6 +16,7 @@
 #include <hsm/mixing/policies/matrix_pair.hpp>
 #include <hsm/mixing/policies/scalar_pair.hpp>
 #include <hsm/mixing/policies/softmax_local.hpp>
+#include <hsm/schedule/coverage.hpp>
 #include <hsm/schedule/cyclic.hpp>
 #include <hsm/schedule/dyadic.hpp>
 #include <hsm/schedule/explicit.hpp>

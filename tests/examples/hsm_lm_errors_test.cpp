@@ -21,6 +21,7 @@ TEST_F(HsmLmErrors, RefusesBadTrainingOptionsAndLeavesNoFile) {
       {{"--layers", "3*zz"}, {"'zz'"}},
       {{"--layers", ""}, {"recipe"}},
       {{"--schedule", "list=1,2"}, {"3 layers", "got 2"}},
+      {{"--schedule", "reversed:triadic"}, {"at character 9", "got 'triadic'"}},
       {{"--positions", "rotary"}, {"--positions"}},
       {{"--width", "0"}, {"--width"}},
       {{"--width", "many"}, {"--width"}},
@@ -109,6 +110,18 @@ TEST_F(HsmLmErrors, RefusesFilesThatAreNoModelsOfBytes) {
     }
   }
   expect_refused(run({"generate", "--prompt", "a", "--model", "far"}), {"state", "memory"});
+}
+
+TEST_F(HsmLmErrors, RefusesPicturesThatItCannotWrite) {
+  train_small({"--steps", "1"});
+  const std::string before = read_raw(work_ / "model");
+  for (const auto& [path, words] : std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"none/picture.svg", {"none/picture.svg"}},
+           {".", {"directory"}},
+           {"model", {"--picture would overwrite model"}}})
+    expect_refused(run({"info", "--model", "model", "--picture", path}), words);
+  EXPECT_EQ(read_raw(work_ / "model"), before);
+  EXPECT_EQ(work_.entries(), 2);
 }
 
 TEST_F(HsmLmErrors, RefusesBadCommands) {

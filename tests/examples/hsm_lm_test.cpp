@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <hsm/io/model_file.hpp>
 #include <string>
@@ -15,6 +16,12 @@
 
 namespace hsm::test {
 namespace {
+
+std::string repeated(const std::string& text, int times) {
+  std::string all;
+  for (int i = 0; i < times; ++i) all += text;
+  return all;
+}
 
 TEST_F(HsmLm, TrainsAModelAndLogsEachStep) {
   const Outcome outcome =
@@ -133,6 +140,63 @@ TEST_F(HsmLm, DescribesModelsAndRecipes) {
   const Outcome attention = run({"info", "--layers", "ab,attention", "--width", "16"});
   EXPECT_TRUE(mentions(attention.out,
                        {"the whole context", "64 bytes per stream and 128 bytes more with each token"}));
+}
+
+TEST_F(HsmLm, TellsTheCoverageOfARecipe) {
+  const auto info = [&](const std::string& layers, const std::string& schedule, const std::string& context) {
+    const Outcome outcome =
+        run({"info", "--layers", layers, "--schedule", schedule, "--context", context, "--width", "16"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.out;
+  };
+  const std::string dyadic = info("7*ab", "dyadic", "128");
+  EXPECT_TRUE(
+      mentions(dyadic, {"reach       128 tokens", "coverage    all 128 offsets of the context, 1 path each",
+                        "holes       none"}));
+  EXPECT_EQ(dyadic.find("warning"), std::string::npos);
+  EXPECT_TRUE(
+      mentions(info("8*channel", "cyclic=4", "31"), {"all 31 offsets of the context, 1 to 16 paths each"}));
+  EXPECT_TRUE(
+      mentions(info("attention,5*matrix,attention", "dyadic", "128"),
+               {"the whole context; that of the shifts is 63 tokens",
+                "32 of the 128 offsets of the context by shifts, 1 path each; 96 rest on attention alone",
+                "holes       31 of the 63"}));
+  EXPECT_TRUE(mentions(info("3*fusion", "geometric=3", "100"),
+                       {"warning     no path leads to a token from 6 of the 14 offsets within its reach",
+                        "warning     the context of 100 tokens is longer than the reach"}));
+  EXPECT_TRUE(
+      mentions(info("ab", "list=1000000000000", "128"), {"1 of the 128 offsets", "1000000000001 tokens"}));
+  EXPECT_TRUE(mentions(info("70*ab", "list=144115188075855872" + repeated(",144115188075855872", 69), "128"),
+                       {"coverage    not counted: Coverage: the reach must be below"}));
+}
+
+TEST_F(HsmLm, ShowsTheShiftsOfAllHeads) {
+  const Outcome outcome =
+      run({"info", "--layers", "3*gated:heads=4,ab:heads=8,ab:heads=1,2*attention:heads=1", "--schedule",
+           "rotated:list=5,1,2,9,3,4,8", "--width", "16"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(mentions(outcome.out, {"schedule rotated:list=5,1,2,9,3,4,8", " 5,1,2,9 ", " 1,2,9,3 ",
+                                     " 2,9,3,4 ", " 9,3,4,8,... ", " 3 "}));
+  // 4 bytes * 16 channels * the mean shift of the heads; the eighth head of layer 3 is its first again.
+  const double kept =
+      (5 + 1 + 2 + 9) / 4.0 + (1 + 2 + 9 + 3) / 4.0 + (2 + 9 + 3 + 4) / 4.0 + (32 + 9) / 8.0 + 3;
+  char state[64];
+  std::snprintf(state, sizeof state, "state       %.1f KiB per stream", kept * 64 / 1024);
+  EXPECT_TRUE(mentions(outcome.out, {state}));
+}
+
+TEST_F(HsmLm, DrawsAPicture) {
+  const Outcome recipe = run({"info", "--layers", "5*ab", "--context", "32", "--picture", "picture.svg"});
+  ASSERT_EQ(recipe.code, 0) << recipe.err;
+  const std::string picture = read_raw(work_ / "picture.svg");
+  EXPECT_TRUE(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
+  EXPECT_TRUE(mentions(picture, {"5*ab, schedule dyadic", "all 32 offsets", "ab, s = 16"}));
+  EXPECT_EQ(work_.entries(), 2);
+  train_small({"--steps", "1", "--schedule", "rotated:cyclic=2"});
+  const Outcome file = run({"info", "--model", "model", "--picture", "picture.svg"});
+  ASSERT_EQ(file.code, 0) << file.err;
+  EXPECT_TRUE(mentions(read_raw(work_ / "picture.svg"), {"3*ab, schedule rotated:cyclic=2"}));
+  EXPECT_EQ(work_.entries(), 3);
 }
 
 TEST_F(HsmLm, HelpsAndNamesItsVersion) {

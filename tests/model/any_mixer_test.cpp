@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include <gtest/gtest.h>
 
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include <hsm/model/any_mixer.hpp>
 #include <hsm/model/language_model.hpp>
@@ -89,7 +91,28 @@ TEST(AnyMixer, MakesTheLayerThatIsNamedAtTheShiftOfTheSchedule) {
   }
 }
 
+TEST(AnyMixer, HeadsTakeTheShiftsInTurn) {
+  Random random(1);
+  const std::vector<Index> shifts = {3, 1, 4};
+  const auto of = [&](const char* text) {
+    return make_mixer<float>(StandardPolicies{}, Recipe::parse(text).layers.at(0), 8, shifts, random);
+  };
+  const auto eight = std::get<Mixer<ChannelPair<float>>>(of("channel:heads=8"));
+  for (Index h = 0; h < 8; ++h) EXPECT_EQ(eight.shift(h), shifts[static_cast<std::size_t>(h % 3)]) << h;
+  const auto two = std::get<Mixer<Fusion<float>>>(of("fusion:heads=2"));
+  EXPECT_EQ(two.shift(0), 3);
+  EXPECT_EQ(two.shift(1), 1);
+  EXPECT_EQ(std::get<Mixer<MatrixPair<float>>>(of("matrix")).shift(), 3);
+  EXPECT_TRUE(std::holds_alternative<CausalAttention<float>>(of("attention")));
+  EXPECT_THROW(make_mixer<float>(StandardPolicies{}, Recipe::parse("ab").layers[0], 8,
+                                 std::span<const Index>(), random),
+               std::invalid_argument);
+}
+
 TEST(AnyMixer, PassesTheOptionsOn) {
+  EXPECT_EQ(std::get<Mixer<ChannelPair<float>>>(make("channel:heads=4", 8)).heads(), 4);
+  EXPECT_EQ(std::get<Mixer<MatrixPair<float>>>(make("matrix:heads=2", 8)).heads(), 2);
+  EXPECT_EQ(std::get<Mixer<Fusion<float>>>(make("fusion:heads=2", 8)).heads(), 2);
   EXPECT_EQ(std::get<Mixer<ScalarPair<float>>>(make("ab:heads=4", 8)).heads(), 4);
   EXPECT_EQ(std::get<Mixer<Gated<float>>>(make("gated:heads=2", 8)).heads(), 2);
   EXPECT_EQ(std::get<Mixer<GatedPair<float>>>(make("gated-pair:heads=2", 8)).heads(), 2);
@@ -110,10 +133,15 @@ TEST(AnyMixer, HeadsWithoutAnOptionFollowTheWidth) {
   EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(make("softmax-local", 64)).heads(), 2);
   EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(make("softmax-local", 64)).taps(), 2);
   EXPECT_EQ(std::get<Mixer<ScalarPair<float>>>(make("ab", 64)).heads(), 4);
+  EXPECT_EQ(std::get<Mixer<ChannelPair<float>>>(make("channel", 64)).heads(), 4);
+  EXPECT_EQ(std::get<Mixer<MatrixPair<float>>>(make("matrix", 64)).heads(), 1);
+  EXPECT_EQ(std::get<Mixer<Fusion<float>>>(make("fusion", 64)).heads(), 1);
 }
 
 TEST(AnyMixer, RefusesOptionsThatALayerDoesNotTakeByNameAndPlace) {
   EXPECT_EQ(complaint("ab:taps=3"), "recipe: 'ab' takes no option taps at character 0");
+  EXPECT_EQ(complaint("channel:taps=3"), "recipe: 'channel' takes no option taps at character 0");
+  EXPECT_EQ(complaint("fusion:taps=3"), "recipe: 'fusion' takes no option taps at character 0");
   EXPECT_EQ(complaint("ab,gated:taps=2"), "recipe: 'gated' takes no option taps at character 3");
   EXPECT_EQ(complaint("2*ab,gated-pair:heads=2:taps=2"),
             "recipe: 'gated-pair' takes no option taps at character 5");
@@ -136,7 +164,8 @@ TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
 TEST(AnyMixer, AnUnknownNameListsTheKnownOnes) {
   EXPECT_EQ(
       complaint("ab,mamba"),
-      "recipe: expected one of ab, gated, gated-pair, softmax-local, attention, got 'mamba' at character 3");
+      "recipe: expected one of ab, channel, matrix, gated, gated-pair, fusion, softmax-local, attention, "
+      "got 'mamba' at character 3");
   EXPECT_EQ((complaint<PolicyList<ScalarPair, Leaky>>("gated")),
             "recipe: expected one of ab, leaky, attention, got 'gated' at character 0");
 }

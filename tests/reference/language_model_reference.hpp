@@ -132,8 +132,9 @@ class LanguageModelReference {
       if constexpr (std::is_same_v<M, CausalAttention<double>>) {
         return AttentionReference(mixer.parameters()).forward(x);
       } else {
-        const Index shift = model_->shifts()[static_cast<std::size_t>(l)];
-        return mix(mixer.parameters(), Shifts(static_cast<std::size_t>(mixer.heads()), shift), x);
+        Shifts shifts;
+        for (Index h = 0; h < mixer.heads(); ++h) shifts.push_back(model_->schedule().shift(l, h));
+        return mix(mixer.parameters(), shifts, x);
       }
     };
     return std::visit(by_kind, model_->block(l).mixer);

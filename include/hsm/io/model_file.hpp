@@ -6,7 +6,7 @@
 //   format   hsm-language-model
 //   version  1
 //   config   a JSON object: vocabulary, width, feed_forward, context, positions ("none" or "learned"), layers
-//            (a recipe), schedule ("dyadic", "cyclic=P" or "list=1,2,4")
+//            (a recipe), schedule (its text, such as "dyadic" or "rotated:cyclic=4")
 //
 // Saving replaces a file whole or not at all. Loading trusts nothing: the config is compared with the shapes
 // in the file before a model of its size is made, each tensor must be there once, alone, in its shape and

@@ -9,13 +9,18 @@
 // heads) or (channels, random, heads, taps); a recipe may give the options that its constructor takes.
 #pragma once
 
+#include <span>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/mixing/mixer.hpp>
+#include <hsm/mixing/policies/channel_pair.hpp>
+#include <hsm/mixing/policies/fusion.hpp>
 #include <hsm/mixing/policies/gated.hpp>
 #include <hsm/mixing/policies/gated_pair.hpp>
+#include <hsm/mixing/policies/matrix_pair.hpp>
 #include <hsm/mixing/policies/scalar_pair.hpp>
 #include <hsm/mixing/policies/softmax_local.hpp>
 #include <hsm/mixing/token_mixer.hpp>
@@ -28,20 +33,22 @@ template <template <class> class... Policies>
 struct PolicyList {};
 
 /// The policies of the library.
-using StandardPolicies = PolicyList<ScalarPair, Gated, GatedPair, SoftmaxLocal>;
+using StandardPolicies =
+    PolicyList<ScalarPair, ChannelPair, MatrixPair, Gated, GatedPair, Fusion, SoftmaxLocal>;
 
 /// The recipe name of dense causal softmax attention, which every stack can hold.
 inline constexpr std::string_view kAttentionName = "attention";
 
-/// Heads of `attention` and `softmax-local` where the recipe names none: 32 channels each below 512 channels, else 64, as far as
-/// that divides.
+/// Heads of `attention` and `softmax-local` where the recipe names none: 32 channels each below 512
+/// channels, else 64, as far as that divides.
 constexpr Index default_heads(Index channels) {
   const Index width = channels < 512 ? 32 : 64;
   return channels % width == 0 ? channels / width : 1;
 }
 
-/// Heads of `ab` where the recipe names none: 16 channels each from 32 channels on, as far as that divides. Heads that start with
-/// different b let what follows tell the token from its partner; one head for all channels trains worse.
+/// Heads of `ab` and `channel` where the recipe names none: 16 channels each from 32 channels on, as far as
+/// that divides. Heads of `ab` that start with different b let what follows tell the token from its partner;
+/// one head for all channels trains worse. The heads of `channel` matter where the schedule differs by head.
 constexpr Index default_pair_heads(Index channels) {
   return channels >= 32 && channels % 16 == 0 ? channels / 16 : 1;
 }
@@ -100,16 +107,23 @@ using AnyState = std::variant<MixerState<Scalar>, AttentionState<Scalar>>;
 template <class Scalar>
 using AnySaved = std::variant<MixerSaved<Scalar>, AttentionSaved<Scalar>>;
 
-/// Makes the layer that a recipe describes; `shift` is s_l, which attention does not use. Throws
-/// std::invalid_argument for an unknown name, an option it does not take, or a value it refuses.
+/// Makes the layer that a recipe describes. Head h mixes at head_shifts[h mod size], so that one shift is for
+/// all heads; attention uses none. Throws std::invalid_argument for an unknown name, an option it does not
+/// take, a value it refuses, or no shift.
 template <class Scalar, template <class> class... Policies>
 AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...>, const LayerRecipe& layer,
-                                                     Index channels, Index shift, Random& random) {
+                                                     Index channels, std::span<const Index> head_shifts,
+                                                     Random& random) {
   using Variant = AnyMixer<Scalar, PolicyList<Policies...>>;
+  detail::check_at_least("make_mixer", "the number of shifts", static_cast<Index>(head_shifts.size()), 1);
   std::optional<Variant> mixer;
   const auto attempt = [&]<class Policy>(std::type_identity<Policy>) {
-    if (!mixer && layer.name == Policy::kName)
-      mixer.emplace(Mixer<Policy>(detail::make_policy<Policy>(layer, channels, random), shift));
+    if (mixer || layer.name != Policy::kName) return;
+    Policy policy = detail::make_policy<Policy>(layer, channels, random);
+    std::vector<Index> shifts;
+    for (std::size_t h = 0; h < static_cast<std::size_t>(policy.heads()); ++h)
+      shifts.push_back(head_shifts[h % head_shifts.size()]);
+    mixer.emplace(Mixer<Policy>(std::move(policy), shifts));
   };
   (attempt(std::type_identity<Policies<Scalar>>{}), ...);
   if (!mixer && layer.name == kAttentionName) {
@@ -123,6 +137,14 @@ AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...>, co
                                   layer.name + "'");
   }
   return std::move(*mixer);
+}
+
+/// The same with all heads at one shift.
+template <class Scalar, template <class> class... Policies>
+AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...> policies,
+                                                     const LayerRecipe& layer, Index channels, Index shift,
+                                                     Random& random) {
+  return make_mixer<Scalar>(policies, layer, channels, std::span<const Index>(&shift, 1), random);
 }
 
 }  // namespace hsm

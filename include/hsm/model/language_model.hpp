@@ -59,8 +59,8 @@ class LanguageModel {
   const LanguageModelConfig& config() const { return config_; }
   Index layer_count() const { return static_cast<Index>(blocks_.size()); }
   const Block<Scalar, List>& block(Index l) const { return blocks_[static_cast<std::size_t>(l)]; }
-  /// The shift s_l of every layer, attention layers counted.
-  const std::vector<Index>& shifts() const { return shifts_; }
+  /// The shifts of all layers and heads, attention layers counted.
+  const ScheduleText& schedule() const { return schedule_; }
   /// E, also the output map.
   const Embedding<Scalar>& embedding() const { return embedding_; }
   Embedding<Scalar>& embedding() { return embedding_; }
@@ -161,7 +161,7 @@ class LanguageModel {
   }
 
   LanguageModelConfig config_;
-  std::vector<Index> shifts_;
+  ScheduleText schedule_;
   Embedding<Scalar> embedding_;  // [V,C]
   Embedding<Scalar> positions_;  // [context,C] or empty
   std::vector<Block<Scalar, List>> blocks_;
@@ -179,7 +179,8 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
   const Recipe recipe = Recipe::parse(config_.layers);
   config_.layers = recipe.text();
   const auto L = static_cast<Index>(recipe.layers.size());
-  shifts_ = shifts_of(config_.schedule, L);
+  schedule_ = ScheduleText::parse(config_.schedule, L);
+  config_.schedule = schedule_.text();
   const Index C = config_.width;
   embedding_ = Embedding<Scalar>(config_.vocabulary, C, 0.02, random);
   if (config_.positions == Positions::kLearned)
@@ -187,7 +188,7 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
   for (Index l = 0; l < L; ++l) {
     const auto i = static_cast<std::size_t>(l);
     blocks_.push_back({LayerNorm<Scalar>(C),
-                       make_mixer<Scalar>(List{}, recipe.layers[i], C, shifts_[i], random),
+                       make_mixer<Scalar>(List{}, recipe.layers[i], C, schedule_.head_shifts(l), random),
                        LayerNorm<Scalar>(C), FeedForward<Scalar>(C, config_.feed_forward, random)});
   }
   norm_ = LayerNorm<Scalar>(C);

@@ -21,7 +21,7 @@ struct LanguageModelConfig {
   Index context = 128;       ///< T of training; the most positions where they are learned
   Positions positions = Positions::kNone;
   std::string layers = "7*ab";      ///< a recipe, see model/recipe.hpp
-  std::string schedule = "dyadic";  ///< dyadic, cyclic=P or list=1,2,4
+  std::string schedule = "dyadic";  ///< see schedule/schedule_text.hpp
 };
 
 }  // namespace hsm
