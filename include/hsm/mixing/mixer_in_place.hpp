@@ -25,7 +25,7 @@ void MixerPass<Policy>::forward_in_place(const Out& x) {
   halo.counts_.resize(static_cast<std::size_t>(B * parts));
   if (parts > 1) {
     for (const HeadGroup& group : mixer.groups_)
-      halo.add_ring(kStages.planes() * rows_of(group), mixer.slots(group, 0));
+      halo.add_ring(kStages.planes() * rows_of(group), group.shift, mixer.slots(group, 0));
   }
   scene.entry = &halo;
   const std::span<Segment> list = segments(B * parts, nullptr);
