@@ -78,8 +78,8 @@ Policy make_policy(const LayerRecipe& layer, Index channels, Random& random) {
   constexpr bool kTaps = std::is_constructible_v<Policy, Index, Random&, Index, Index>;
   constexpr bool kHeads = kTaps || std::is_constructible_v<Policy, Index, Random&, Index> ||
                           std::is_constructible_v<Policy, Index, Index>;
-  if (layer.taps && !kTaps) fail_layer(layer, "'" + layer.name + "' takes no option taps");
-  if (layer.heads && !kHeads) fail_layer(layer, "'" + layer.name + "' takes no option heads");
+  if (layer.taps && !kTaps) fail_layer(layer, in_quotes(layer.name) + " takes no option taps");
+  if (layer.heads && !kHeads) fail_layer(layer, in_quotes(layer.name) + " takes no option heads");
   if constexpr (kTaps) {
     return Policy(channels, random, layer.heads.value_or(default_heads(channels)), layer.taps.value_or(2));
   } else if constexpr (std::is_constructible_v<Policy, Index, Random&, Index>) {
@@ -133,8 +133,8 @@ AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...>, co
   }
   if (!mixer) {
     detail::fail_layer(layer, "expected one of " +
-                                  detail::MixerVariant<Scalar, PolicyList<Policies...>>::names() + ", got '" +
-                                  layer.name + "'");
+                                  detail::MixerVariant<Scalar, PolicyList<Policies...>>::names() + ", got " +
+                                  detail::in_quotes(layer.name));
   }
   return std::move(*mixer);
 }
