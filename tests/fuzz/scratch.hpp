@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// A directory for the files of fuzz targets, below the system's directory for temporary files (TMPDIR). It is
-// removed at the end of the process; what a crash leaves is removed by tests/fuzz/run.sh.
+// A directory for the files of fuzz targets: below TMPDIR, else in memory where the system has such a place. It
+// is removed at the end of the process; what a crash leaves is removed by tests/fuzz/run.sh.
 #pragma once
 
-#include <stdlib.h>  // mkdtemp
+#include <stdlib.h>  // mkdtemp, getenv
 
 #include <cstddef>
 #include <filesystem>
@@ -21,7 +21,10 @@ namespace hsm::test {
 class ScratchDirectory {
  public:
   ScratchDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "hsm_fuzz_XXXXXX").string();
+    namespace fs = std::filesystem;
+    const fs::path memory = "/dev/shm";
+    const bool use_memory = ::getenv("TMPDIR") == nullptr && fs::is_directory(memory);
+    std::string pattern = ((use_memory ? memory : fs::temp_directory_path()) / "hsm_fuzz_XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("cannot create a directory for the targets");
     path_ = pattern;
   }

@@ -133,6 +133,22 @@ std::vector<std::int64_t> file_shape(const Tensor& tensor) {
   }
 }
 
+/// What a mixer needs is known once it is made, one of each kind. Before that, the file must bear out that it
+/// has some C^2 values: one with products holds no fewer than C^2 / 4, and below a width of 1024 all are small.
+template <class Scalar, class List>
+void check_mixer_bytes(const SafetensorsFile& file, const std::string& prefix, std::string_view name, Index C) {
+  constexpr Index kSmall = 1024;
+  if (C <= kSmall || !has_products<Scalar>(List{}, name)) return;
+  std::uint64_t bytes = 0;
+  for (const TensorInfo& info : file.tensors())
+    if (info.name.starts_with(prefix)) bytes += info.end - info.begin;
+  const auto width = static_cast<std::uint64_t>(C);  // below 2^31
+  if (bytes >= width * width) return;
+  throw std::runtime_error(file.source() + ": the tensors " + prefix + "* must have at least " +
+                           std::to_string(width * width) + " bytes for a width of " + std::to_string(C) +
+                           ", got " + std::to_string(bytes));
+}
+
 /// Compares what a config implies with the tensors of the file, before memory of that size is taken. The
 /// pointer only names the type.
 template <class Scalar, class List>
@@ -151,14 +167,8 @@ void check_model_sizes(const SafetensorsFile& file, const LanguageModelConfig& c
   const auto prefix = [](std::size_t l) { return "layers." + std::to_string(l) + "."; };
   for (std::size_t l = 0; l < layers.size(); ++l)
     expect(prefix(l) + "feed_forward.up.weight", {config.feed_forward, C});
-  // What a mixer needs is known once it is made. One of each kind is made, and a mixer has some C^2 values at
-  // most, so a width that would need much memory for one must be backed by a tensor of that size.
-  std::uint64_t most = std::uint64_t{1} << 24;
-  for (const TensorInfo& info : file.tensors()) most = std::max(most, (info.end - info.begin) / 2);
-  if (const auto width = static_cast<std::uint64_t>(C); width > most / width) {
-    throw std::runtime_error(
-        file.source() + ": the config must have a width that its tensors bear out, got " + std::to_string(C));
-  }
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    check_mixer_bytes<Scalar, List>(file, prefix(l) + "mixer.", layers[l].name, C);
   std::map<std::string, std::map<std::string, std::vector<std::int64_t>>> kinds;
   Random random(1);
   for (std::size_t l = 0; l < layers.size(); ++l) {

@@ -99,6 +99,17 @@ Policy make_policy(const LayerRecipe& layer, Index channels, Random& random) {
 template <class Scalar, class List = StandardPolicies>
 using AnyMixer = typename detail::MixerVariant<Scalar, List>::Type;
 
+/// Whether the layer of that name multiplies by matrices, as attention does; those that do not have O(C)
+/// parameters.
+template <class Scalar, template <class> class... Policies>
+constexpr bool has_products(PolicyList<Policies...>, std::string_view name) {
+  const auto has = []<class Policy>(std::type_identity<Policy>) {
+    return Policy::kStages.projected() > 0 || Policy::kStages.output;
+  };
+  return name == kAttentionName ||
+         ((name == Policies<Scalar>::kName && has(std::type_identity<Policies<Scalar>>{})) || ...);
+}
+
 /// The state of any mixing layer. It depends on the scalar alone.
 template <class Scalar>
 using AnyState = std::variant<MixerState<Scalar>, AttentionState<Scalar>>;
