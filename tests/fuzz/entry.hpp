@@ -27,8 +27,8 @@ int run_target(Target target, Input input) {
 }  // namespace hsm::test
 
 /// Defines libFuzzer's entry for `target`.
-#define HSM_FUZZ_TARGET(target)                                                           \
-  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);      \
-  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {     \
+#define HSM_FUZZ_TARGET(target)                                                               \
+  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);          \
+  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {         \
     return hsm::test::run_target([](auto input) { hsm::test::target(input); }, {data, size}); \
   }

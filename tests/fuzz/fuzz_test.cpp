@@ -64,8 +64,9 @@ void short_pass(const std::string& name, Target target, const std::vector<std::s
   for (int round = 0; round < rounds && !::testing::Test::HasFailure(); ++round) {
     const Bytes& from = inputs[random.below(inputs.size())];
     const Bytes& other = inputs[random.below(inputs.size())];
-    const Bytes input = file_at == kNone || round % 8 == 0 ? mutated(from, other, random)
-                                                           : mutated_safetensors(from, other, random, file_at);
+    const Bytes input = file_at == kNone || round % 8 == 0
+                            ? mutated(from, other, random)
+                            : mutated_safetensors(from, other, random, file_at);
     count += run(target, input, name + ", mutation " + std::to_string(round));
   }
   EXPECT_GT(count, rounds / 100) << "too few mutations were accepted to test what comes after reading";
@@ -77,7 +78,8 @@ TEST(Fuzz, Recipes) {
 }
 
 TEST(Fuzz, Schedules) {
-  short_pass("schedule", fuzz_schedule, {"cyclic", "dyadic", "geometric", "huge", "list", "none", "prefixes"}, 5000);
+  short_pass("schedule", fuzz_schedule, {"cyclic", "dyadic", "geometric", "huge", "list", "none", "prefixes"},
+             5000);
 }
 
 TEST(Fuzz, Text) { short_pass("text", fuzz_text, {"ascii", "two_to_four"}, 2000); }

@@ -70,7 +70,8 @@ void make_models() {
   set_exact(other);
   save_model(directory / "model/gated", other);
   // A width of 4096 that two tensors of bytes seem to bear out, in a model whose mixer would take 256 MB.
-  config = {.vocabulary = 1, .width = 4096, .feed_forward = 1, .layers = "softmax-local", .schedule = "dyadic"};
+  config = {
+      .vocabulary = 1, .width = 4096, .feed_forward = 1, .layers = "softmax-local", .schedule = "dyadic"};
   const std::vector<std::uint8_t> bytes(4096);
   SafetensorsWriter writer;
   writer.set_metadata("format", std::string(kModelFormat));

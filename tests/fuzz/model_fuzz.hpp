@@ -33,7 +33,8 @@ inline bool fuzz_model_file(Input input) {
       [&](std::string_view name, const auto& tensor) {
         ++tensors;
         require(tensor.allFinite(), "a weight must be finite");
-        require(file[0].at(name).shape == detail::file_shape(tensor), "a tensor must have the shape of the file");
+        require(file[0].at(name).shape == detail::file_shape(tensor),
+                "a tensor must have the shape of the file");
       },
       std::as_const(model));
   require(tensors == file[0].tensors().size(), "no tensor of the file may be left out");
@@ -42,8 +43,9 @@ inline bool fuzz_model_file(Input input) {
   save_model(path, model);
   Model again = load_model<Model>(path);
   require(config_to_json(again.config()) == config_to_json(model.config()), "the config must come back");
-  Model::visit([](std::string_view, const auto& a, const auto& b) { require(a == b, "the weights must come back"); },
-               std::as_const(model), std::as_const(again));
+  Model::visit(
+      [](std::string_view, const auto& a, const auto& b) { require(a == b, "the weights must come back"); },
+      std::as_const(model), std::as_const(again));
   return true;
 }
 

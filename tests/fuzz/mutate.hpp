@@ -21,13 +21,17 @@ using Bytes = std::vector<std::uint8_t>;
 /// One change to `bytes`; `other` lends pieces.
 inline void mutate_once(Bytes& bytes, const Bytes& other, Random& random) {
   static constexpr std::array<std::string_view, 12> kWords{
-      "-1", "9223372036854775807", "18446744073709551616", "null", "1e9", "[", "{}", ":", ",", "NaN", "\"", "=0"};
-  const auto place = [&](const Bytes& of) { return static_cast<std::ptrdiff_t>(random.below(of.size() + 1)); };
+      "-1", "9223372036854775807", "18446744073709551616", "null", "1e9", "[", "{}", ":", ",", "NaN", "\"",
+      "=0"};
+  const auto place = [&](const Bytes& of) {
+    return static_cast<std::ptrdiff_t>(random.below(of.size() + 1));
+  };
   const auto insert = [&](auto first, auto last) { bytes.insert(bytes.begin() + place(bytes), first, last); };
   const auto piece = [&](const Bytes& of) {  // up to 32 bytes
     const auto first = place(of);
     const auto most = std::min<std::ptrdiff_t>(32, static_cast<std::ptrdiff_t>(of.size()) - first);
-    return std::pair(first, first + static_cast<std::ptrdiff_t>(random.below(static_cast<std::uint64_t>(most) + 1)));
+    return std::pair(first,
+                     first + static_cast<std::ptrdiff_t>(random.below(static_cast<std::uint64_t>(most) + 1)));
   };
   const std::uint64_t kind = random.below(8);
   if (kind <= 2 && bytes.empty()) return;

@@ -35,11 +35,13 @@ inline void require(bool holds, const std::string& what) {
 /// What every message must be, however hostile the input: one line of printable ASCII that begins as the
 /// reader's messages do and has an end.
 inline void require_message(std::string_view message, std::string_view begin) {
-  const bool printable = std::all_of(message.begin(), message.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  const bool printable =
+      std::all_of(message.begin(), message.end(), [](char c) { return c >= ' ' && c <= '~'; });
   require(printable, "a message must be printable");
   require(message.starts_with(begin), "a message must begin with '" + std::string(begin) + "', got '" +
                                           std::string(message.substr(0, 200)) + "'");
-  require(message.size() <= 1000, "a message must have at most 1000 bytes, got " + std::to_string(message.size()));
+  require(message.size() <= 1000,
+          "a message must have at most 1000 bytes, got " + std::to_string(message.size()));
 }
 
 /// Runs `read`. True where it returns; false where it throws exactly an `Error` with a proper message. Anything else
@@ -49,7 +51,8 @@ bool accepts(std::string_view begin, Read&& read) {
   try {
     read();
   } catch (const std::exception& error) {
-    require(typeid(error) == typeid(Error), std::string("another kind of exception came out: ") + error.what());
+    require(typeid(error) == typeid(Error),
+            std::string("another kind of exception came out: ") + error.what());
     require_message(error.what(), begin);
     return false;
   }

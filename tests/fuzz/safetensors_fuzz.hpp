@@ -24,8 +24,9 @@ inline void require_same_file(const SafetensorsFile& a, const SafetensorsFile& b
   require(a.tensors().size() == b.tensors().size(), "the number of tensors must be the same");
   for (std::size_t i = 0; i < a.tensors().size(); ++i) {
     const TensorInfo &x = a.tensors()[i], &y = b.tensors()[i];
-    require(x.name == y.name && x.dtype == y.dtype && x.shape == y.shape && x.begin == y.begin && x.end == y.end,
-            "the tensors must be the same");
+    require(
+        x.name == y.name && x.dtype == y.dtype && x.shape == y.shape && x.begin == y.begin && x.end == y.end,
+        "the tensors must be the same");
     const auto from = a.bytes(x), to = b.bytes(y);
     require(std::equal(from.begin(), from.end(), to.begin(), to.end()), "the bytes must be the same");
   }
@@ -35,7 +36,8 @@ inline void require_same_file(const SafetensorsFile& a, const SafetensorsFile& b
 inline void save_again(const SafetensorsFile& file, const std::filesystem::path& path) {
   SafetensorsWriter writer;
   for (const auto& [key, value] : file.metadata()) writer.set_metadata(key, value);
-  for (const TensorInfo& info : file.tensors()) writer.add(info.name, info.dtype, info.shape, file.bytes(info));
+  for (const TensorInfo& info : file.tensors())
+    writer.add(info.name, info.dtype, info.shape, file.bytes(info));
   writer.write(path);
 }
 
@@ -47,9 +49,8 @@ void require_reading(const SafetensorsFile& file, const TensorInfo& info) {
   std::vector<Scalar> out(count, untouched);
   const bool number = info.dtype == DType::f16 || info.dtype == DType::bf16 || info.dtype == DType::f32 ||
                       info.dtype == DType::f64;
-  const bool read = accepts<std::runtime_error>(file.source() + ": ", [&] {
-    file.read(info.name, info.shape, std::span<Scalar>(out));
-  });
+  const bool read = accepts<std::runtime_error>(
+      file.source() + ": ", [&] { file.read(info.name, info.shape, std::span<Scalar>(out)); });
   require(number || !read, "a tensor of no floating-point type must be refused");
   require(read || std::all_of(out.begin(), out.end(), [&](Scalar x) { return x == untouched; }),
           "a refusal must leave the output as it was");
@@ -59,7 +60,8 @@ void require_reading(const SafetensorsFile& file, const TensorInfo& info) {
     for (std::size_t i = 0; i < count; ++i) {
       Scalar stored;
       std::memcpy(&stored, file.bytes(info).data() + i * sizeof(Scalar), sizeof(Scalar));
-      require(out[i] == stored || (std::isnan(out[i]) && std::isnan(stored)), "a number must be read as it is stored");
+      require(out[i] == stored || (std::isnan(out[i]) && std::isnan(stored)),
+              "a number must be read as it is stored");
     }
   }
   auto wrong = info.shape;
@@ -77,7 +79,8 @@ inline bool fuzz_safetensors(Input input) {
   std::vector<SafetensorsFile> parsed, loaded;
   const bool from_memory = accepts<std::runtime_error>(
       begin, [&] { parsed.push_back(SafetensorsFile::parse(bytes_of(input), path.string())); });
-  const bool from_file = accepts<std::runtime_error>(begin, [&] { loaded.push_back(SafetensorsFile::load(path)); });
+  const bool from_file =
+      accepts<std::runtime_error>(begin, [&] { loaded.push_back(SafetensorsFile::load(path)); });
   require(from_memory == from_file, "a file must be read as its bytes are");
   if (!from_memory) return false;
   require_same_file(parsed[0], loaded[0]);

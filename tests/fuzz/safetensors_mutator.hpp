@@ -15,8 +15,8 @@ extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, st
 namespace hsm::test {
 
 /// Changes a file at data[prefix...]; the bytes before it belong to the target.
-inline std::size_t mutate_safetensors(std::uint8_t* data, std::size_t size, std::size_t max_size, unsigned seed,
-                                      std::size_t prefix) {
+inline std::size_t mutate_safetensors(std::uint8_t* data, std::size_t size, std::size_t max_size,
+                                      unsigned seed, std::size_t prefix) {
   const std::size_t before = prefix + 8;
   std::uint64_t length = 0;
   if (size >= before) std::memcpy(&length, data + prefix, 8);
@@ -39,10 +39,10 @@ inline std::size_t mutate_safetensors(std::uint8_t* data, std::size_t size, std:
 }  // namespace hsm::test
 
 /// Defines libFuzzer's mutator for a target whose file begins at byte `prefix`.
-#define HSM_FUZZ_SAFETENSORS(prefix)                                                                       \
-  extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t most,   \
-                                                 unsigned seed);                                           \
-  extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t most,   \
-                                                 unsigned seed) {                                          \
-    return hsm::test::mutate_safetensors(data, size, most, seed, prefix);                                  \
+#define HSM_FUZZ_SAFETENSORS(prefix)                                                                     \
+  extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t most, \
+                                                 unsigned seed);                                         \
+  extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t most, \
+                                                 unsigned seed) {                                        \
+    return hsm::test::mutate_safetensors(data, size, most, seed, prefix);                                \
   }

@@ -25,7 +25,8 @@ class ScratchDirectory {
     const fs::path memory = "/dev/shm";
     const bool use_memory = ::getenv("TMPDIR") == nullptr && fs::is_directory(memory);
     std::string pattern = ((use_memory ? memory : fs::temp_directory_path()) / "hsm_fuzz_XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("cannot create a directory for the targets");
+    if (::mkdtemp(pattern.data()) == nullptr)
+      throw std::runtime_error("cannot create a directory for the targets");
     path_ = pattern;
   }
   ScratchDirectory(const ScratchDirectory&) = delete;

@@ -30,7 +30,8 @@ inline void require_same_tensors(const SafetensorsFile& input, const Safetensors
   for (const TensorInfo& info : input.tensors()) {
     const TensorInfo& other = saved.at(info.name);
     const auto from = input.bytes(info), to = saved.bytes(other);
-    require(info.dtype == other.dtype && info.shape == other.shape && std::equal(from.begin(), from.end(), to.begin(), to.end()),
+    require(info.dtype == other.dtype && info.shape == other.shape &&
+                std::equal(from.begin(), from.end(), to.begin(), to.end()),
             "tensor " + info.name + " must be saved as it was loaded");
   }
 }
@@ -46,10 +47,12 @@ inline bool fuzz_session_of(const FuzzModel& model, const SafetensorsFile& file)
   require_same_tensors(file, SafetensorsFile::load(path));
 
   const auto streams = static_cast<std::size_t>(session.streams());
-  for (Index s = 0; s < session.streams(); ++s) require(session.position(s) >= 0, "a position must be at least 0");
+  for (Index s = 0; s < session.streams(); ++s)
+    require(session.position(s) >= 0, "a position must be at least 0");
   for (int t = 0; t < 2; ++t) session.next(std::vector<std::int32_t>(streams, t));
   save_session(path, session, loaded.notes);
-  require(load_session(path, model).memory.restarts == session.restarts(), "a session that went on must load");
+  require(load_session(path, model).memory.restarts == session.restarts(),
+          "a session that went on must load");
   session.reset(session.streams() - 1);
   return true;
 }

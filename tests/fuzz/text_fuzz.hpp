@@ -23,9 +23,15 @@ namespace hsm::test {
 /// Whether `text` is UTF-8, by decoding each character and asking for its one shortest form.
 inline bool is_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
-    const auto byte = [&](std::size_t k) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i + k])); };
+    const auto byte = [&](std::size_t k) {
+      return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i + k]));
+    };
     const std::uint32_t first = byte(0);
-    const std::size_t length = first < 0x80 ? 1 : first >> 5 == 6 ? 2 : first >> 4 == 14 ? 3 : first >> 3 == 30 ? 4 : 0;
+    const std::size_t length = first < 0x80       ? 1
+                               : first >> 5 == 6  ? 2
+                               : first >> 4 == 14 ? 3
+                               : first >> 3 == 30 ? 4
+                                                  : 0;
     if (length == 0 || text.size() - i < length) return false;
     std::uint32_t code = length == 1 ? first : first & (0xFFu >> (length + 1));
     for (std::size_t k = 1; k < length; ++k) {
@@ -75,9 +81,11 @@ inline bool fuzz_text(Input input) {
   require(ByteTokenizer::decode(ids) == text, "decoding must give back what was encoded");
   std::vector<std::int32_t> wild(text.size() / 4);
   if (!wild.empty()) std::memcpy(wild.data(), text.data(), 4 * wild.size());
-  const bool bytes = std::all_of(wild.begin(), wild.end(), [](std::int32_t id) { return id >= 0 && id < 256; });
-  require(bytes == accepts<std::out_of_range>("ByteTokenizer::decode: ", [&] { ByteTokenizer::decode(wild); }),
-          "ids must be refused if and only if one is no byte");
+  const bool bytes =
+      std::all_of(wild.begin(), wild.end(), [](std::int32_t id) { return id >= 0 && id < 256; });
+  require(
+      bytes == accepts<std::out_of_range>("ByteTokenizer::decode: ", [&] { ByteTokenizer::decode(wild); }),
+      "ids must be refused if and only if one is no byte");
 
   const auto path = scratch_file("text");
   write_input(path, input);
