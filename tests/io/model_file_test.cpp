@@ -237,7 +237,34 @@ TEST(ModelFile, RefusesSizesThatTheTensorsDoNotBearOut) {
     p.tensors = {{"embedding.weight", {DType::f32, {1, kWidth}, row}},
                  {"layers.0.feed_forward.up.weight", {DType::f32, {1, kWidth}, row}}};
   });
-  EXPECT_TRUE(mentions(message, {"width", "1048576"}));
+  EXPECT_TRUE(mentions(message, {"layers.0.mixer.*", "1099511627776 bytes", "width of 1048576", "got 0"}));
+  // Each kind of mixer with products, at a width that single bytes seem to bear out: 4 C^2 floats are 256 MB.
+  for (const char* name : {"gated", "gated-pair", "matrix", "fusion", "softmax-local", "attention"}) {
+    const std::string refused_mixer = refusal(directory, [&](Parts& p) {
+      p.metadata["config"] =
+          R"({"vocabulary":1,"width":4096,"feed_forward":1,"context":7,"positions":"none","layers":"ab,)" +
+          std::string(name) + R"(","schedule":"dyadic"})";
+      const std::vector<std::byte> row(4096);
+      p.tensors = {{"embedding.weight", {DType::u8, {1, 4096}, row}},
+                   {"layers.0.feed_forward.up.weight", {DType::u8, {1, 4096}, row}},
+                   {"layers.1.feed_forward.up.weight", {DType::u8, {1, 4096}, row}},
+                   {"layers.1.mixer.odd", {DType::u8, {1, 4096}, row}}};
+    });
+    EXPECT_TRUE(mentions(refused_mixer, {"layers.1.mixer.*", "16777216 bytes", "got 4096"})) << refused_mixer;
+  }
+}
+
+TEST(ModelFile, HoldsAWideModelWithFewWeights) {
+  const TemporaryDirectory directory;
+  LanguageModelConfig config{.vocabulary = 1, .width = 5000, .feed_forward = 1, .layers = "ab,channel"};
+  const Net model = make_model(config);
+  save_model(directory / "wide", model);
+  expect_same_model(load_model<Net>(directory / "wide"), model);
+  // One with products, past the width below which they are not asked to be there.
+  config = {.vocabulary = 1, .width = 1040, .feed_forward = 1, .layers = "gated"};
+  const Net gated = make_model(config);
+  save_model(directory / "gated", gated);
+  expect_same_model(load_model<Net>(directory / "gated"), gated);
 }
 
 TEST(ModelFile, RefusesMissingExtraAndWrongTensors) {

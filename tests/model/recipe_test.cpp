@@ -94,6 +94,7 @@ TEST(Recipe, EveryErrorNamesWhatWasExpectedWhereAndWhatCame) {
       {"ab:heads=1048577", "a value from 1 to 1048576 at character 9, got '1048577'"},
       {"ab:heads=2:heads=2", "each option once at character 11, got 'heads=2'"},
       {"ab:heads=2:taps=3:taps=3", "each option once at character 18, got 'taps=3'"},
+      {"ab,\033[2J\xff", "the name of a mixer at character 3, got '\\x1b[2J\\xff'"},
       {"200*ab,57*gated", "at most 256 layers in all at character 7, got '57*gated'"},
   };
   for (const auto& [text, expected] : cases) EXPECT_EQ(complaint(text), start + expected) << text;

@@ -106,6 +106,8 @@ TEST(ScheduleText, EveryErrorNamesThePlace) {
   EXPECT_EQ(complaint("rotated:reversed", 3), names + "8, got 'reversed'");
   EXPECT_EQ(complaint("cyclic", 3), names + "0, got 'cyclic'");
   EXPECT_EQ(complaint("dyadic:rotated", 3), "schedule: expected the end at character 6, got ':rotated'");
+  EXPECT_EQ(complaint("\033[2J\xff", 3), names + "0, got '\\x1b[2J\\xff'")
+      << "no control character comes out";
   EXPECT_EQ(complaint("dyadic ", 3), "schedule: expected the end at character 6, got ' '");
   EXPECT_EQ(complaint("list=1,2", 3),
             "schedule: expected one shift for each of 3 layers at character 5, got 2");

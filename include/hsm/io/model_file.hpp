@@ -5,8 +5,7 @@
 //
 //   format   hsm-language-model
 //   version  1
-//   config   a JSON object: vocabulary, width, feed_forward, context, positions ("none" or "learned"), layers
-//            (a recipe), schedule (its text, such as "dyadic" or "rotated:cyclic=4")
+//   config   a JSON object, see io/model_config.hpp
 //
 // Saving replaces a file whole or not at all. Loading trusts nothing: the config is compared with the shapes
 // in the file before a model of its size is made, each tensor must be there once, alone, in its shape and
@@ -18,7 +17,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <span>
 #include <stdexcept>
@@ -26,6 +24,7 @@
 #include <string_view>
 #include <vector>
 
+#include <hsm/io/model_config.hpp>
 #include <hsm/io/safetensors_file.hpp>
 #include <hsm/io/safetensors_writer.hpp>
 #include <hsm/model/language_model.hpp>
@@ -37,92 +36,7 @@ inline constexpr std::string_view kModelFormat = "hsm-language-model";
 /// The version of the layout.
 inline constexpr std::string_view kModelVersion = "1";
 
-/// The config of a model as the JSON text of a model file.
-inline std::string config_to_json(const LanguageModelConfig& config) {
-  const nlohmann::ordered_json json = {
-      {"vocabulary", config.vocabulary},
-      {"width", config.width},
-      {"feed_forward", config.feed_forward},
-      {"context", config.context},
-      {"positions", config.positions == Positions::kLearned ? "learned" : "none"},
-      {"layers", config.layers},
-      {"schedule", config.schedule}};
-  return json.dump();
-}
-
 namespace detail {
-
-/// Reads the config of a model file; `source` starts every message.
-class ModelConfigReader {
- public:
-  ModelConfigReader(std::string_view text, std::string source) : source_(std::move(source)) {
-    constexpr std::size_t kMostBytes = 65536;
-    if (text.size() > kMostBytes) fail("at most 65536 bytes of text", std::to_string(text.size()));
-    // The parser takes a zero byte for the end of its input and would not look behind it.
-    if (text.find('\0') != std::string_view::npos) fail("JSON text", "a zero byte");
-    std::set<std::string> keys;
-    const auto check = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
-      using Event = nlohmann::json::parse_event_t;
-      if (event == Event::array_start || (event == Event::object_start && depth > 0))
-        fail("one flat JSON object", "a list or object inside it");
-      if (event == Event::key && !keys.insert(value.get<std::string>()).second)
-        fail("each key once", in_quotes(value.get<std::string>()) + " twice");
-      return true;
-    };
-    try {
-      json_ = nlohmann::json::parse(text.begin(), text.end(), check);
-    } catch (const nlohmann::json::exception&) {
-      fail("a JSON object", in_quotes(text));
-    }
-    if (!json_.is_object()) fail("a JSON object", in_quotes(text));
-  }
-
-  LanguageModelConfig read() {
-    LanguageModelConfig config;
-    config.vocabulary = number("vocabulary");
-    config.width = number("width");
-    config.feed_forward = number("feed_forward");
-    config.context = number("context");
-    const std::string positions = text("positions");
-    if (positions != "none" && positions != "learned")
-      fail("positions to be 'none' or 'learned'", in_quotes(positions));
-    config.positions = positions == "learned" ? Positions::kLearned : Positions::kNone;
-    config.layers = text("layers");
-    config.schedule = text("schedule");
-    if (!json_.empty()) fail("no key but those of the format", in_quotes(json_.begin().key()));
-    return config;
-  }
-
-  [[noreturn]] void fail(const std::string& expected, const std::string& got) const {
-    throw std::runtime_error(source_ + ": the config must have " + expected + ", got " + got);
-  }
-
- private:
-  nlohmann::json take(const char* key) {
-    const auto found = json_.find(key);
-    if (found == json_.end()) fail("the key '" + std::string(key) + "'", "none");
-    nlohmann::json value = std::move(*found);
-    json_.erase(found);
-    return value;
-  }
-
-  Index number(const char* key) {
-    constexpr std::uint64_t kMost = (std::uint64_t{1} << 31) - 1;
-    const nlohmann::json value = take(key);
-    if (!value.is_number_unsigned() || value.get<std::uint64_t>() < 1 || value.get<std::uint64_t>() > kMost)
-      fail(std::string(key) + " as an integer from 1 to 2147483647", in_quotes(value.dump()));
-    return static_cast<Index>(value.get<std::uint64_t>());
-  }
-
-  std::string text(const char* key) {
-    const nlohmann::json value = take(key);
-    if (!value.is_string()) fail(std::string(key) + " as a text", in_quotes(value.dump()));
-    return value.get<std::string>();
-  }
-
-  std::string source_;
-  nlohmann::json json_;
-};
 
 /// The shape of a tensor in a file: [n] for a vector, [rows, columns] for a matrix.
 template <class Tensor>
@@ -133,6 +47,23 @@ std::vector<std::int64_t> file_shape(const Tensor& tensor) {
     static_assert(Tensor::IsRowMajor, "hsm: a model file holds vectors and row-major matrices");
     return {tensor.rows(), tensor.cols()};
   }
+}
+
+/// What a mixer needs is known once it is made, one of each kind. Before that, the file must bear out that it
+/// has some C^2 values: one with products holds no fewer than C^2 / 4, and below a width of 1024 all are small.
+template <class Scalar, class List>
+void check_mixer_bytes(const SafetensorsFile& file, const std::string& prefix, std::string_view name,
+                       Index C) {
+  constexpr Index kSmall = 1024;
+  if (C <= kSmall || !has_products<Scalar>(List{}, name)) return;
+  std::uint64_t bytes = 0;
+  for (const TensorInfo& info : file.tensors())
+    if (info.name.starts_with(prefix)) bytes += info.end - info.begin;
+  const auto width = static_cast<std::uint64_t>(C);  // below 2^31
+  if (bytes >= width * width) return;
+  throw std::runtime_error(file.source() + ": the tensors " + prefix + "* must have at least " +
+                           std::to_string(width * width) + " bytes for a width of " + std::to_string(C) +
+                           ", got " + std::to_string(bytes));
 }
 
 /// Compares what a config implies with the tensors of the file, before memory of that size is taken. The
@@ -153,14 +84,8 @@ void check_model_sizes(const SafetensorsFile& file, const LanguageModelConfig& c
   const auto prefix = [](std::size_t l) { return "layers." + std::to_string(l) + "."; };
   for (std::size_t l = 0; l < layers.size(); ++l)
     expect(prefix(l) + "feed_forward.up.weight", {config.feed_forward, C});
-  // What a mixer needs is known once it is made. One of each kind is made, and a mixer has some C^2 values at
-  // most, so a width that would need much memory for one must be backed by a tensor of that size.
-  std::uint64_t most = std::uint64_t{1} << 24;
-  for (const TensorInfo& info : file.tensors()) most = std::max(most, (info.end - info.begin) / 2);
-  if (const auto width = static_cast<std::uint64_t>(C); width > most / width) {
-    throw std::runtime_error(
-        file.source() + ": the config must have a width that its tensors bear out, got " + std::to_string(C));
-  }
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    check_mixer_bytes<Scalar, List>(file, prefix(l) + "mixer.", layers[l].name, C);
   std::map<std::string, std::map<std::string, std::vector<std::int64_t>>> kinds;
   Random random(1);
   for (std::size_t l = 0; l < layers.size(); ++l) {

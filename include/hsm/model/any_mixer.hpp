@@ -78,8 +78,8 @@ Policy make_policy(const LayerRecipe& layer, Index channels, Random& random) {
   constexpr bool kTaps = std::is_constructible_v<Policy, Index, Random&, Index, Index>;
   constexpr bool kHeads = kTaps || std::is_constructible_v<Policy, Index, Random&, Index> ||
                           std::is_constructible_v<Policy, Index, Index>;
-  if (layer.taps && !kTaps) fail_layer(layer, "'" + layer.name + "' takes no option taps");
-  if (layer.heads && !kHeads) fail_layer(layer, "'" + layer.name + "' takes no option heads");
+  if (layer.taps && !kTaps) fail_layer(layer, in_quotes(layer.name) + " takes no option taps");
+  if (layer.heads && !kHeads) fail_layer(layer, in_quotes(layer.name) + " takes no option heads");
   if constexpr (kTaps) {
     return Policy(channels, random, layer.heads.value_or(default_heads(channels)), layer.taps.value_or(2));
   } else if constexpr (std::is_constructible_v<Policy, Index, Random&, Index>) {
@@ -98,6 +98,17 @@ Policy make_policy(const LayerRecipe& layer, Index channels, Random& random) {
 /// One mixing layer of a stack.
 template <class Scalar, class List = StandardPolicies>
 using AnyMixer = typename detail::MixerVariant<Scalar, List>::Type;
+
+/// Whether the layer of that name multiplies by matrices, as attention does; those that do not have O(C)
+/// parameters.
+template <class Scalar, template <class> class... Policies>
+constexpr bool has_products(PolicyList<Policies...>, std::string_view name) {
+  const auto has = []<class Policy>(std::type_identity<Policy>) {
+    return Policy::kStages.projected() > 0 || Policy::kStages.output;
+  };
+  return name == kAttentionName ||
+         ((name == Policies<Scalar>::kName && has(std::type_identity<Policies<Scalar>>{})) || ...);
+}
 
 /// The state of any mixing layer. It depends on the scalar alone.
 template <class Scalar>
@@ -133,8 +144,8 @@ AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...>, co
   }
   if (!mixer) {
     detail::fail_layer(layer, "expected one of " +
-                                  detail::MixerVariant<Scalar, PolicyList<Policies...>>::names() + ", got '" +
-                                  layer.name + "'");
+                                  detail::MixerVariant<Scalar, PolicyList<Policies...>>::names() + ", got " +
+                                  detail::in_quotes(layer.name));
   }
   return std::move(*mixer);
 }

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include <hsm/core/quote.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm {
@@ -125,8 +126,7 @@ class RecipeReader {
   }
 
   [[noreturn]] void fail(const std::string& expected) const {
-    const std::string got =
-        place_ < text_.size() ? "'" + std::string(text_.substr(place_, 12)) + "'" : "the end";
+    const std::string got = place_ < text_.size() ? in_quotes(text_.substr(place_, 12)) : "the end";
     throw std::invalid_argument("recipe: expected " + expected + " at character " + std::to_string(place_) +
                                 ", got " + got);
   }

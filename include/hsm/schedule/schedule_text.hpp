@@ -19,6 +19,7 @@
 #include <string_view>
 #include <vector>
 
+#include <hsm/core/quote.hpp>
 #include <hsm/schedule/cyclic.hpp>
 #include <hsm/schedule/dyadic.hpp>
 #include <hsm/schedule/explicit.hpp>
@@ -147,8 +148,7 @@ class ScheduleText::Reader {
   }
 
   [[noreturn]] void fail(const std::string& expected) const {
-    const std::string got =
-        place_ < text_.size() ? "'" + std::string(text_.substr(place_, 12)) + "'" : "the end";
+    const std::string got = place_ < text_.size() ? detail::in_quotes(text_.substr(place_, 12)) : "the end";
     throw std::invalid_argument("schedule: expected " + expected + " at character " + std::to_string(place_) +
                                 ", got " + got);
   }

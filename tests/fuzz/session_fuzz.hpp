@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+//
+// Session and state files of known models: the first byte chooses the reader, the rest is the bytes of a file.
+//
+//   0, 1        a session of the fuzz model without positions, with learned ones
+//   2, 3, 4     the state of (a,b), softmax-local and attention
+//
+// What is not refused with std::runtime_error saves to a file of the same tensors, bit by bit, can be gone on
+// with, and saves again.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <hsm/io/session_file.hpp>
+
+#include "fuzz/fuzz_model.hpp"
+#include "fuzz/property.hpp"
+#include "fuzz/safetensors_fuzz.hpp"
+#include "fuzz/scratch.hpp"
+
+namespace hsm::test {
+
+inline constexpr Index kFuzzReaders = 5;
+
+/// The tensors of a saved file must be those of the input, whatever their order.
+inline void require_same_tensors(const SafetensorsFile& input, const SafetensorsFile& saved) {
+  require(input.tensors().size() == saved.tensors().size(), "as many tensors must be saved as were loaded");
+  for (const TensorInfo& info : input.tensors()) {
+    const TensorInfo& other = saved.at(info.name);
+    const auto from = input.bytes(info), to = saved.bytes(other);
+    require(info.dtype == other.dtype && info.shape == other.shape &&
+                std::equal(from.begin(), from.end(), to.begin(), to.end()),
+            "tensor " + info.name + " must be saved as it was loaded");
+  }
+}
+
+/// Loads, saves and continues a session.
+inline bool fuzz_session_of(const FuzzModel& model, const SafetensorsFile& file) {
+  SavedSession<float> loaded;
+  if (!accepts<std::runtime_error>("file: ", [&] { loaded = read_session(file, model); })) return false;
+  const auto path = scratch_file("session");
+  Workspace workspace;
+  GenerationSession session(model, workspace, loaded.memory, OnFull::kRestart);
+  save_session(path, session, loaded.notes);
+  require_same_tensors(file, SafetensorsFile::load(path));
+
+  const auto streams = static_cast<std::size_t>(session.streams());
+  for (Index s = 0; s < session.streams(); ++s)
+    require(session.position(s) >= 0, "a position must be at least 0");
+  for (int t = 0; t < 2; ++t) session.next(std::vector<std::int32_t>(streams, t));
+  save_session(path, session, loaded.notes);
+  require(load_session(path, model).memory.restarts == session.restarts(),
+          "a session that went on must load");
+  session.reset(session.streams() - 1);
+  return true;
+}
+
+/// One more token of every stream.
+template <class Layer>
+void fuzz_step(const Layer& layer, typename Layer::State& state) {
+  if (state.streams() == 0) return;
+  using Matrix = Eigen::Matrix<typename Layer::Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+  const Matrix x = Matrix::Constant(layer.channels(), state.streams(), 0.5f);
+  Matrix y = x;
+  Workspace workspace;
+  layer.step(x, state, y, workspace);
+}
+
+/// Loads, saves and continues the state of one layer.
+template <class Layer>
+bool fuzz_state_of(const Layer& layer, const SafetensorsFile& file) {
+  typename Layer::State state;
+  if (!accepts<std::runtime_error>("file: ", [&] { state = read_state(file, layer); })) return false;
+  const auto path = scratch_file("state");
+  save_state(path, layer, state);
+  require_same_tensors(file, SafetensorsFile::load(path));
+
+  fuzz_step(layer, state);
+  save_state(path, layer, state);
+  require(load_state(path, layer).streams() == state.streams(), "a state that went on must load");
+  return true;
+}
+
+inline Mixer<ScalarPair<float>> fuzz_pair() {
+  ScalarPair<float> policy(4, 2);
+  set_exact(policy);
+  return {policy, std::vector<Index>{1, 3}};
+}
+inline Mixer<SoftmaxLocal<float>> fuzz_local() {
+  Random random(1);
+  SoftmaxLocal<float> policy(4, random, 2, 3);
+  set_exact(policy);
+  return {policy, 2};
+}
+inline CausalAttention<double> fuzz_attention() {
+  Random random(1);
+  Attention<double> parameters(4, 2, random);
+  set_exact(parameters);
+  return CausalAttention<double>(parameters);
+}
+
+/// Returns whether `input` is a file of what its first byte says.
+inline bool fuzz_session(Input input) {
+  if (input.empty()) return false;
+  std::vector<SafetensorsFile> file;
+  if (!accepts<std::runtime_error>(
+          "file: ", [&] { file.push_back(SafetensorsFile::parse(bytes_of(input.subspan(1)), "file")); })) {
+    return false;
+  }
+  static const FuzzModel none = fuzz_model(Positions::kNone), learned = fuzz_model(Positions::kLearned);
+  switch (input[0] % kFuzzReaders) {
+    case 0:
+      return fuzz_session_of(none, file[0]);
+    case 1:
+      return fuzz_session_of(learned, file[0]);
+    case 2:
+      return fuzz_state_of(fuzz_pair(), file[0]);
+    case 3:
+      return fuzz_state_of(fuzz_local(), file[0]);
+    default:
+      return fuzz_state_of(fuzz_attention(), file[0]);
+  }
+}
+
+}  // namespace hsm::test
