@@ -143,6 +143,7 @@ class CausalAttention {
     detail::check_kept<Y>();
     run_extend(x, offsets, streams, state, y, nullptr, workspace);
   }
+  /// The same, leaving in `saved` what backward needs.
   template <class X, class Y>
   void extend(const X& x, std::span<const Index> offsets, std::span<const Index> streams, State& state, Y&& y,
               Saved& saved, Workspace& workspace) const {

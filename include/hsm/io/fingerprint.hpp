@@ -25,8 +25,10 @@ namespace hsm {
 /// The 64-bit Fowler-Noll-Vo hash, variant 1a, of all bytes that are added.
 class Fnv1a64 {
  public:
+  /// What the text begins with.
   static constexpr std::string_view kName = "fnv1a-64";
 
+  /// Takes more bytes in.
   void add(std::span<const std::byte> bytes) {
     for (const std::byte b : bytes) {
       state_ ^= static_cast<std::uint64_t>(b);
@@ -40,6 +42,7 @@ class Fnv1a64 {
     add(std::span(&kEnd, 1));
   }
 
+  /// The hash of what was added so far.
   std::uint64_t value() const { return state_; }
   /// "fnv1a-64:" and 16 hexadecimal digits.
   std::string text() const {

@@ -30,7 +30,9 @@
 
 namespace hsm {
 
+/// The metadata `format` of a state file.
 inline constexpr std::string_view kStateFormat = "hsm-state";
+/// The metadata `version`; files of another one are refused.
 inline constexpr std::string_view kStateVersion = "1";
 
 namespace detail {

@@ -119,6 +119,7 @@ class LanguageModel {
   /// The same as one chunk with a record for backward, for any number of tokens: h [C, N] is left in
   /// saved.hidden.
   void extend(std::span<const std::int32_t> ids, State& state, Saved& saved, Workspace& workspace) const;
+  /// The same for chosen streams.
   void extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
               std::span<const Index> streams, State& state, Saved& saved, Workspace& workspace) const;
 

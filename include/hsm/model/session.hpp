@@ -46,6 +46,7 @@ class GenerationSession {
  public:
   /// float or double.
   using Scalar = typename Model::Scalar;
+  /// The streams as a value.
   using Memory = SessionMemory<Scalar>;
 
   /// Fresh streams. Throws std::invalid_argument for streams < 1 or spare < 0.
@@ -139,6 +140,7 @@ class GenerationSession {
   /// Bytes of the state of all streams.
   std::size_t state_bytes() const { return memory_.state.bytes(); }
 
+  /// The model it generates with.
   const Model& model() const { return *model_; }
   /// All that the session remembers: what a file holds (io/session_file.hpp).
   const Memory& memory() const { return memory_; }
