@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Pictures and tables from the results of the benchmarks:   bash bench/figures.sh RESULTS.json
-# Writes bench/figures/*.svg (gnuplot) and bench/figures/table.md, and puts that table between the marks in README.md.
+# Writes bench/figures/*.svg (gnuplot), table.md and targets.md there, and puts the first between the marks in README.md.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if [[ $# != 1 || ! -f "$1" ]]; then
@@ -20,13 +20,14 @@ awk -F'"' '
   /"figure":/ { figure = $3; gsub(/[: ,]/, "", figure) }
   /"name":/ { name = $4 }
   /"seconds":/ { seconds = $3; gsub(/[: ,]/, "", seconds) }
+  /"target":/ { target = $3; gsub(/[: ,]/, "", target) }
   /"error":/ { wrong = $4 != "" }
   /"yardstick":/ {
     if (wrong || !split(name, part, "/")) next
     size = part[4]; threads = part[5]; sub(/threads=/, "", threads)
     if (part[1] == "training") { size = "-"; threads = part[3]; sub(/threads=/, "", threads) }
     print part[1], part[2], part[1] == "training" ? "step" : part[3], size == "" ? "-" : size, seconds * 1e3, figure, \
-      threads == "" ? 1 : threads, part[6] == "" ? "-" : part[6]
+      threads == "" ? 1 : threads, part[6] == "" ? "-" : part[6], target, $4
   }
   END { for (key in machine) print key " " machine[key] > "'"$work"'/machine" }
 ' "$1" >"$work/rows"
@@ -108,6 +109,19 @@ step() { awk -v layer="$1" -v at="at=$2" '$2 == layer && $3 == "step" && $4 == a
     echo "| \`$layer\` | $(at mixer forward $layer 1024) / $(at mixer forward $layer 16384) | $(faster mixer forward $layer 1024) / $(faster mixer forward $layer 16384) | $(faster block forward $layer 1024) / $(faster block forward $layer 16384) | $(crossing mixer forward $layer), $(crossing mixer forward+backward $layer), $(crossing block forward $layer) | $(step $layer 100) us |"
   done
 } >"$folder/table.md"
+
+# All rows with a target: what was asked, what was measured.
+{
+  echo "Figures of $(machine processor), $(machine cores) cores, $(machine compiler), \`$(machine flags)\`, products by $(machine products): how often its"
+  echo "yardstick's speed a case has, medians of turns."
+  echo
+  echo "| case | threads | ms | figure | of | target | |"
+  echo "|---|---|---|---|---|---|---|"
+  awk '$9 > 0 {
+    of = ""; for (i = 10; i <= NF; ++i) of = of (i > 10 ? " " : "") $i
+    printf "| %s %s %s %s | %d | %.3g | %.2f | %s | %.2f | %s |\n", $1, $2, $3, $4, $7, $5, $6, of, $9, ($6 >= $9 ? "ok" : "below") }' \
+    "$work/rows"
+} >"$folder/targets.md"
 
 awk -v table="$folder/table.md" '
   /<!-- table of bench\/figures.sh -->/ { print; while ((getline line < table) > 0) print line; skip = 1; next }

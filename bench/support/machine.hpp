@@ -41,7 +41,7 @@ inline std::vector<std::pair<std::string, std::string>> machine() {
           {"compiler", compiler()},
           {"flags", HSM_BENCH_FLAGS},
           {"simd", Eigen::SimdInstructionSetsInUse()},
-          {"products", product_library()}};
+          {"products", product_library() == std::string_view("cblas") ? "OpenBLAS" : "Eigen"}};
 }
 
 }  // namespace hsm::bench

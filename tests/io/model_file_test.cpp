@@ -15,6 +15,7 @@
 
 #include "io/io_test_support.hpp"
 #include "support/matchers.hpp"
+#include "support/models.hpp"
 
 namespace hsm::test {
 namespace {

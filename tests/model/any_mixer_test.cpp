@@ -11,6 +11,7 @@
 #include <hsm/model/language_model.hpp>
 
 #include "support/matchers.hpp"
+#include "support/models.hpp"
 
 namespace hsm {
 namespace {

@@ -10,6 +10,8 @@
 #include <hsm/core/random.hpp>
 #include <hsm/model/language_model.hpp>
 
+#include "support/models.hpp"
+
 namespace hsm::test {
 
 using Ids = std::vector<std::int32_t>;

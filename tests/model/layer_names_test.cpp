@@ -70,7 +70,7 @@ TEST_P(LayerNames, ExtendInAnyCutsIsHidden) {
       expect_close_to_scale(last, expected.col(first + n - 1).eval(), 10 * Tolerance<double>::mode,
                             schedule + ", token " + std::to_string(first + n));
     }
-    EXPECT_EQ(state.count, T);
+    EXPECT_EQ(state.count(0), T);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/matchers.hpp"
+#include "support/models.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm::test {

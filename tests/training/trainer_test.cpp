@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "support/matchers.hpp"
+#include "support/models.hpp"
 
 namespace hsm::test {
 namespace {

@@ -13,7 +13,7 @@ namespace hsm::detail {
 
 /// Where an adjoint of tokens [start, end) writes, for taps first_tap ... last_tap.
 template <class Policy>
-auto MixerPass<Policy>::make_gradient(const Scene& scene, const Gradient& d, const Piece& piece,
+HSM_NOINLINE auto MixerPass<Policy>::make_gradient(const Scene& scene, const Gradient& d, const Piece& piece,
                                       std::size_t g, Index start, Index end, Index first_tap,
                                       Index last_tap) const -> RunGradient<Scalar> {
   const HeadGroup& group = mixer.groups_[g];

@@ -140,7 +140,7 @@ struct MixerPass {
   }
 
   /// The blocks of tokens [start, end) of a piece for one group of heads.
-  Run<Scalar> make_run(const Scene& scene, const Piece& piece, std::size_t g, Index start, Index end) const {
+  HSM_NOINLINE Run<Scalar> make_run(const Scene& scene, const Piece& piece, std::size_t g, Index start, Index end) const {
     const HeadGroup& group = mixer.groups_[g];
     Run<Scalar> run;
     run.first_head = group.first_head;
