@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
 // Hierarchical Shift Mixing (arXiv 2601.22852): the mixers, their schedules and the engine that runs them.
-// Needs Eigen alone. Attention, the language model, training and files have headers of their own in
-// attention/, model/, training/ and io/.
+// Needs Eigen alone. Threads have a header of their own, core/threaded_executor.hpp, since a thread pool is slow to
+// compile; so have attention, the language model, training and files, in attention/, model/, training/ and io/.
 #pragma once
 
-#include <hsm/core/threaded_executor.hpp>
 #include <hsm/core/tokens.hpp>
 #include <hsm/core/workspace.hpp>
 #include <hsm/mixing/mixer.hpp>

@@ -8,8 +8,11 @@
 
 #include <string_view>
 
+/// The first number of the version.
 #define HSM_VERSION_MAJOR 0
+/// The second.
 #define HSM_VERSION_MINOR 1
+/// The third.
 #define HSM_VERSION_PATCH 0
 
 #define HSM_DETAIL_QUOTE(x) #x

@@ -16,8 +16,8 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
-// The passes are what takes a compiler long: they are compiled once, in support/attention_instances.cpp, with an
-// empty `storage`; here `storage` is extern.
+// The passes are what takes a compiler long: they are compiled once, in support/attention_instances.cpp, with
+// an empty `storage`; here `storage` is extern.
 #define HSM_TEST_ATTENTION(storage, Scalar)                                                            \
   storage template void detail::attention_forward<Scalar>(                                             \
       const Attention<Scalar>&, const Tokens<const Scalar>&, const Tokens<Scalar>&,                    \

@@ -158,9 +158,9 @@ TEST(AttentionErrors, TheGradientOfAStateFitsTheStateThatWasExtended) {
   EXPECT_EQ(backward(longer),
             "CausalAttention::backward: the tokens of stream 2 in state_gradient must be at most 4, what the "
             "call left, got 5");
-  EXPECT_EQ(
-      backward(attention.make_state({.streams = 3, .capacity = 3})),
-      "CausalAttention::backward: the capacity of stream 2 in state_gradient must be at least 4, got 3");
+  EXPECT_EQ(backward(attention.make_state({.streams = 3, .capacity = 3})),
+            "CausalAttention::backward: the capacity of state_gradient must be at least 4, the tokens of "
+            "stream 2, got 3");
   expect_same_bits(dx, dx_before, "dx after refusals");
   for (const float value : flatten(gradients)) EXPECT_EQ(value, 0.0f);
   longer.rewind(2, 1);

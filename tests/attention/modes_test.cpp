@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Attention in pieces: any cut of time is forward, and each of several streams, all at once or chosen ones, is
-// as if it were alone.
+// Attention in pieces: any cut of time is forward, and each of several streams, all at once or chosen ones,
+// is as if it were alone.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -118,7 +118,8 @@ TYPED_TEST(AttentionModes, StreamsOfDifferentLengthsGoOnByThemselves) {
   expect_close_to_scale(to_double(y.col(1)), token(14), Tolerance<TypeParam>::forward, "stream 1");
 }
 
-// Streams come and go: in each round some of them, in any order, take some tokens each, and one may start again.
+// Streams come and go: in each round some of them, in any order, take some tokens each, and one may start
+// again.
 TYPED_TEST(AttentionModes, ChosenStreamsAreEachOnTheirOwnAndTheOthersUnchanged) {
   const Index C = 12, S = 5, kMost = 400;
   const auto attention = make_attention<TypeParam>(C, 2);

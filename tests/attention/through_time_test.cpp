@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Backpropagation through time: chunks forward from the first to the last, backward from the last to the first
-// with the gradient of the state between them, give the gradients of the whole sequence.
+// Backpropagation through time: chunks forward from the first to the last, backward from the last to the
+// first with the gradient of the state between them, give the gradients of the whole sequence.
 #include <gtest/gtest.h>
 
 #include <string>

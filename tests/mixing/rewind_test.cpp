@@ -164,6 +164,11 @@ TYPED_TEST(MixerRewind, AForkAndItsParentGoOnAlone) {
   expect_same_bits(again.values, y.values, "the parent on the way of its fork");
   state.copy_stream(1, 1);
   expect_same_bits(kept_of(state, 1), kept_of(parent, 1), "a copy onto itself");
+  state.rewind(0, 2);
+  state.copy_stream(0, 1);
+  EXPECT_EQ(state.count(1), 24);
+  for (const Index k : {0, 1, 3, 24})
+    EXPECT_EQ(state.can_rewind(1, k), state.can_rewind(0, k)) << "a fork has the same columns, and no more";
   EXPECT_THROW(state.copy_stream(0, 3), std::out_of_range);
   EXPECT_THROW(state.copy_stream(-1, 0), std::out_of_range);
 }

@@ -19,8 +19,11 @@ namespace hsm {
 /// project [3C, C] with bias [3C], output [C, C] with bias [C].
 template <ComputeScalar Scalar>
 struct Attention {
+  /// W [3C,C], rows first queries, then keys, then values; b [3C].
   Linear<Scalar> project;
+  /// W_o [C,C], b_o [C].
   Linear<Scalar> output;
+  /// H, a divisor of C.
   Index heads = 1;
 
   Attention() = default;
@@ -32,6 +35,7 @@ struct Attention {
         output(channels, channels, channels, deviation(channels), random),
         heads(head_count) {}
 
+  /// C.
   Index channels() const { return output.out(); }
 
   /// Calls f(name, tensor, more...) for project.weight, project.bias, output.weight, output.bias.

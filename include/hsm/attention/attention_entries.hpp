@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The entry points of CausalAttention: each checks what it was given, before anything is written, and turns it
-// into a list of segments (mixing/segment.hpp) for the one pass behind all of them (attention_pass.hpp).
+// The entry points of CausalAttention: each checks what it was given, before anything is written, and turns
+// it into a list of segments (mixing/segment.hpp) for the one pass behind all of them (attention_pass.hpp).
 #pragma once
 
 #include <algorithm>
@@ -24,8 +24,8 @@ inline std::span<Segment> take_segments(Workspace::Frame& frame, Index n) {
   return {frame.take<Segment>(n), static_cast<std::size_t>(n)};
 }
 
-/// What segments have of tokens first ... first + count - 1, as segments of these tokens; `parts` has room for
-/// all of them.
+/// What segments have of tokens first ... first + count - 1, as segments of these tokens; `parts` has room
+/// for all of them.
 inline std::span<const Segment> cut_segments(std::span<const Segment> segments, Index first, Index count,
                                              std::span<Segment> parts) {
   std::size_t n = 0;
@@ -52,10 +52,12 @@ CausalAttention<Scalar>::CausalAttention(Attention<Scalar> parameters) : paramet
 template <ComputeScalar Scalar>
 void CausalAttention<Scalar>::check_linear(const char* who, const char* name, const Linear<Scalar>& linear,
                                            Index out, Index in) {
-  const std::string what(name);
-  detail::check_equal(who, (what + ".weight").c_str(), Shape<2>{linear.out(), linear.in()},
-                      Shape<2>{out, in});
-  detail::check_equal(who, (what + ".bias").c_str(), Shape<1>{linear.bias.size()}, Shape<1>{out});
+  const Shape<2> expected{out, in}, got{linear.out(), linear.in()};
+  const Shape<1> rows{out}, biased{linear.bias.size()};
+  if (got != expected)
+    detail::fail(who, std::string(name) + ".weight", detail::to_text(expected), detail::to_text(got));
+  if (biased != rows)
+    detail::fail(who, std::string(name) + ".bias", detail::to_text(rows), detail::to_text(biased));
 }
 
 template <ComputeScalar Scalar>
@@ -68,6 +70,7 @@ void CausalAttention<Scalar>::check_pair(const char* who, const In& x, const cha
 
 template <ComputeScalar Scalar>
 void CausalAttention<Scalar>::check_state(const char* who, const char* what, const State& state) const {
+  if (state.channels() == channels() && state.heads() == heads()) return;  // no text, no allocation
   detail::check_equal(who, ("channels of " + std::string(what)).c_str(), state.channels(), channels());
   detail::check_equal(who, ("heads of " + std::string(what)).c_str(), state.heads(), heads());
 }
@@ -92,13 +95,15 @@ void CausalAttention<Scalar>::check_state_gradient(const Saved& saved, const Sta
   detail::check_equal(who, "the streams of state_gradient", state_gradient.streams(), saved.streams);
   for (std::size_t i = 0; i < saved.segments.size(); ++i) {
     const Index stream = saved.segments[i].stream, held = saved.past(i) + saved.segments[i].count;
-    const std::string what = "of stream " + std::to_string(stream) + " in state_gradient";
-    if (state_gradient.count(stream) > held) {
-      detail::fail(who, "the tokens " + what, "at most " + std::to_string(held) + ", what the call left",
-                   std::to_string(state_gradient.count(stream)));
+    const Index count = state_gradient.count(stream), capacity = state_gradient.capacity();
+    if (count > held) {
+      detail::fail(who, "the tokens of stream " + std::to_string(stream) + " in state_gradient",
+                   "at most " + std::to_string(held) + ", what the call left", std::to_string(count));
     }
-    if (state_gradient.capacity() > 0) {
-      detail::check_at_least(who, ("the capacity " + what).c_str(), state_gradient.capacity(), held);
+    if (capacity > 0 && capacity < held) {
+      detail::fail(who, "the capacity of state_gradient",
+                   "at least " + std::to_string(held) + ", the tokens of stream " + std::to_string(stream),
+                   std::to_string(capacity));
     }
   }
 }

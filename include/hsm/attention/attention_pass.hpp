@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// One call of attention over a list of segments: forward and its adjoint, for every execution mode. Checks are
-// the callers' (attention_entries.hpp); products are by token, what lies between them by head
+// One call of attention over a list of segments: forward and its adjoint, for every execution mode. Checks
+// are the callers' (attention_entries.hpp); products are by token, what lies between them by head
 // (segment_passes.hpp).
 #pragma once
 

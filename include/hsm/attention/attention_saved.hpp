@@ -19,14 +19,14 @@ namespace hsm {
 /// call.
 template <ComputeScalar Scalar>
 struct AttentionSaved {
-  Shape<3> shape{-1, -1, -1};  // of the x of the call that was recorded
-  std::vector<Segment> segments;
-  Vector<Scalar> heads;             // queries, keys, values of each head: [3][H][N][C/H]
-  Vector<Scalar> mixed;             // the concatenated head outputs: [N][C]
-  Vector<Scalar> log_sums;          // log2 sum_j exp(score): [H][N]
-  Index streams = Segment::kFresh;  // of the state that was extended, kFresh where there was none
-  AttentionState<Scalar>
-      documents;  // after extend: stream i is the document of segment i, as the call left it
+  Shape<3> shape{-1, -1, -1};       ///< of the x of the call that was recorded
+  std::vector<Segment> segments;    ///< the documents of the call
+  Vector<Scalar> heads;             ///< queries, keys, values of each head: [3][H][N][C/H]
+  Vector<Scalar> mixed;             ///< the concatenated head outputs: [N][C]
+  Vector<Scalar> log_sums;          ///< log2 sum_j exp(score): [H][N]
+  Index streams = Segment::kFresh;  ///< of the state that was extended, kFresh where there was none
+  /// After extend: stream i is the document of segment i, as the call left it.
+  AttentionState<Scalar> documents;
 
   /// Tokens of the document of segment i before it.
   Index past(std::size_t i) const {

@@ -35,8 +35,11 @@ class AttentionState {
   /// Throws std::invalid_argument for options that are out of range.
   AttentionState(Index channels, Index heads, const StateOptions& options);
 
+  /// How many streams it holds.
   Index streams() const { return static_cast<Index>(streams_.size()); }
+  /// C.
   Index channels() const { return channels_; }
+  /// H.
   Index heads() const { return heads_; }
   /// The most tokens per stream; 0 means no limit.
   Index capacity() const { return limit_; }
@@ -67,8 +70,9 @@ class AttentionState {
   /// negative count or one beyond the capacity, std::length_error for more than memory can hold.
   void resize(Index s, Index count);
 
-  /// What a session saves besides the counts: calls f(s, part, h, values) for every stream s, part (keys, then
-  /// values) and head h, where values is a std::span of count(s) tokens of C/H values each, without gaps.
+  /// What a session saves besides the counts: calls f(s, part, h, values) for every stream s, part (keys,
+  /// then values) and head h, where values is a std::span of count(s) tokens of C/H values each, without
+  /// gaps.
   template <class F>
   void visit(F&& f) const {
     visit_blocks<const Scalar>(*this, f);
@@ -81,7 +85,8 @@ class AttentionState {
 
   // For CausalAttention.
 
-  /// Throws std::out_of_range, before anything is changed, if some segment is longer than its stream can take.
+  /// Throws std::out_of_range, before anything is changed, if some segment is longer than its stream can
+  /// take.
   void check_room(const char* who, std::span<const Segment> segments) const;
 
   /// Makes room for `more` tokens in stream `s`; doubles the memory where it must grow.
@@ -93,8 +98,11 @@ class AttentionState {
 
   /// Token 0 of head h; a token is C/H values.
   const Scalar* keys(Index s, Index h) const { return head(streams_[static_cast<std::size_t>(s)], h); }
+  /// The same, to write to.
   Scalar* keys(Index s, Index h) { return head(streams_[static_cast<std::size_t>(s)], h); }
+  /// The value of token 0 of head h; a token is C/H values.
   const Scalar* values(Index s, Index h) const { return keys(s, heads_ + h); }
+  /// The same, to write to.
   Scalar* values(Index s, Index h) { return keys(s, heads_ + h); }
 
  private:

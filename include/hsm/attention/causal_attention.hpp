@@ -17,9 +17,9 @@
 // 8 C^2 flop per token and 4 C flop per pair of tokens; no T x T matrix, scratch 4 C per token. y and dx are
 // overwritten, parameter gradients are added to. The number of threads changes no bit. Tokens after t, other
 // documents and other streams change no bit of output t, be they NaN. Modes agree within 1e-5 (float) and
-// 1e-13 (double) of the largest output, their gradients within 1e-4 and 1e-12 of the largest of a tensor; step
-// is bitwise equal to step of as many streams. Errors: std::invalid_argument naming what was expected and
-// what came, before anything is written; std::out_of_range where a stream's capacity is used up.
+// 1e-13 (double) of the largest output, their gradients within 1e-4 and 1e-12 of the largest of a tensor;
+// step is bitwise equal to step of as many streams. Errors: std::invalid_argument naming what was expected
+// and what came, before anything is written; std::out_of_range where a stream's capacity is used up.
 #pragma once
 
 #include <span>
@@ -42,23 +42,32 @@ namespace hsm {
 template <ComputeScalar ScalarType>
 class CausalAttention {
  public:
+  /// float or double.
   using Scalar = ScalarType;
+  /// The tensors of the layer; gradients have the same type.
   using Parameters = Attention<Scalar>;
+  /// What a stream carries from call to call.
   using State = AttentionState<Scalar>;
+  /// What a forward leaves for backward.
   using Saved = AttentionSaved<Scalar>;
 
   /// Throws std::invalid_argument unless the tensors of `parameters` fit together.
   explicit CausalAttention(Attention<Scalar> parameters);
 
+  /// C.
   Index channels() const { return parameters_.channels(); }
+  /// H.
   Index heads() const { return parameters_.heads; }
+  /// The weights.
   const Parameters& parameters() const { return parameters_; }
+  /// The weights, to change in place; sizes must stay.
   Parameters& parameters() { return parameters_; }
 
+  /// An empty record for forward to fill.
   Saved make_saved() const { return {}; }
   /// Zeros in the shape of the parameters.
   Parameters make_gradients() const { return zeros_like(parameters_); }
-  /// Fresh streams. It is also the gradient 0 of a state.
+  /// Fresh streams with an empty cache, which options.capacity limits. It is also the gradient 0 of a state.
   State make_state(const StateOptions& options = {}) const { return State(channels(), heads(), options); }
 
   /// y = attention of x: B sequences of T tokens, from their start. Both [B,T,C], apart in memory.
@@ -67,6 +76,7 @@ class CausalAttention {
     detail::check_kept<Y>();
     run_forward(x, y, nullptr, workspace);
   }
+  /// The same, serial, with scratch of its own.
   template <class X, class Y>
   void forward(const X& x, Y&& y) const {
     detail::check_kept<Y>();
@@ -87,6 +97,7 @@ class CausalAttention {
     detail::check_kept<Y>();
     run_packed(x, offsets, y, nullptr, workspace);
   }
+  /// The same, and keeps in `saved` what backward needs.
   template <class X, class Y>
   void packed(const X& x, std::span<const Index> offsets, Y&& y, Saved& saved, Workspace& workspace) const {
     detail::check_kept<Y>();
@@ -94,7 +105,8 @@ class CausalAttention {
   }
 
   /// One token of every stream: x and y are buffers of `streams` tokens, [B,1,C], [1,B,C] or (C,B). Throws
-  /// std::out_of_range, and changes nothing, if the capacity of a stream is used up.
+  /// std::out_of_range, and changes nothing, if the capacity of a stream is used up. With one stream of a
+  /// given capacity it allocates nothing once the workspace has served a call.
   template <class X, class Y>
   void step(const X& x, State& state, Y&& y, Workspace& workspace) const {
     detail::check_kept<Y>();
@@ -108,8 +120,8 @@ class CausalAttention {
     run_step(x, &streams, state, y, workspace);
   }
 
-  /// The next T tokens of every stream: x and y [streams,T,C]. Throws as step does. Scratch does not grow with
-  /// T.
+  /// The next T tokens of every stream: x and y [streams,T,C]. Throws as step does. Scratch does not grow
+  /// with T.
   template <class X, class Y>
   void extend(const X& x, State& state, Y&& y, Workspace& workspace) const {
     detail::check_kept<Y>();
@@ -131,6 +143,7 @@ class CausalAttention {
     detail::check_kept<Y>();
     run_extend(x, offsets, streams, state, y, nullptr, workspace);
   }
+  /// The same, leaving in `saved` what backward needs.
   template <class X, class Y>
   void extend(const X& x, std::span<const Index> offsets, std::span<const Index> streams, State& state, Y&& y,
               Saved& saved, Workspace& workspace) const {
@@ -140,8 +153,8 @@ class CausalAttention {
 
   /// The adjoint of the call that filled `saved`: x is that call's x, dy the gradient of its y. dx is
   /// overwritten, `gradients` are added to. `state_gradient`, after extend, comes in as the gradient of the
-  /// state that the call left (its cached keys and values; a fresh state for none) and goes out as that of the
-  /// state it started from: chunk by chunk from the last to the first it is backpropagation through time,
+  /// state that the call left (its cached keys and values; a fresh state for none) and goes out as that of
+  /// the state it started from: chunk by chunk from the last to the first it is backpropagation through time,
   /// equal to the gradient of the whole sequence. Streams that the call did not name keep theirs. Without it
   /// the gradient stops at the start of the chunk.
   template <class X, class DY, class DX>
@@ -190,6 +203,7 @@ class CausalAttention {
   Parameters parameters_;
 };
 
+/// The scalar follows from the parameters.
 template <ComputeScalar Scalar>
 CausalAttention(Attention<Scalar>) -> CausalAttention<Scalar>;
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The passes of attention over the segments of a call, each a list of tasks for the executor: tokens to heads,
-// keys and values into the cache, queries against keys, and the adjoint of the last. Heads are kept one after another,
+// The passes of attention over the segments of a call, each a list of tasks for the executor: tokens to
+// heads, keys and values into the cache, queries against keys, and the adjoint of the last. Heads are kept
+// one after another,
 //
 //   heads[part][h][token][C/H], part = queries, keys, values        mixed[token][C]        log_sums[h][token]
 //
@@ -39,8 +40,8 @@ struct HeadMemory {
   Scalar* log_sum(Index h, Index token) const { return log_sums ? log_sums + h * N + token : nullptr; }
 };
 
-/// Runs f(first, count) on stretches of at most `most` tokens that do not cross from one sequence into another unless
-/// all views are flat.
+/// Runs f(first, count) on stretches of at most `most` tokens that do not cross from one sequence into
+/// another unless all views are flat.
 template <class F, class View, class... Views>
 void for_each_stretch(Index most, F&& f, const View& x, const Views&... more) {
   const bool flat = x.is_flat() && (more.is_flat() && ...);
@@ -54,7 +55,8 @@ void for_each_stretch(Index most, F&& f, const View& x, const Views&... more) {
 template <class Scalar>
 void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
                    const HeadMemory<Scalar>& memory, Workspace& workspace) {
-  // The product comes out token by token in scratch and is sorted from there, while a block of it is in cache.
+  // The product comes out token by token in scratch and is sorted from there, while a block of it is in
+  // cache.
   constexpr Index kStretch = 4096;  // bounds that scratch and still gives many threads work
   const Index D = memory.width();
   Workspace::Frame frame(workspace);
@@ -133,9 +135,9 @@ void attend_segments(std::span<const Segment> segments, const HeadMemory<Scalar>
   });
 }
 
-/// From d_mixed [N][C] the gradient of the joint projection, d_joint [N][3C] (overwritten). A task is one segment
-/// and head. `state_gradient`, where given, holds as many tokens as the documents: what it has for the tokens of
-/// the segments goes into d_joint, what queries give to the tokens before is added to it.
+/// From d_mixed [N][C] the gradient of the joint projection, d_joint [N][3C] (overwritten). A task is one
+/// segment and head. `state_gradient`, where given, holds as many tokens as the documents: what it has for
+/// the tokens of the segments goes into d_joint, what queries give to the tokens before is added to it.
 template <class Scalar>
 void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMemory<const Scalar>& memory,
                               const Scalar* d_mixed, Scalar* d_joint, AttentionState<Scalar>* state_gradient,

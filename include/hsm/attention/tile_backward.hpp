@@ -39,8 +39,8 @@ struct HeadForward {
 
 /// Where the gradients go. Those of the segment (overwritten): token i is `width` values from i * stride on.
 /// Those of its document, from its first token on and without gaps, or null where nobody asks: tokens before
-/// the segment are added to; what comes in for tokens of the segment, from later uses of them, is added to the
-/// segment's own.
+/// the segment are added to; what comes in for tokens of the segment, from later uses of them, is added to
+/// the segment's own.
 template <class Scalar>
 struct HeadGradients {
   Scalar* queries;

@@ -95,8 +95,8 @@ constexpr Index attend_scratch(Index width) {
   return kLanes<Scalar> * (2 * width * strips<Scalar>(kQueryTile) + kKeyTile) + width;
 }
 
-/// sum_d a[d] b[d] in two packets. With dot() of core/ a step after 1024 tokens (C = 512, H = 8) takes 600 instead of
-/// 190 us, Zen 3, g++ 12.
+/// sum_d a[d] b[d] in two packets. With dot() of core/ a step after 1024 tokens (C = 512, H = 8) takes 600
+/// instead of 190 us, Zen 3, g++ 12.
 template <class Scalar>
 inline Scalar packet_dot(Index width, const Scalar* a, const Scalar* b) {
   using Eigen::internal::padd, Eigen::internal::pmadd, Eigen::internal::predux;

@@ -10,6 +10,7 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include <hsm/core/types.hpp>
 
@@ -22,30 +23,46 @@ using Shape = std::array<Index, Rank>;
 namespace detail {
 
 template <std::size_t Rank>
-std::string to_text(const Shape<Rank>& shape) {
+[[gnu::cold]] std::string to_text(const Shape<Rank>& shape) {
   std::string text = "[";
   for (std::size_t i = 0; i < Rank; ++i) {
     if (i > 0) text += ',';
     text += std::to_string(shape[i]);
   }
-  return text + "]";
+  return text += ']';
 }
 
-inline std::string to_text(Index value) { return std::to_string(value); }
+[[gnu::cold]] inline std::string to_text(Index value) { return std::to_string(value); }
+
+// What throws is cold and takes views: a check then costs its caller a comparison and a call, to run and to
+// compile.
 
 /// Throws "who: what must be <expected>, got <got>".
-[[noreturn]] inline void fail(const std::string& who, const std::string& what, const std::string& expected,
-                              const std::string& got) {
-  throw std::invalid_argument(who + ": " + what + " must be " + expected + ", got " + got);
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail(std::string_view who, std::string_view what,
+                                                        std::string_view expected, std::string_view got) {
+  std::string message(who);
+  message.append(": ").append(what).append(" must be ").append(expected).append(", got ").append(got);
+  throw std::invalid_argument(message);
+}
+
+template <class Value>
+[[noreturn, gnu::cold, gnu::noinline]] void fail_equal(const char* who, const char* what, const Value& got,
+                                                       const Value& expected) {
+  fail(who, what, to_text(expected), to_text(got));
 }
 
 template <class Value>
 void check_equal(const char* who, const char* what, const Value& got, const Value& expected) {
-  if (!(got == expected)) fail(who, what, to_text(expected), to_text(got));
+  if (!(got == expected)) fail_equal(who, what, got, expected);
+}
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_at_least(const char* who, const char* what, Index got,
+                                                                 Index least) {
+  fail(who, what, "at least " + to_text(least), to_text(got));
 }
 
 inline void check_at_least(const char* who, const char* what, Index got, Index least) {
-  if (got < least) fail(who, what, "at least " + to_text(least), to_text(got));
+  if (got < least) fail_at_least(who, what, got, least);
 }
 
 /// Throws unless heads >= 1 divides channels.

@@ -21,6 +21,7 @@ namespace hsm {
 /// A reference to something callable as void(Index task, int worker); it does not own and does not allocate.
 class TaskRef {
  public:
+  /// Refers to f, which must outlive it.
   template <class F>
   requires(!std::is_same_v<std::remove_cvref_t<F>, TaskRef>)
       TaskRef(F&& f)  // implicit: a lambda is passed where a TaskRef is taken
@@ -29,6 +30,7 @@ class TaskRef {
           (*static_cast<std::add_pointer_t<std::remove_reference_t<F>>>(object))(task, worker);
         }) {}
 
+  /// Runs task number `task` on worker `worker`.
   void operator()(Index task, int worker) const { call_(object_, task, worker); }
 
  private:

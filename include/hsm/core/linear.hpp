@@ -18,8 +18,8 @@ namespace hsm {
 /// y = W x + b. A bias shorter than W has rows is added to the first rows only.
 template <ComputeScalar Scalar>
 struct Linear {
-  Weights<Scalar> weight;  // [out, in]
-  Vector<Scalar> bias;     // [biased rows] or empty
+  Weights<Scalar> weight;  ///< [out, in]
+  Vector<Scalar> bias;     ///< [biased rows] or empty
 
   Linear() = default;
 
@@ -36,7 +36,9 @@ struct Linear {
     bias.setZero(biased);
   }
 
+  /// Rows of W.
   Index out() const { return weight.rows(); }
+  /// Columns of W.
   Index in() const { return weight.cols(); }
 
   /// Y = W X + b, then epilogue(first_row, first_column, block of Y) on each block: X (in, n), Y (out, n)

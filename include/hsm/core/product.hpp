@@ -153,6 +153,7 @@ auto part(Map& m, Index row, Index rows, Index col, Index cols) {
 
 /// Nothing to do after a block of a product.
 struct NoEpilogue {
+  /// Leaves the block as it is.
   template <class Block>
   void operator()(Index /*first_row*/, Index /*first_column*/, Block& /*y*/) const {}
 };

@@ -25,11 +25,17 @@ namespace hsm {
 /// B x T tokens of C channels in somebody else's memory. `Scalar` may be const: a view to read from.
 template <class Scalar>
 struct Tokens {
+  /// Channel 0 of token 0 of sequence 0.
   Scalar* data = nullptr;
+  /// B.
   Index batch = 0;
+  /// T.
   Index time = 0;
+  /// C.
   Index channels = 0;
+  /// From a token to the next.
   Index token_stride = 0;
+  /// From a sequence to the next.
   Index batch_stride = 0;
 
   Tokens() = default;
@@ -48,6 +54,7 @@ struct Tokens {
 
   /// B * T.
   Index count() const { return batch * time; }
+  /// [B, T, C].
   Shape<3> shape() const { return {batch, time, channels}; }
 
   /// Token t of sequence b.

@@ -13,6 +13,7 @@
 #include <Eigen/Core>
 #include <type_traits>
 
+/// Before a function whose instructions must exist once, so that its bits do not depend on the caller.
 #if defined(__GNUC__) || defined(__clang__)
 #define HSM_NOINLINE __attribute__((noinline))
 #else
@@ -27,6 +28,8 @@
 #define HSM_INDEPENDENT
 #endif
 
+/// Hierarchical Shift Mixing (arXiv 2601.22852): token mixers, their schedules, and what trains and runs models
+/// of them.
 namespace hsm {
 
 /// Signed size and index type, the same as Eigen's.
@@ -59,6 +62,7 @@ template <class Block>
 auto at(const Block& block, Index row, Index column) {
   return block.data() + row + column * block.outerStride();
 }
+/// The same, to write to.
 template <class Scalar>
 Scalar* at(Columns<Scalar>& block, Index row, Index column) {
   return block.data() + row + column * block.outerStride();

@@ -32,6 +32,7 @@ class Workspace {
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
+  /// Who runs the work.
   Executor& executor() { return executor_ ? *executor_ : serial_; }
 
   /// How results are stored; for tests and benchmarks, the default decides by size.
@@ -50,6 +51,7 @@ class Workspace {
   /// Lends scratch until it is destroyed. Frames nest like calls.
   class Frame {
    public:
+    /// Opens a frame on top of the stack of `workspace`.
     explicit Frame(Workspace& workspace)
         : workspace_(workspace), piece_(workspace.piece_), used_(workspace.used_) {
       ++workspace_.depth_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What readers of files of states ask of a safetensors file: metadata that is there, numbers that are numbers,
-// tensors of exactly the type and shape that are expected, and none besides. All errors are
+// What readers of files of states ask of a safetensors file: metadata that is there, numbers that are
+// numbers, tensors of exactly the type and shape that are expected, and none besides. All errors are
 // std::runtime_error `file: what was expected, what came`.
 #pragma once
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// A short text that tells one set of parameters from another, so that a state is not continued by a model that
-// it does not belong to:
+// A short text that tells one set of parameters from another, so that a state is not continued by a model
+// that it does not belong to:
 //
 //   fnv1a-64:cbf29ce484222325      the name of the hash, and its 64 bits as 16 hexadecimal digits
 //
-// It covers a description (sizes, shifts), and of each tensor its name, shape, type and bytes: any change of a
-// bit changes it, but for accidents of 1 in 2^64. It is no defence against somebody who means to deceive.
+// It covers a description (sizes, shifts), and of each tensor its name, shape, type and bytes: any change of
+// a bit changes it, but for accidents of 1 in 2^64. It is no defence against somebody who means to deceive.
 // O(bytes), about 1 ns per byte.
 #pragma once
 
@@ -25,8 +25,10 @@ namespace hsm {
 /// The 64-bit Fowler-Noll-Vo hash, variant 1a, of all bytes that are added.
 class Fnv1a64 {
  public:
+  /// What the text begins with.
   static constexpr std::string_view kName = "fnv1a-64";
 
+  /// Takes more bytes in.
   void add(std::span<const std::byte> bytes) {
     for (const std::byte b : bytes) {
       state_ ^= static_cast<std::uint64_t>(b);
@@ -40,6 +42,7 @@ class Fnv1a64 {
     add(std::span(&kEnd, 1));
   }
 
+  /// The hash of what was added so far.
   std::uint64_t value() const { return state_; }
   /// "fnv1a-64:" and 16 hexadecimal digits.
   std::string text() const {

@@ -31,7 +31,9 @@
 
 namespace hsm {
 
+/// What the metadata of a model file says it is.
 inline constexpr std::string_view kModelFormat = "hsm-language-model";
+/// The version of the layout.
 inline constexpr std::string_view kModelVersion = "1";
 
 namespace detail {

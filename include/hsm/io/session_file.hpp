@@ -30,7 +30,9 @@
 
 namespace hsm {
 
+/// The metadata `format` of a session file.
 inline constexpr std::string_view kSessionFormat = "hsm-session";
+/// The metadata `version`; files of another one are refused.
 inline constexpr std::string_view kSessionVersion = "1";
 
 /// Texts that travel with a session, by key.
@@ -39,8 +41,8 @@ using SessionNotes = std::map<std::string, std::string>;
 /// What a file of a session holds; GenerationSession(model, workspace, memory) goes on with it.
 template <ComputeScalar Scalar>
 struct SavedSession {
-  SessionMemory<Scalar> memory;
-  SessionNotes notes;
+  SessionMemory<Scalar> memory;  ///< the streams
+  SessionNotes notes;            ///< what the program that saved it wanted to keep
 };
 
 /// The fingerprint of a language model: its config and its weights.

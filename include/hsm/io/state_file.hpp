@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The state of one layer as a safetensors file, exact to the bit, so that another process continues it. In the
-// metadata
+// The state of one layer as a safetensors file, exact to the bit, so that another process continues it. In
+// the metadata
 //
 //   format "hsm-state"   version "1"   fingerprint of the layer (io/fingerprint.hpp)   spare
 //
@@ -30,7 +30,9 @@
 
 namespace hsm {
 
+/// The metadata `format` of a state file.
 inline constexpr std::string_view kStateFormat = "hsm-state";
+/// The metadata `version`; files of another one are refused.
 inline constexpr std::string_view kStateVersion = "1";
 
 namespace detail {

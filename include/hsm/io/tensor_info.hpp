@@ -21,10 +21,14 @@ namespace hsm {
 /// One tensor of a safetensors file. `begin` and `end` are byte offsets into the data that follows the
 /// header.
 struct TensorInfo {
+  /// Unique in its file.
   std::string name;
+  /// The type of its elements.
   DType dtype = DType::f32;
   std::vector<std::int64_t> shape;  ///< Row-major, slowest first; empty for a single number.
+  /// Offset of the first byte.
   std::uint64_t begin = 0;
+  /// Offset behind the last byte.
   std::uint64_t end = 0;
 };
 

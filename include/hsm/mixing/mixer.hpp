@@ -43,9 +43,13 @@ class Mixer {
   static_assert(detail::explain_policy<Policy>());
 
  public:
+  /// float or double.
   using Scalar = typename Policy::Scalar;
+  /// The tensors of the layer; gradients have the same type.
   using Parameters = Policy;
+  /// What a stream carries from call to call.
   using State = MixerState<Scalar>;
+  /// What a forward leaves for backward.
   using Saved = MixerSaved<Scalar>;
 
   /// All heads at one shift. Throws std::invalid_argument for shift < 1.
@@ -58,14 +62,20 @@ class Mixer {
     set_shifts(head_shifts);
   }
 
+  /// C.
   Index channels() const { return policy_.channels(); }
+  /// H.
   Index heads() const { return policy_.heads(); }
+  /// K.
   Index taps() const { return detail::taps_of(policy_); }
   /// The shift of head h.
   Index shift(Index h = 0) const;
+  /// The policy.
   const Policy& parameters() const { return policy_; }
+  /// The policy, to change its values in place; sizes must stay.
   Policy& parameters() { return policy_; }
 
+  /// An empty record for forward to fill.
   Saved make_saved() const { return {}; }
   /// Zeros in the shape of the parameters.
   Policy make_gradients() const { return zeros_like(policy_); }
@@ -81,6 +91,7 @@ class Mixer {
     Workspace workspace;
     forward(x, y, workspace);
   }
+  /// The same, with the scratch and the executor of `workspace`.
   template <class X, class Y>
   void forward(const X& x, Y&& y, Workspace& workspace) const {
     detail::check_kept<Y>();
@@ -105,6 +116,7 @@ class Mixer {
     detail::check_kept<Y>();
     run_packed(x, offsets, y, nullptr, workspace);
   }
+  /// The same, leaving in `saved` what backward needs.
   template <class X, class Y>
   void packed(const X& x, std::span<const Index> offsets, Y&& y, Saved& saved, Workspace& workspace) const {
     detail::check_kept<Y>();

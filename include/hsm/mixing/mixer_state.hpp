@@ -50,6 +50,7 @@ class MixerState {
  public:
   MixerState() = default;
 
+  /// How many streams it holds.
   Index streams() const { return static_cast<Index>(counts_.size()); }
   /// How many tokens stream `stream` has seen. Throws std::out_of_range for a stream that is not there.
   Index count(Index stream) const { return counts_[checked(stream)]; }
@@ -105,9 +106,9 @@ class MixerState {
                       [](const Ring& a, const Ring& b) { return a.columns == b.columns; });
   }
 
-  /// Calls f(name, values, shape) for all that a state holds, to save it and to fill one that make_state made:
-  /// "counts" and "highest", spans of Index [streams], and for each group of heads "rings.<g>", a span of
-  /// Scalar [streams, slots, rows]. What was filled must be checked by is_sound before it is used.
+  /// Calls f(name, values, shape) for all that a state holds, to save it and to fill one that make_state
+  /// made: "counts" and "highest", spans of Index [streams], and for each group of heads "rings.<g>", a span
+  /// of Scalar [streams, slots, rows]. What was filled must be checked by is_sound before it is used.
   template <class F, class Self>
   static void visit(F&& f, Self& self) {
     const Index n = self.streams();

@@ -41,7 +41,9 @@ struct Stages {
   int kept = 0;              ///< projected planes read at every tap
   bool output = false;       ///< z goes through a product
 
+  /// Planes that the project stage makes per token.
   constexpr int projected() const { return own + kept; }
+  /// Planes that a token keeps.
   constexpr int planes() const { return kept + (keeps_input ? 1 : 0); }
 };
 

@@ -55,7 +55,9 @@ struct RunBlocks {
 template <class Scalar>
 class Run {
  public:
+  /// The head that row 0 belongs to.
   Index first_head = 0;
+  /// How many heads the rows span.
   Index heads = 0;
   Index rows = 0;   ///< heads * C / H
   Index count = 0;  ///< tokens
@@ -63,6 +65,7 @@ class Run {
   /// core/stream.hpp; it may as well not.
   bool stream = false;
 
+  /// C / H.
   Index rows_per_head() const { return rows / heads; }
   /// The projection that only token t itself reads, (rows, count).
   ConstColumns<Scalar> own() const { return block(blocks.own); }
@@ -86,11 +89,15 @@ class Run {
 template <class Scalar>
 class RunGradient {
  public:
+  /// As in Run.
   Index rows = 0;
+  /// As in Run.
   Index count = 0;
   bool stream = false;  ///< as in Run, for what the adjoint writes
 
+  /// The gradient of own, (rows, count).
   Columns<Scalar> own() const { return block(blocks.own); }
+  /// The gradient of plane `plane` of tap `tap`, (rows, count).
   Columns<Scalar> kept(Index tap, Index plane = 0) const {
     return block(blocks.kept[static_cast<std::size_t>(tap)][static_cast<std::size_t>(plane)]);
   }

@@ -23,12 +23,17 @@ namespace hsm {
 /// `count` tokens from token `first` of the call on; `stream` is the stream whose state they continue, or
 /// kFresh.
 struct Segment {
+  /// No stream: a document starts.
   static constexpr Index kFresh = -1;
 
+  /// The place of its first token in the call.
   Index first = 0;
+  /// How many tokens.
   Index count = 0;
+  /// The stream it continues, or kFresh.
   Index stream = kFresh;
 
+  /// Whether a document starts here.
   bool fresh() const { return stream == kFresh; }
 };
 

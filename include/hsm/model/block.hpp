@@ -14,11 +14,16 @@ namespace hsm {
 /// The parameters of a block; the language model runs them, since a norm belongs to the sum before it.
 template <ComputeScalar Scalar, class List = StandardPolicies>
 struct Block {
+  /// Before the mixer.
   LayerNorm<Scalar> mixer_norm;
+  /// A Mixer of any listed policy, or attention.
   AnyMixer<Scalar, List> mixer;
+  /// Before the feed-forward network.
   LayerNorm<Scalar> feed_forward_norm;
+  /// W_2 gelu(W_1 x + b_1) + b_2.
   FeedForward<Scalar> feed_forward;
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     LayerNorm<Scalar>::visit(named("mixer_norm", f), self.mixer_norm, more.mixer_norm...);
@@ -37,13 +42,17 @@ struct Block {
 /// What forward leaves of a block for backward, besides the residual stream.
 template <ComputeScalar Scalar>
 struct BlockSaved {
+  /// Tokens as columns.
   using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
 
-  Matrix before;       // [C, B T], the residual stream at entry
-  Matrix mixer_input;  // [C, B T], normalised
-  Matrix middle;       // [C, B T], the residual stream after the mixer
+  Matrix before;       ///< [C, B T], the residual stream at entry
+  Matrix mixer_input;  ///< [C, B T], normalised
+  Matrix middle;       ///< [C, B T], the residual stream after the mixer
+  /// [C, B T], normalised.
   Matrix feed_forward_input;
+  /// What the mixer left.
   AnySaved<Scalar> mixer;
+  /// What the feed-forward network left.
   FeedForwardSaved<Scalar> feed_forward;
 };
 

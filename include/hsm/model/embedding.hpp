@@ -22,16 +22,20 @@ namespace hsm {
 /// A table of rows [rows, C], looked up by number.
 template <ComputeScalar Scalar>
 struct Embedding {
-  Weights<Scalar> weight;  // [rows, C]
+  Weights<Scalar> weight;  ///< [rows, C]
 
   Embedding() = default;
+  /// Values normal with the given deviation.
   Embedding(Index rows, Index channels, double deviation, Random& random) : weight(rows, channels) {
     for (Index i = 0; i < weight.size(); ++i)
       weight.data()[i] = static_cast<Scalar>(random.normal(deviation));
   }
 
+  /// How many rows the table has.
   Index rows() const { return weight.rows(); }
+  /// C.
   Index channels() const { return weight.cols(); }
+  /// Whether there is no table: a model without learned positions.
   bool empty() const { return weight.size() == 0; }
 
   /// x[j] = weight[row(j)], or += ; row is a function of the token number, x (C, n).
@@ -60,6 +64,7 @@ struct Embedding {
     });
   }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     if (self.weight.size() > 0) f("weight", self.weight, more.weight...);

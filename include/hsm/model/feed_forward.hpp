@@ -18,14 +18,15 @@ namespace hsm {
 /// What forward leaves for backward: both sides of the GELU, [F, n] each.
 template <ComputeScalar Scalar>
 struct FeedForwardSaved {
-  Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> before, after;
+  Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> before;  ///< [F, n], the GELU's arguments
+  Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> after;   ///< [F, n], its values
 };
 
 /// W_2 gelu(W_1 x + b_1) + b_2.
 template <ComputeScalar Scalar>
 struct FeedForward {
-  Linear<Scalar> up;    // W_1 [F,C], b_1 [F]
-  Linear<Scalar> down;  // W_2 [C,F], b_2 [C]
+  Linear<Scalar> up;    ///< W_1 [F,C], b_1 [F]
+  Linear<Scalar> down;  ///< W_2 [C,F], b_2 [C]
 
   FeedForward() = default;
 
@@ -37,7 +38,9 @@ struct FeedForward {
     down = Linear<Scalar>(channels, width, channels, 1 / std::sqrt(static_cast<double>(width)), random);
   }
 
+  /// C.
   Index channels() const { return up.in(); }
+  /// F, the width between the two maps.
   Index width() const { return up.out(); }
 
   /// y from x, both (C, n); nothing is kept.
@@ -86,6 +89,7 @@ struct FeedForward {
     Linear<Scalar>::backward_parameters(x, detail::read(d_hidden), gradients.up, executor);
   }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     Linear<Scalar>::visit(named("up", f), self.up, more.up...);

@@ -35,20 +35,25 @@ namespace hsm {
 /// What forward leaves for backward.
 template <ComputeScalar Scalar>
 struct LanguageModelSaved {
-  Index batch = 0, time = 0;     // B and T of the call; 1 and N of packed and of chosen streams
-  Index streams = 0;             // of the state that was extended; 0 where there was none
-  std::vector<Index> positions;  // [B T] where they are learned
+  Index batch = 0;               ///< B of the call; 1 for packed and for chosen streams
+  Index time = 0;                ///< T of the call; N for packed and for chosen streams
+  Index streams = 0;             ///< of the state that was extended; 0 where there was none
+  std::vector<Index> positions;  ///< [B T] where they are learned
+  /// What each layer left.
   std::vector<BlockSaved<Scalar>> blocks;
-  typename BlockSaved<Scalar>::Matrix last;    // [C, B T], the residual stream at the end
-  typename BlockSaved<Scalar>::Matrix hidden;  // [C, B T], h
+  typename BlockSaved<Scalar>::Matrix last;    ///< [C, B T], the residual stream at the end
+  typename BlockSaved<Scalar>::Matrix hidden;  ///< [C, B T], h
 };
 
 /// A causal language model; see the file comment.
 template <ComputeScalar ScalarType, class List = StandardPolicies>
 class LanguageModel {
  public:
+  /// float or double.
   using Scalar = ScalarType;
+  /// What a stream carries from call to call.
   using State = LanguageModelState<Scalar>;
+  /// What a forward leaves for backward.
   using Saved = LanguageModelSaved<Scalar>;
 
   /// Fresh weights: E normal(0.02), P normal(0.01), the rest as each layer states, with the maps that write
@@ -56,13 +61,17 @@ class LanguageModel {
   /// a schedule that is not one.
   LanguageModel(LanguageModelConfig config, Random& random);
 
+  /// The sizes and layers it was made with.
   const LanguageModelConfig& config() const { return config_; }
+  /// L.
   Index layer_count() const { return static_cast<Index>(blocks_.size()); }
+  /// Layer l, 0 <= l < L, unchecked.
   const Block<Scalar, List>& block(Index l) const { return blocks_[static_cast<std::size_t>(l)]; }
   /// The shifts of all layers and heads, attention layers counted.
   const ScheduleText& schedule() const { return schedule_; }
   /// E, also the output map.
   const Embedding<Scalar>& embedding() const { return embedding_; }
+  /// E, to change in place; sizes must stay.
   Embedding<Scalar>& embedding() { return embedding_; }
 
   /// Runs B sequences of T tokens; h is left in saved.hidden. Throws std::out_of_range for a token id outside
@@ -78,10 +87,10 @@ class LanguageModel {
   /// gradient that comes through the logits is the loss's to add (training/language_model_loss.hpp). ids are
   /// those of the call that filled `saved`. `state_gradient`, only after an extend, comes in as the gradient
   /// of the state that the call left (a fresh state for none) and goes out as that of the state it started
-  /// from: chunk by chunk from the last to the first it is backpropagation through time, equal to the gradient
-  /// of the whole sequence; without it the gradient stops at the start of the chunk. Throws, before anything
-  /// is changed, std::invalid_argument for another model's record, gradients or state, std::out_of_range for a
-  /// bad token id.
+  /// from: chunk by chunk from the last to the first it is backpropagation through time, equal to the
+  /// gradient of the whole sequence; without it the gradient stops at the start of the chunk. Throws, before
+  /// anything is changed, std::invalid_argument for another model's record, gradients or state,
+  /// std::out_of_range for a bad token id.
   void backward(std::span<const std::int32_t> ids, const Saved& saved, ConstColumns<Scalar> d_hidden,
                 LanguageModel& gradients, Workspace& workspace, State* state_gradient = nullptr) const;
 
@@ -101,8 +110,8 @@ class LanguageModel {
               Workspace& workspace) const;
 
   /// The next tokens of each of `streams`, different ones, and of no other: those of streams[i] are tokens
-  /// offsets[i] ... offsets[i+1]-1 of ids [N], at least one each. last_logits (V, streams.size()) in the order
-  /// of the list. Throws as above.
+  /// offsets[i] ... offsets[i+1]-1 of ids [N], at least one each. last_logits (V, streams.size()) in the
+  /// order of the list. Throws as above.
   void extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
               std::span<const Index> streams, State& state, Columns<Scalar> last_logits,
               Workspace& workspace) const;
@@ -110,6 +119,7 @@ class LanguageModel {
   /// The same as one chunk with a record for backward, for any number of tokens: h [C, N] is left in
   /// saved.hidden.
   void extend(std::span<const std::int32_t> ids, State& state, Saved& saved, Workspace& workspace) const;
+  /// The same for chosen streams.
   void extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
               std::span<const Index> streams, State& state, Saved& saved, Workspace& workspace) const;
 
@@ -203,4 +213,5 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
 }  // namespace hsm
 
 #include <hsm/model/language_model_checks.hpp>
+#include <hsm/model/language_model_extend.hpp>
 #include <hsm/model/language_model_passes.hpp>

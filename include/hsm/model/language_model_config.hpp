@@ -15,10 +15,12 @@ enum class Positions { kNone, kLearned };
 
 /// The sizes and the layers of a language model.
 struct LanguageModelConfig {
+  /// V.
   Index vocabulary = 256;
   Index width = 128;         ///< C
   Index feed_forward = 512;  ///< F
   Index context = 128;       ///< T of training; the most positions where they are learned
+  /// Whether a token is told its place.
   Positions positions = Positions::kNone;
   std::string layers = "7*ab";      ///< a recipe, see model/recipe.hpp
   std::string schedule = "dyadic";  ///< see schedule/schedule_text.hpp

@@ -20,9 +20,11 @@ namespace hsm {
 /// What a model remembers of its streams between calls to extend. Made by LanguageModel::make_state.
 template <ComputeScalar Scalar>
 struct LanguageModelState {
+  /// One state per layer.
   std::vector<AnyState<Scalar>> layers;
   std::vector<Index> counts;  ///< tokens that each stream has seen
 
+  /// How many streams it holds.
   Index streams() const { return static_cast<Index>(counts.size()); }
   /// Tokens that `stream` has seen. Throws std::out_of_range for a stream that is not there.
   Index count(Index stream) const { return counts[checked(stream)]; }
@@ -45,8 +47,8 @@ struct LanguageModelState {
     for (Index s = 0; s < streams(); ++s) reset(s);
   }
 
-  /// Whether every layer can take the last k tokens of `stream` back: attention always, shift mixers as far as
-  /// their spare slots reach (mixing/mixer_state.hpp).
+  /// Whether every layer can take the last k tokens of `stream` back: attention always, shift mixers as far
+  /// as their spare slots reach (mixing/mixer_state.hpp).
   bool can_rewind(Index stream, Index k) const {
     if (k < 0 || k > count(stream)) return false;
     return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {

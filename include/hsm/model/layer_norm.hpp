@@ -21,18 +21,21 @@ namespace hsm {
 /// Layer normalisation with gain [C] (initially 1) and bias [C] (initially 0).
 template <ComputeScalar Scalar>
 struct LayerNorm {
+  /// Added to the variance.
   static constexpr double kEpsilon = 1e-5;
 
-  Vector<Scalar> gain;  // [C]
-  Vector<Scalar> bias;  // [C]
+  Vector<Scalar> gain;  ///< [C]
+  Vector<Scalar> bias;  ///< [C]
 
   LayerNorm() = default;
+  /// Gain 1, bias 0. Throws std::invalid_argument for channels < 1.
   explicit LayerNorm(Index channels) {
     detail::check_at_least("LayerNorm", "channels", channels, 1);
     gain.setOnes(channels);
     bias.setZero(channels);
   }
 
+  /// C.
   Index channels() const { return gain.size(); }
 
   /// y = norm(x); x, y (C, n).
@@ -93,6 +96,7 @@ struct LayerNorm {
     }
   }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     f("gain", self.gain, more.gain...);

@@ -24,8 +24,11 @@ namespace hsm {
 
 /// One layer of a recipe.
 struct LayerRecipe {
+  /// Of a policy, or `attention`.
   std::string name;
+  /// H, where it was given.
   std::optional<Index> heads;
+  /// K, where it was given.
   std::optional<Index> taps;
   Index place = 0;  ///< where its item begins in the text, for messages
 
@@ -37,8 +40,10 @@ struct LayerRecipe {
 
 /// A list of layers.
 struct Recipe {
+  /// The longest recipe.
   static constexpr Index kMostLayers = 256;
 
+  /// The layers, first to last.
   std::vector<LayerRecipe> layers;
 
   /// Reads a recipe. Throws std::invalid_argument that names the place.

@@ -10,9 +10,9 @@
 // another text, fork copies one, rewind takes tokens back. A stack of shift mixers without positions goes on
 // without end. Learned positions are used up after `context` tokens; then the session refuses more, or the
 // stream restarts: its last context / 2 tokens, the new ones included, are read again as a fresh prompt, so
-// that each token is still predicted from at least half a context. Memory: the state, the logits, and the last
-// tokens where positions are learned. A restart costs the reading of context / 2 tokens, once in context / 2
-// tokens.
+// that each token is still predicted from at least half a context. Memory: the state, the logits, and the
+// last tokens where positions are learned. A restart costs the reading of context / 2 tokens, once in context
+// / 2 tokens.
 #pragma once
 
 #include <algorithm>
@@ -34,6 +34,7 @@ enum class OnFull { kRefuse, kRestart };
 /// How to generate.
 struct SessionOptions {
   Index streams = 1;  ///< independent texts
+  /// What happens when learned positions run out.
   OnFull on_full = OnFull::kRefuse;
   Index spare = 0;  ///< how many tokens rewind can take back
 };
@@ -43,13 +44,15 @@ struct SessionOptions {
 template <class Model>
 class GenerationSession {
  public:
+  /// float or double.
   using Scalar = typename Model::Scalar;
+  /// The streams as a value.
   using Memory = SessionMemory<Scalar>;
 
   /// Fresh streams. Throws std::invalid_argument for streams < 1 or spare < 0.
   GenerationSession(const Model& model, Workspace& workspace, SessionOptions options = {});
-  /// The streams of a session that was saved, or sent. Throws std::invalid_argument where it is not one of such a
-  /// model.
+  /// The streams of a session that was saved, or sent. Throws std::invalid_argument where it is not one of
+  /// such a model.
   GenerationSession(const Model& model, Workspace& workspace, Memory memory,
                     OnFull on_full = OnFull::kRefuse);
 
@@ -81,9 +84,9 @@ class GenerationSession {
   /// The same for a session of one stream.
   void next(std::int32_t id) { next(std::span(&id, 1)); }
 
-  /// The logits [V] after the last token of `stream`; a call of prefill or next for it overwrites them. Throws
-  /// std::out_of_range for a stream that does not exist, or that has read no token since it began or was
-  /// rewound.
+  /// The logits [V] after the last token of `stream`; a call of prefill or next for it overwrites them.
+  /// Throws std::out_of_range for a stream that does not exist, or that has read no token since it began or
+  /// was rewound.
   std::span<const Scalar> logits(Index stream = 0) const {
     const std::size_t i = checked("GenerationSession::logits", stream);
     if (!memory_.ready[i]) {
@@ -124,6 +127,7 @@ class GenerationSession {
     memory_.history[target] = memory_.history[source];
   }
 
+  /// How many streams it holds.
   Index streams() const { return memory_.state.streams(); }
   /// Tokens of `stream` that the model has in view: all, or those since the last restart read them.
   Index position(Index stream = 0) const { return memory_.state.count(stream); }
@@ -136,6 +140,7 @@ class GenerationSession {
   /// Bytes of the state of all streams.
   std::size_t state_bytes() const { return memory_.state.bytes(); }
 
+  /// The model it generates with.
   const Model& model() const { return *model_; }
   /// All that the session remembers: what a file holds (io/session_file.hpp).
   const Memory& memory() const { return memory_; }

@@ -4,8 +4,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include <hsm/core/check.hpp>
+#include <hsm/model/language_model_config.hpp>
 #include <hsm/model/language_model_state.hpp>
 
 namespace hsm {
@@ -13,11 +16,12 @@ namespace hsm {
 /// The streams of a session between two calls.
 template <ComputeScalar Scalar>
 struct SessionMemory {
-  LanguageModelState<Scalar> state;
-  Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> logits;  // [V, streams]
-  std::vector<std::uint8_t> ready;                               // per stream: 1 where its logits are there
-  std::vector<std::vector<std::int32_t>> history;  // per stream its last tokens, where positions are learned
-  Index restarts = 0;
+  LanguageModelState<Scalar> state;  ///< of the model's layers
+  Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> logits;  ///< [V, streams]
+  std::vector<std::uint8_t> ready;                               ///< per stream: 1 where its logits are there
+  /// Per stream its last tokens, where positions are learned.
+  std::vector<std::vector<std::int32_t>> history;
+  Index restarts = 0;  ///< of all streams together
 
   /// Throws std::invalid_argument unless this is what a session of `model` can hold.
   template <class Model>

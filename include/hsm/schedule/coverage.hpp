@@ -52,8 +52,9 @@ concept ScheduleOtherThan = !std::same_as<S, Self> && Schedule<S>;
 /// Counts the paths from each past offset of a stack to its last token; see the file comment.
 class Coverage {
  public:
-  /// The most offsets that are looked at, and the most additions of counts that this may take.
+  /// The most offsets that are looked at.
   static constexpr Index kMostOffsets = Index{1} << 22;
+  /// The most additions of counts that this may take.
   static constexpr Index kMostAdditions = Index{1} << 32;
   /// A count that stands for itself and all above; `paths` refuses it.
   static constexpr std::uint64_t kUncounted = std::numeric_limits<std::uint64_t>::max();
@@ -67,6 +68,7 @@ class Coverage {
 
   /// The stack of these layers. Throws as above, and std::invalid_argument for a shift < 1.
   constexpr explicit Coverage(std::span<const CoverageLayer> layers, Index window = 0);
+  /// The same from a vector.
   constexpr explicit Coverage(const std::vector<CoverageLayer>& layers, Index window = 0)
       : Coverage(std::span<const CoverageLayer>(layers), window) {}
 
@@ -85,7 +87,7 @@ class Coverage {
   constexpr bool reached(Index offset) const { return count(offset) > 0; }
   /// How many do. Throws std::out_of_range for 2^64 - 1 paths or more.
   constexpr std::uint64_t paths(Index offset) const { return counted(count(offset)); }
-  /// The least and the most paths of an offset that has any, in the window. Throw as `paths`.
+  /// The least paths of an offset that has any, in the window. Throws as `paths`.
   constexpr std::uint64_t least_paths() const {
     std::uint64_t least = kUncounted;
     for (const std::uint64_t count : counts_) {
@@ -93,6 +95,7 @@ class Coverage {
     }
     return counted(least);
   }
+  /// The most paths of an offset in the window. Throws as `paths`.
   constexpr std::uint64_t most_paths() const {
     return counted(*std::max_element(counts_.begin(), counts_.end()));
   }

@@ -10,10 +10,14 @@ namespace hsm {
 /// The shifts 1, 2, ... 2^(period-1), 1, 2, ... over `layers` layers. Throws std::invalid_argument for period
 /// < 1.
 struct CyclicSchedule {
+  /// L.
   Index layers = 0;
+  /// How many different shifts there are, at least 1.
   Index period = 1;
 
+  /// L.
   constexpr Index layer_count() const { return layers; }
+  /// The shift of layer l. Throws std::out_of_range for a layer that is not there.
   constexpr Index shift(Index l) const {
     detail::check_layer("CyclicSchedule::shift", l, layers);
     if (period < 1) {
@@ -22,6 +26,7 @@ struct CyclicSchedule {
     }
     return detail::power("CyclicSchedule::shift", 2, l % period);
   }
+  /// The same for every head.
   constexpr Index shift(Index l, Index /*head*/) const { return shift(l); }
 };
 

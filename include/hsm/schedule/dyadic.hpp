@@ -10,13 +10,17 @@ namespace hsm {
 
 /// The shifts 1, 2, 4, ... 2^(layers-1). A shift of 2^63 or more is refused with std::invalid_argument.
 struct DyadicSchedule {
+  /// L.
   Index layers = 0;
 
+  /// L.
   constexpr Index layer_count() const { return layers; }
+  /// The shift of layer l. Throws std::out_of_range for a layer that is not there.
   constexpr Index shift(Index l) const {
     detail::check_layer("DyadicSchedule::shift", l, layers);
     return detail::power("DyadicSchedule::shift", 2, l);
   }
+  /// The same for every head.
   constexpr Index shift(Index l, Index /*head*/) const { return shift(l); }
 };
 

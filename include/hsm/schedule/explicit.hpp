@@ -15,11 +15,14 @@ namespace hsm {
 /// or more than kMostLayers.
 class ExplicitSchedule {
  public:
+  /// The longest list.
   static constexpr Index kMostLayers = 256;
 
+  /// The shifts of layers 0, 1, ... in a list.
   constexpr ExplicitSchedule(std::initializer_list<Index> shifts)
       : ExplicitSchedule(std::span<const Index>(shifts.begin(), shifts.size())) {}
 
+  /// The shifts of layers 0, 1, ... from an array, which is copied.
   constexpr explicit ExplicitSchedule(std::span<const Index> shifts)
       : layers_(static_cast<Index>(shifts.size())) {
     if (layers_ > kMostLayers) {
@@ -35,11 +38,14 @@ class ExplicitSchedule {
     }
   }
 
+  /// L.
   constexpr Index layer_count() const { return layers_; }
+  /// The shift of layer l. Throws std::out_of_range for a layer that is not there.
   constexpr Index shift(Index l) const {
     detail::check_layer("ExplicitSchedule::shift", l, layers_);
     return shifts_[static_cast<std::size_t>(l)];
   }
+  /// The same for every head.
   constexpr Index shift(Index l, Index /*head*/) const { return shift(l); }
 
  private:

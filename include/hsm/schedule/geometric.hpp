@@ -9,10 +9,14 @@ namespace hsm {
 
 /// The shifts 1, b, b^2, ... b^(layers-1). Throws std::invalid_argument for base < 1 or a shift of 2^63 or more.
 struct GeometricSchedule {
+  /// L.
   Index layers = 0;
+  /// b, at least 1.
   Index base = 2;
 
+  /// L.
   constexpr Index layer_count() const { return layers; }
+  /// The shift of layer l. Throws std::out_of_range for a layer that is not there.
   constexpr Index shift(Index l) const {
     detail::check_layer("GeometricSchedule::shift", l, layers);
     if (base < 1)
@@ -20,6 +24,7 @@ struct GeometricSchedule {
                                   std::to_string(base));
     return detail::power("GeometricSchedule::shift", base, l);
   }
+  /// The same for every head.
   constexpr Index shift(Index l, Index /*head*/) const { return shift(l); }
 };
 

@@ -11,9 +11,12 @@ namespace hsm {
 /// shift(l, h) of the inner schedule at layer (l + h) mod L.
 template <Schedule Inner>
 struct HeadRotated {
+  /// The schedule that is rearranged.
   Inner inner;
 
+  /// L.
   constexpr Index layer_count() const { return inner.layer_count(); }
+  /// The shift of layer l. Throws std::out_of_range for a layer that is not there.
   constexpr Index shift(Index l) const { return shift(l, 0); }
   /// Throws std::out_of_range for a layer that is not there or head < 0.
   constexpr Index shift(Index l, Index head) const {
@@ -24,6 +27,7 @@ struct HeadRotated {
   }
 };
 
+/// The type follows from the inner schedule.
 template <Schedule Inner>
 HeadRotated(Inner) -> HeadRotated<Inner>;
 

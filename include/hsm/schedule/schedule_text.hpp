@@ -44,10 +44,11 @@ class ScheduleText {
            (reversed_inside_ ? "reversed:" : "") + name_;
   }
 
+  /// L.
   Index layer_count() const { return static_cast<Index>(shifts_.size()); }
-  /// The distance of layer l, and that of its head h. Throw std::out_of_range for a layer that is not there
-  /// or head < 0.
+  /// The distance of layer l. Throws std::out_of_range for a layer that is not there.
   Index shift(Index l) const { return shift(l, 0); }
+  /// The distance of head h of layer l. Throws std::out_of_range for a layer that is not there or head < 0.
   Index shift(Index l, Index head) const;
   /// The distances of the heads 0, 1, ... of layer l, after which they repeat: one where all heads are alike.
   /// Throws std::out_of_range for a layer that is not there.
@@ -68,8 +69,10 @@ static_assert(Schedule<ScheduleText>);
 /// Reads a schedule off its text.
 class ScheduleText::Reader {
  public:
+  /// Of `layers` layers.
   Reader(std::string_view text, Index layers) : text_(text), layers_(layers) {}
 
+  /// The whole text, or an exception that names the place.
   ScheduleText read() {
     prefixes();
     if (take("dyadic")) {

@@ -66,6 +66,7 @@ class AdamW {
     step(p, gradients, learning_rate, serial);
   }
 
+  /// The hyper-parameters it was made with.
   const AdamWConfig& config() const { return config_; }
   /// Steps taken.
   Index steps() const { return steps_; }

@@ -40,6 +40,7 @@ struct CrossEntropy {
   /// Mean loss per counted token, in nats; 0 where nothing counts.
   double mean() const { return count == 0 ? 0.0 : sum / static_cast<double>(count); }
 
+  /// Adds the tokens of `other`.
   CrossEntropy& operator+=(const CrossEntropy& other) {
     sum += other.sum;
     count += other.count;

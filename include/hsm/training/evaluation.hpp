@@ -23,6 +23,7 @@ namespace hsm {
 
 /// The loss of a text.
 struct Evaluation {
+  /// Over all predicted tokens.
   CrossEntropy total;
   std::vector<CrossEntropy> by_position;  ///< entry t: the tokens predicted from t + 1 tokens
 

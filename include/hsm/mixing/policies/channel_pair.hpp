@@ -17,12 +17,15 @@ namespace hsm {
 /// The channel mixer. Parameters a [C], b [C].
 template <ComputeScalar ScalarType>
 struct ChannelPair {
+  /// float or double.
   using Scalar = ScalarType;
+  /// The name in recipes and files.
   static constexpr std::string_view kName = "channel";
+  /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true};
 
-  Vector<Scalar> a;  // [C]
-  Vector<Scalar> b;  // [C]
+  Vector<Scalar> a;  ///< [C]
+  Vector<Scalar> b;  ///< [C]
 
   /// Throws std::invalid_argument for channels < 1 or heads that do not divide channels.
   explicit ChannelPair(Index channels, Index heads = 1) : heads_(heads) {
@@ -34,29 +37,36 @@ struct ChannelPair {
       b[c] = Scalar(1) - static_cast<Scalar>(c) / static_cast<Scalar>(channels);
   }
 
+  /// C.
   Index channels() const { return a.size(); }
+  /// H.
   Index heads() const { return heads_; }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     f("a", self.a, more.a...);
     f("b", self.b, more.b...);
   }
 
+  /// z = a now + b past, element by element.
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
     const Index c = first_channel(run);
     detail::combine_pair_rows(run, 0, run.rows, a.data() + c, b.data() + c, z);
   }
 
+  /// What the pairs (t, t-s) give to token t: own and tap 0 of d are overwritten, parameter sums added to.
   void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double> sums) const {
     adjoint_token(run, dz, nullptr, d, sums);
   }
 
+  /// What the pairs (t, t-s) give to token t-s: added to tap 1 of d.
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
     detail::adjoint_past_rows(run, 0, run.rows, b.data() + first_channel(run), dz, d);
   }
 
+  /// What both pairs give to token t, d written once; `next` is dz[t+s], or nullptr where there is none.
   void adjoint_token(const Run<Scalar>& run, ConstColumns<Scalar> dz, const ConstColumns<Scalar>* next,
                      const RunGradient<Scalar>& d, std::span<double> sums) const {
     for (Index first = 0; first < run.rows; first += detail::kPairRows) {
@@ -70,7 +80,9 @@ struct ChannelPair {
     }
   }
 
+  /// Sums that an adjoint gathers per task.
   Index sum_count() const { return 2 * channels(); }
+  /// Adds the sums of one task to the gradients.
   void add_sums(std::span<const double> sums, ChannelPair& gradients) const {
     const auto C = static_cast<std::size_t>(channels());
     for (std::size_t c = 0; c < C; ++c) {

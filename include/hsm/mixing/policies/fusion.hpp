@@ -17,11 +17,16 @@ namespace hsm {
 /// The fusion mixer. Parameters project.weight [U; V] [2C,C], project.bias c [C], output.weight W [C,C], output.bias d [C].
 template <ComputeScalar ScalarType>
 struct Fusion {
+  /// float or double.
   using Scalar = ScalarType;
+  /// The name in recipes and files.
   static constexpr std::string_view kName = "fusion";
+  /// Which stages this policy has.
   static constexpr Stages kStages{.own = 1, .kept = 1, .output = true};
 
+  /// The product of the project stage.
   Linear<Scalar> project;
+  /// The product of the output stage.
   Linear<Scalar> output;
 
   /// Throws std::invalid_argument for channels < 1 or heads that do not divide channels.
@@ -33,15 +38,19 @@ struct Fusion {
     output = Linear<Scalar>(channels, channels, channels, 1 / std::sqrt(width), random);
   }
 
+  /// C.
   Index channels() const { return project.in(); }
+  /// H.
   Index heads() const { return heads_; }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     Linear<Scalar>::visit(named("project", f), self.project, more.project...);
     Linear<Scalar>::visit(named("output", f), self.output, more.output...);
   }
 
+  /// z = gelu(own + past).
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
     const auto own = run.own(), past = run.kept(1);
     for (Index j = 0; j < run.count; ++j) {
@@ -51,6 +60,7 @@ struct Fusion {
     }
   }
 
+  /// What the pairs (t, t-s) give to token t: own and tap 0 of d are overwritten, parameter sums added to.
   void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double>) const {
     const auto own = run.own(), past = run.kept(1);
@@ -66,6 +76,7 @@ struct Fusion {
     }
   }
 
+  /// What the pairs (t, t-s) give to token t-s: added to tap 1 of d.
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
     const auto own = run.own(), past = run.kept(1);
     auto d_past = d.kept(1);

@@ -19,10 +19,14 @@ namespace hsm {
 /// The gated mixer. Parameters project.weight W [C,C], project.bias c [C].
 template <ComputeScalar ScalarType>
 struct Gated {
+  /// float or double.
   using Scalar = ScalarType;
+  /// The name in recipes and files.
   static constexpr std::string_view kName = "gated";
+  /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true, .own = 1};
 
+  /// The product of the project stage.
   Linear<Scalar> project;
 
   /// Throws std::invalid_argument for channels < 1 or heads that do not divide channels.
@@ -33,14 +37,18 @@ struct Gated {
         Linear<Scalar>(channels, channels, channels, 1 / std::sqrt(static_cast<double>(channels)), random);
   }
 
+  /// C.
   Index channels() const { return project.in(); }
+  /// H.
   Index heads() const { return heads_; }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     Linear<Scalar>::visit(named("project", f), self.project, more.project...);
   }
 
+  /// z = g now + (1 - g) past, g = sigmoid(own).
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
     const auto own = run.own(), now = run.kept(0), past = run.kept(1);
     for (Index j = 0; j < run.count; ++j) {
@@ -52,6 +60,7 @@ struct Gated {
     }
   }
 
+  /// What the pairs (t, t-s) give to token t: own and tap 0 of d are overwritten, parameter sums added to.
   void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double>) const {
     const auto own = run.own(), now = run.kept(0), past = run.kept(1);
@@ -68,6 +77,7 @@ struct Gated {
     }
   }
 
+  /// What the pairs (t, t-s) give to token t-s: added to tap 1 of d.
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
     const auto own = run.own();
     auto d_past = d.kept(1);

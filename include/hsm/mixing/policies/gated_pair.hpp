@@ -18,10 +18,14 @@ namespace hsm {
 /// The gated-pair mixer. Parameters project.weight [W; U] [2C,C], project.bias c [C].
 template <ComputeScalar ScalarType>
 struct GatedPair {
+  /// float or double.
   using Scalar = ScalarType;
+  /// The name in recipes and files.
   static constexpr std::string_view kName = "gated-pair";
+  /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true, .own = 1, .kept = 1};
 
+  /// The product of the project stage.
   Linear<Scalar> project;
 
   /// Throws std::invalid_argument for channels < 1 or heads that do not divide channels.
@@ -32,14 +36,18 @@ struct GatedPair {
                              1 / std::sqrt(2.0 * static_cast<double>(channels)), random);
   }
 
+  /// C.
   Index channels() const { return project.in(); }
+  /// H.
   Index heads() const { return heads_; }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     Linear<Scalar>::visit(named("project", f), self.project, more.project...);
   }
 
+  /// z = g now + (1 - g) past, g = sigmoid(own + U past).
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
     const auto now = run.kept(0), past = run.kept(1);
     for (Index j = 0; j < run.count; ++j) {
@@ -51,6 +59,7 @@ struct GatedPair {
     }
   }
 
+  /// What the pairs (t, t-s) give to token t: own and tap 0 of d are overwritten, parameter sums added to.
   void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double>) const {
     const auto now = run.kept(0), past = run.kept(1);
@@ -68,6 +77,7 @@ struct GatedPair {
     }
   }
 
+  /// What the pairs (t, t-s) give to token t-s: added to tap 1 of d.
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
     const auto own = run.own(), now = run.kept(0), past = run.kept(1), past_u = run.kept(1, 1);
     auto d_past = d.kept(1), d_past_u = d.kept(1, 1);

@@ -16,10 +16,14 @@ namespace hsm {
 /// The (A,B) mixer. Parameters project.weight [A; B] [2C,C].
 template <ComputeScalar ScalarType>
 struct MatrixPair {
+  /// float or double.
   using Scalar = ScalarType;
+  /// The name in recipes and files.
   static constexpr std::string_view kName = "matrix";
+  /// Which stages this policy has.
   static constexpr Stages kStages{.own = 1, .kept = 1};
 
+  /// The product of the project stage.
   Linear<Scalar> project;
 
   /// Throws std::invalid_argument for channels < 1 or heads that do not divide channels.
@@ -30,25 +34,31 @@ struct MatrixPair {
         Linear<Scalar>(2 * channels, channels, 0, 1 / std::sqrt(2.0 * static_cast<double>(channels)), random);
   }
 
+  /// C.
   Index channels() const { return project.in(); }
+  /// H.
   Index heads() const { return heads_; }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     Linear<Scalar>::visit(named("project", f), self.project, more.project...);
   }
 
+  /// z = own + past.
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
     const auto own = run.own(), past = run.kept(1);
     for (Index j = 0; j < run.count; ++j) detail::add(run.rows, at(own, 0, j), at(past, 0, j), at(z, 0, j));
   }
 
+  /// What the pairs (t, t-s) give to token t: own and tap 0 of d are overwritten, parameter sums added to.
   void adjoint_now(const Run<Scalar>&, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double>) const {
     d.own() = dz;         // z = own + past
     d.kept(0).setZero();  // B x[t] is read as a past only
   }
 
+  /// What the pairs (t, t-s) give to token t-s: added to tap 1 of d.
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
     auto d_past = d.kept(1);
     for (Index j = 0; j < run.count; ++j)

@@ -18,12 +18,15 @@ namespace hsm {
 /// The (a,b) mixer. Parameters a [H], b [H].
 template <ComputeScalar ScalarType>
 struct ScalarPair {
+  /// float or double.
   using Scalar = ScalarType;
+  /// The name in recipes and files.
   static constexpr std::string_view kName = "ab";
+  /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true};
 
-  Vector<Scalar> a;  // [H]
-  Vector<Scalar> b;  // [H]
+  Vector<Scalar> a;  ///< [H]
+  Vector<Scalar> b;  ///< [H]
 
   /// Throws std::invalid_argument for channels < 1 or heads that do not divide channels.
   explicit ScalarPair(Index channels, Index heads = 1) : channels_(channels) {
@@ -34,15 +37,19 @@ struct ScalarPair {
     for (Index h = 0; h < heads; ++h) b[h] = Scalar(1) - static_cast<Scalar>(h) / static_cast<Scalar>(heads);
   }
 
+  /// C.
   Index channels() const { return channels_; }
+  /// H.
   Index heads() const { return a.size(); }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     f("a", self.a, more.a...);
     f("b", self.b, more.b...);
   }
 
+  /// z = a_h now + b_h past.
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
     if (heads() == 1) {
       const auto now = run.kept(0), past = run.kept(1);
@@ -57,17 +64,20 @@ struct ScalarPair {
     }
   }
 
+  /// What the pairs (t, t-s) give to token t: own and tap 0 of d are overwritten, parameter sums added to.
   void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double> sums) const {
     adjoint_token(run, dz, nullptr, d, sums);
   }
 
+  /// What the pairs (t, t-s) give to token t-s: added to tap 1 of d.
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
     for_each_rows(run, [&](Index first, Index n, const Scalar*, const Scalar* bs) {
       detail::adjoint_past_rows(run, first, n, bs, dz, d);
     });
   }
 
+  /// What both pairs give to token t, d written once; `next` is dz[t+s], or nullptr where there is none.
   void adjoint_token(const Run<Scalar>& run, ConstColumns<Scalar> dz, const ConstColumns<Scalar>* next,
                      const RunGradient<Scalar>& d, std::span<double> sums) const {
     const auto add = [&](Index head, Scalar da, Scalar db) {
@@ -94,7 +104,9 @@ struct ScalarPair {
     }
   }
 
+  /// Sums that an adjoint gathers per task.
   Index sum_count() const { return 2 * heads(); }
+  /// Adds the sums of one task to the gradients.
   void add_sums(std::span<const double> sums, ScalarPair& gradients) const {
     for (Index h = 0; h < heads(); ++h) {
       gradients.a[h] += static_cast<Scalar>(sums[static_cast<std::size_t>(h)]);

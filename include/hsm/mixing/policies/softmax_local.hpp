@@ -18,11 +18,16 @@ namespace hsm {
 /// The softmax-local mixer. Parameters project.weight [W_q; W_k; W_v] [3C,C], output.weight W_o [C,C].
 template <ComputeScalar ScalarType>
 struct SoftmaxLocal {
+  /// float or double.
   using Scalar = ScalarType;
+  /// The name in recipes and files.
   static constexpr std::string_view kName = "softmax-local";
+  /// Which stages this policy has.
   static constexpr Stages kStages{.own = 1, .kept = 2, .output = true};
 
+  /// The product of the project stage.
   Linear<Scalar> project;
+  /// The product of the output stage.
   Linear<Scalar> output;
 
   /// Throws std::invalid_argument for channels < 1, heads that do not divide channels, or taps outside 2 ...
@@ -38,16 +43,21 @@ struct SoftmaxLocal {
     output = Linear<Scalar>(channels, channels, 0, deviation, random);
   }
 
+  /// C.
   Index channels() const { return project.in(); }
+  /// H.
   Index heads() const { return heads_; }
+  /// K.
   Index taps() const { return taps_; }
 
+  /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     Linear<Scalar>::visit(named("project", f), self.project, more.project...);
     Linear<Scalar>::visit(named("output", f), self.output, more.output...);
   }
 
+  /// z = the values of the present taps, weighted by the softmax of their scores.
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
     for_each_part(run, [&](Index row, Index first, Index count) {
       Table w = {};
@@ -68,6 +78,7 @@ struct SoftmaxLocal {
     });
   }
 
+  /// Own of d is overwritten; what each tap gets is added to it.
   void adjoint(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
     const Scalar scale = score_scale(run);
     const auto queries = run.own();

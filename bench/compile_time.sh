@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# What including the library costs a compiler:   bash bench/compile_time.sh [--runs N] [--flags "FLAGS"] [COMPILER...]
+# User CPU time of four programs, taken in turns, medians of N >= 5 runs (5 by default), and their ratio to the
+# first:
+#   Eigen/Core     includes Eigen/Core, main is empty: what any program on Eigen pays; the yardstick of all others
+#   hsm/hsm.hpp    includes the umbrella, main is empty                                target 1.5
+#   one mixer      one ScalarPair<float> and its forward on a view                     target 2.0
+#   quickstart     examples/quickstart.cpp: forward, backward, step, Eigen expressions    no target, for the record
+# Without --flags both -O0 and -O2 are measured. Exits with 0 whether targets are met or missed: on a shared
+# machine one run decides nothing.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+runs=5
+levels=(-O0 -O2)
+while [[ "${1:-}" == --* ]]; do
+  case "$1" in
+    --runs) runs=${2:?} ;;
+    --flags) levels=("${2:?}") ;;
+    *) echo "compile_time.sh: unknown option '$1'; known are --runs N, --flags FLAGS" >&2 && exit 2 ;;
+  esac
+  shift 2
+done
+if [[ $runs -lt 5 ]]; then echo "compile_time.sh: --runs must be at least 5, got $runs" >&2 && exit 2; fi
+compilers=("$@")
+if [[ $# == 0 ]]; then compilers=(g++ clang++); fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+read -ra eigen < <(pkg-config --cflags eigen3 | sed 's/-I/-isystem /g')
+echo -e '#include <Eigen/Core>\nint main() {}' >"$work/1.cpp"
+echo -e '#include <hsm/hsm.hpp>\nint main() {}' >"$work/2.cpp"
+cat >"$work/3.cpp" <<'PROGRAM'
+#include <hsm/hsm.hpp>
+int main() {
+  float x[64] = {1}, y[64];
+  const hsm::Mixer mixer(hsm::ScalarPair<float>(16), 1);
+  mixer.forward(hsm::Tokens<const float>(x, 1, 4, 16), hsm::Tokens<float>(y, 1, 4, 16));
+  return y[0] == 1 ? 0 : 1;
+}
+PROGRAM
+cp "$root/examples/quickstart.cpp" "$work/4.cpp"
+names=("" "Eigen/Core" "hsm/hsm.hpp" "one mixer" "quickstart")
+targets=("" "" 1.5 2.0 "")
+
+median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.2f", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
+
+TIMEFORMAT=%U
+for compiler in "${compilers[@]}"; do
+  for level in "${levels[@]}"; do
+    read -ra flags <<<"-std=c++20 $level"
+    echo "$("$compiler" --version | head -1): ${flags[*]} -c, medians of $runs, user CPU seconds"
+    for ((run = 0; run <= runs; ++run)); do  # run 0 warms the file cache
+      for program in 1 2 3 4; do
+        seconds=$({ time "$compiler" "${flags[@]}" -I "$root/include" "${eigen[@]}" -c "$work/$program.cpp" -o "$work/o"; } 2>&1)
+        if [[ $run -gt 0 ]]; then echo "$seconds" >>"$work/$program.times"; fi
+      done
+    done
+    base=$(median <"$work/1.times")
+    for program in 1 2 3 4; do
+      awk -v name="${names[$program]}" -v t="$(median <"$work/$program.times")" -v base="$base" -v target="${targets[$program]}" \
+        'BEGIN { printf "  %-12s %6.2f s %6.2fx %s\n", name, t, t / base, target == "" ? "" : sprintf("target %.1fx  %s", target, t / base <= target ? "ok" : "missed") }'
+      rm "$work/$program.times"
+    done
+  done
+done

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+//
+// Every mixer and attention in a program of its own, for machines where the test suite does not run
+// (.ci/cross): forward against step, extend and packed, and backward against the slope of forward along a
+// random direction.
+#include <hsm/attention/causal_attention.hpp>
+#include <hsm/hsm.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <initializer_list>
+#include <type_traits>
+#include <vector>
+
+namespace {
+
+using hsm::Index;
+
+constexpr Index B = 2, T = 37, C = 24, H = 2, s = 3;
+
+template <class Scalar>
+using Values = std::vector<Scalar>;
+
+template <class Scalar>
+Values<Scalar> random_values(Index n, std::uint64_t seed) {
+  hsm::Random random(seed);
+  Values<Scalar> values(static_cast<std::size_t>(n));
+  for (Scalar& value : values) value = static_cast<Scalar>(random.normal());
+  return values;
+}
+
+template <class Scalar>
+hsm::Tokens<Scalar> tokens(Values<Scalar>& values) {
+  return {values.data(), B, T, C};
+}
+
+/// Prints and counts; NaN is a failure.
+bool report(const char* name, const char* scalar, const char* what, double error, double bound) {
+  const bool ok = error <= bound;
+  std::printf("%-4s %-14s %-6s %-9s error %.1e, bound %.1e\n", ok ? "ok" : "BAD", name, scalar, what, error,
+              bound);
+  return ok;
+}
+
+template <class Scalar>
+double worst(const Values<Scalar>& a, const Values<Scalar>& b) {
+  double error = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double difference = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    if (!(difference <= error)) error = difference;
+  }
+  return error;
+}
+
+/// What the modes of a layer promise each other.
+enum class Promise { kSameBits, kClose };
+
+/// The other modes against forward.
+template <class Layer>
+bool modes_agree(const char* name, const Layer& layer, Promise promise) {
+  using Scalar = typename Layer::Scalar;
+  const bool wide = std::is_same_v<Scalar, double>;
+  const char* scalar = wide ? "double" : "float";
+  const double bound = promise == Promise::kSameBits ? 0 : wide ? 1e-12 : 2e-5;
+  auto in = random_values<Scalar>(B * T * C, 1);
+  Values<Scalar> whole(in.size()), other(in.size());
+  const auto x = tokens(in), y = tokens(other);
+  hsm::Workspace workspace;
+  layer.forward(x, tokens(whole), workspace);
+
+  bool ok = true;
+  auto state = layer.make_state({.streams = B});
+  for (Index t = 0; t < T; ++t) layer.step(x.slice(t, 1), state, y.slice(t, 1), workspace);
+  ok &= report(name, scalar, "step", worst(whole, other), bound);
+
+  state = layer.make_state({.streams = B});
+  Index first = 0;
+  for (const Index n : {1, 2, 3, 5, 26}) {
+    layer.extend(x.slice(first, n), state, y.slice(first, n), workspace);
+    first += n;
+  }
+  ok &= report(name, scalar, "extend", worst(whole, other), bound);
+
+  const std::vector<Index> offsets{0, T, T, 2 * T};  // two documents and an empty one between them
+  layer.packed(hsm::Tokens<const Scalar>(in.data(), 1, B * T, C), offsets,
+               hsm::Tokens<Scalar>(other.data(), 1, B * T, C), workspace);
+  ok &= report(name, scalar, "packed", worst(whole, other), bound);
+  return ok;
+}
+
+/// <dy, forward(x + h v) - forward(x - h v)> / 2h against <dx, v>, and that parameter gradients are finite and
+/// not all zero.
+template <class Layer>
+bool backward_is_the_slope(const char* name, const Layer& layer) {
+  const auto x = random_values<double>(B * T * C, 2), v = random_values<double>(B * T * C, 3);
+  auto dy = random_values<double>(B * T * C, 4);
+  auto shifted = x, y = x, dx = x;
+  hsm::Workspace workspace;
+  const double h = 1e-5;
+  double slope = 0;
+  for (const double sign : {1.0, -1.0}) {
+    for (std::size_t i = 0; i < x.size(); ++i) shifted[i] = x[i] + sign * h * v[i];
+    layer.forward(tokens(shifted), tokens(y), workspace);
+    for (std::size_t i = 0; i < x.size(); ++i) slope += sign * dy[i] * y[i] / (2 * h);
+  }
+  auto saved = layer.make_saved();
+  auto gradients = layer.make_gradients();
+  shifted = x;
+  layer.forward(tokens(shifted), tokens(y), saved, workspace);
+  layer.backward(tokens(shifted), saved, tokens(dy), tokens(dx), gradients, workspace);
+  double product = 0, size = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) product += dx[i] * v[i], size += std::abs(dx[i] * v[i]);
+  bool ok = report(name, "double", "backward", std::abs(slope - product), 1e-9 * size);
+  std::decay_t<decltype(gradients)>::visit(
+      [&](auto, const auto& gradient) { ok &= gradient.allFinite() && gradient.cwiseAbs().maxCoeff() > 0; },
+      gradients);
+  return ok;
+}
+
+template <template <class> class Policy, class... Random>
+bool mixer_works(const char* name, Promise promise, Random... random) {
+  const bool wide = modes_agree(name, hsm::Mixer(Policy<double>(C, random..., H), s), promise);
+  const bool narrow = modes_agree(name, hsm::Mixer(Policy<float>(C, random..., H), s), promise);
+  return backward_is_the_slope(name, hsm::Mixer(Policy<double>(C, random..., H), s)) && wide && narrow;
+}
+
+template <class Scalar>
+hsm::CausalAttention<Scalar> attention() {
+  hsm::Random random(7);
+  return hsm::CausalAttention<Scalar>(hsm::Attention<Scalar>(C, H, random));
+}
+
+}  // namespace
+
+int main() {
+  hsm::Random random(7);
+  bool ok = mixer_works<hsm::ScalarPair>("ab", Promise::kSameBits);
+  ok &= mixer_works<hsm::ChannelPair>("channel", Promise::kSameBits);
+  ok &= mixer_works<hsm::MatrixPair, hsm::Random&>("matrix", Promise::kClose, random);
+  ok &= mixer_works<hsm::Gated, hsm::Random&>("gated", Promise::kClose, random);
+  ok &= mixer_works<hsm::GatedPair, hsm::Random&>("gated-pair", Promise::kClose, random);
+  ok &= mixer_works<hsm::SoftmaxLocal, hsm::Random&>("softmax-local", Promise::kClose, random);
+  ok &= mixer_works<hsm::Fusion, hsm::Random&>("fusion", Promise::kClose, random);
+  ok &= modes_agree("attention", attention<float>(), Promise::kClose);
+  ok &= modes_agree("attention", attention<double>(), Promise::kClose);
+  ok &= backward_is_the_slope("attention", attention<double>());
+  std::printf("%s\n", ok ? "every mixer agrees with itself" : "some mixer is wrong");
+  return ok ? 0 : 1;
+}
