@@ -47,7 +47,7 @@ fi
 bash .ci/setup tests sanitizers
 out=build/fuzz
 mkdir -p "$out"
-eigen=$(pkg-config --cflags-only-I eigen3)
+read -r eigen < <(pkg-config --cflags-only-I eigen3)
 common=(clang++ -std=c++20 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -pthread -I include -I tests
   -isystem "${eigen#-I}")
 if [[ $corpus == yes ]]; then
@@ -70,7 +70,7 @@ for target in "${targets[@]}"; do
   log=$out/$target.log
   # One allocation of 64 MB, which no input of a few KB can call for, is a finding, and so are 10 seconds.
   code=0
-  TMPDIR=$scratch "$out/$target" -max_total_time="$seconds" -max_len=8192 -timeout=10 -malloc_limit_mb=64 \
+  TMPDIR=$scratch "$out/$target" -max_total_time="$seconds" -max_len=16384 -timeout=10 -malloc_limit_mb=64 \
     -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$out/$target.findings/" \
     "$out/$target.inputs" "tests/fuzz/corpus/$target" >"$log" 2>&1 || code=$?
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")

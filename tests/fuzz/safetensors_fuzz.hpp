@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -92,7 +93,9 @@ inline bool fuzz_safetensors(Input input) {
     require_reading<float>(parsed[0], info);
     require_reading<double>(parsed[0], info);
   }
-  require(bytes < input.size(), "the tensors must lie inside the file");
+  std::uint64_t header = 0;
+  std::memcpy(&header, input.data(), sizeof(header));
+  require(sizeof(header) + header + bytes == input.size(), "header and tensors must fill the file");
 
   save_again(parsed[0], copy);
   const SafetensorsFile again = SafetensorsFile::load(copy);
