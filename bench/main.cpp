@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// hsm_bench: the microbenchmarks. Prints what it runs on, a row per case with target, measured, ok, and exits 1 on a wrong result, with
-// --strict also on a missed target. Besides the options of Google Benchmark (--benchmark_filter=REGEX, --benchmark_list_tests):
+// hsm_bench: the microbenchmarks. Prints what it runs on, a row per case with target, measured, ok, and exits
+// 1 on a wrong result, with --strict also on a missed target. Besides the options of Google Benchmark
+// (--benchmark_filter=REGEX, --benchmark_list_tests):
 //
 //   --threads N      also run what takes threads on N (default: all cores); 1 is always measured
 //   --strict         a missed target is a failure

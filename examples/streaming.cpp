@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Several streams at once: each reads its prompt with `extend`, then goes on token by token with `step`. A shift
-// mixer remembers s columns per stream, however long the stream is; attention keeps keys and values of every
-// token. The program prints what both hold as a stack of 8 layers grows older.
+// Several streams at once: each reads its prompt with `extend`, then goes on token by token with `step`. A
+// shift mixer remembers s columns per stream, however long the stream is; attention keeps keys and values of
+// every token. The program prints what both hold as a stack of 8 layers grows older.
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/core/threaded_executor.hpp>
 #include <hsm/hsm.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Dense causal attention at C = 512, H = 8, the baseline of every claim: its core is 2 T T C flop forward (the causal half of both
-// products), the projections 8 C C T.
+// Dense causal attention at C = 512, H = 8, the baseline of every claim: its core is 2 T T C flop forward
+// (the causal half of both products), the projections 8 C C T.
 #include "bench/support/layer_cases.hpp"
 
 namespace hsm::bench {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Every mixing policy over T, and the two kinds against what bounds them: those without products at the sizes of the caches
-// and beyond against copy, the others against their own products alone.
+// Every mixing policy over T, and the two kinds against what bounds them: those without products at the sizes
+// of the caches and beyond against copy, the others against their own products alone.
 #include "bench/support/layer_cases.hpp"
 
 namespace hsm::bench {

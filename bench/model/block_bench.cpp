@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Whole pre-norm blocks, mixer and feed-forward network together, all with the same number of parameters: what a mixer saves
-// against attention goes to the width of its network. Forward only, as in reading a prompt.
+// Whole pre-norm blocks, mixer and feed-forward network together, all with the same number of parameters:
+// what a mixer saves against attention goes to the width of its network. Forward only, as in reading a
+// prompt.
 #include <hsm/model/feed_forward.hpp>
 #include <hsm/model/layer_norm.hpp>
 
@@ -94,8 +95,8 @@ template <class L>
 void add_block(const Selection& selection, Index longest) {
   for (Index T = 128; T <= (selection.quick ? 128 : longest); T *= 2) {
     const int threads = selection.threads;
-    add_case("block/" + L::name() + "/forward/T=" + std::to_string(T) + "/threads=" + std::to_string(threads), {},
-             [=] {
+    add_case("block/" + L::name() + "/forward/T=" + std::to_string(T) + "/threads=" + std::to_string(threads),
+             {}, [=] {
                auto subject = std::make_shared<BlockSubject<L>>(T, threads);
                auto c = std::make_unique<Case>();
                c->work = [subject] { subject->forward(); };
@@ -104,8 +105,7 @@ void add_block(const Selection& selection, Index longest) {
                  return subject->check();
                };
                c->tokens = static_cast<double>(T);
-               const Index parameters =
-                   product_parameters<L>(kChannels) + 2 * kChannels * hidden_width<L>();
+               const Index parameters = product_parameters<L>(kChannels) + 2 * kChannels * hidden_width<L>();
                c->flop = 2 * static_cast<double>(parameters) * c->tokens + L::own_flop(T, kChannels);
                c->scale = c->flop / Sgemm::kFlop;
                c->yardstick = [threads] { sgemm(threads)(); };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Whole models. Training: one step (forward, loss, backward, clip, AdamW) of a GPT of 7.4 M parameters (V 4096, L 8, C 256, F 1024, T 128, B 16) and of the
-// HSM model with the same number of parameters, in 6 flop per parameter and token.
+// Whole models. Training: one step (forward, loss, backward, clip, AdamW) of a GPT of 7.4 M parameters (V
+// 4096, L 8, C 256, F 1024, T 128, B 16) and of the HSM model with the same number of parameters, in 6 flop
+// per parameter and token.
 #include <hsm/training/adamw.hpp>
 #include <hsm/training/gradient_clip.hpp>
 #include <hsm/training/language_model_loss.hpp>

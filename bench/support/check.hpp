@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// The checks that come before a timing. Forward: against an oracle in double on 64 tokens, the first and the last included.
-// Backward: the slope of sum(dy y) along a vector v of +1 and -1 on those tokens, by central differences of the forward
-// that was just checked, against sum(dx v); a token whose gradient is missing is off by an eighth.
+// The checks that come before a timing. Forward: against an oracle in double on 64 tokens, the first and the
+// last included. Backward: the slope of sum(dy y) along a vector v of +1 and -1 on those tokens, by central
+// differences of the forward that was just checked, against sum(dx v); a token whose gradient is missing is
+// off by an eighth.
 #pragma once
 
 #include <Eigen/Core>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The cases of one layer, the same for every mixer and for attention: forward, backward, both and step, at C = 512 and s = 64.
-// A layer without products stands beside a copy of the same size, one with products beside sgemm, or, where `bare` is asked
-// for, beside its own products and nothing else.
+// The cases of one layer, the same for every mixer and for attention: forward (in place too), backward, both and step, at C
+// = 512 and s = 64. A layer without products stands beside a copy of the same size, one with products beside
+// sgemm, or, where `bare` is asked for, beside its own products and nothing else.
 #pragma once
 
 #include "bench/suites.hpp"
@@ -66,9 +66,7 @@ struct LayerSubject {
 };
 
 /// How often a pass of the mode goes through the products.
-inline double product_passes(Mode mode) {
-  return mode == Mode::kBoth ? 3 : mode == Mode::kBackward ? 2 : 1;
-}
+inline double product_passes(Mode mode) { return mode == Mode::kBoth ? 3 : mode == Mode::kBackward ? 2 : 1; }
 
 template <class L>
 void set_yardstick(Case& c, Index T, Mode mode, int threads, bool bare) {
@@ -90,8 +88,8 @@ void set_yardstick(Case& c, Index T, Mode mode, int threads, bool bare) {
   c.flop = product_passes(mode) * 2 * static_cast<double>(product_parameters<L>(kChannels)) * tokens +
            core_passes * core;
   if (bare) {
-    auto products = std::make_shared<Products>(team(threads), sgemm(threads).blas(), L::products(kChannels), T,
-                                               mode != Mode::kForward);
+    auto products = std::make_shared<Products>(team(threads), sgemm(threads).blas(), L::products(kChannels),
+                                               T, mode != Mode::kForward);
     c.yardstick = [products] { (*products)(); };
     c.yardstick_name = "its bare sgemms";
   } else {
@@ -103,7 +101,8 @@ void set_yardstick(Case& c, Index T, Mode mode, int threads, bool bare) {
 
 /// Adds a case under the name mixer/L/mode/size.
 template <class L>
-void add_layer_case(Index T, Mode mode, int threads, Target target, const std::string& size, bool bare = false) {
+void add_layer_case(Index T, Mode mode, int threads, Target target, const std::string& size,
+                    bool bare = false) {
   const std::string name = "mixer/" + L::name() + "/" + name_of(mode) + "/" + size +
                            "/threads=" + std::to_string(threads) + (bare ? "/bare" : "");
   add_case(name, target, [=] {
@@ -174,7 +173,8 @@ constexpr Target product_target(double least) {
 #endif
 }
 
-/// All T of one layer: forward up to `longest`, forward+backward up to a quarter of it, and step early and late.
+/// All T of one layer: forward up to `longest`, forward+backward up to a quarter of it, and step early and
+/// late.
 template <class L>
 void add_layer_cases(const Selection& selection, Index longest, double least_forward, double least_both) {
   const Index most = selection.quick ? 256 : longest;
@@ -188,9 +188,7 @@ void add_layer_cases(const Selection& selection, Index longest, double least_for
     }
   }
   add_step_case<L>(100);
-  add_step_case<L>(selection.quick                        ? 1000
-                   : std::is_same_v<L, AttentionLayer> ? 10000
-                                                        : 100000);
+  add_step_case<L>(selection.quick ? 1000 : std::is_same_v<L, AttentionLayer> ? 10000 : 100000);
 }
 
 }  // namespace hsm::bench

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// The layers that are timed, all at C channels and made from one seed, each with its oracle in double: what it makes of a
-// sequence at some tokens, from the definition. A mixer's token t depends on tokens t, t - s, ... alone, so its oracle is the naive
-// mixer over just these, one place apart; that of attention is softmax(q K^T) V.
+// The layers that are timed, all at C channels and made from one seed, each with its oracle in double: what
+// it makes of a sequence at some tokens, from the definition. A mixer's token t depends on tokens t, t - s,
+// ... alone, so its oracle is the naive mixer over just these, one place apart; that of attention is
+// softmax(q K^T) V.
 #pragma once
 
 #include <functional>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What a figure was measured on: processor, compiler, flags, threads, and who computed the products. No host name, no path.
+// What a figure was measured on: processor, compiler, flags, threads, and who computed the products. No host
+// name, no path.
 #pragma once
 
 #include <Eigen/Core>

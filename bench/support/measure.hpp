@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Timing on a machine that other people use too: a case and its yardstick are run in turns, and what counts is the median of the ratios of
-// neighbouring runs. Both are warmed up once; a run is repeated inside until it takes at least kShortest seconds.
+// Timing on a machine that other people use too: a case and its yardstick are run in turns, and what counts
+// is the median of the ratios of neighbouring runs. Both are warmed up once; a run is repeated inside until
+// it takes at least kShortest seconds.
 #pragma once
 
 #include <algorithm>
@@ -41,7 +42,8 @@ inline int repeats_for(const std::function<void()>& work) {
   return std::max(1, static_cast<int>(std::ceil(kShortest / std::max(once, 1e-9))));
 }
 
-/// Runs case and yardstick in turns for about `budget` seconds, at least kFewestPairs times. An empty yardstick is allowed.
+/// Runs case and yardstick in turns for about `budget` seconds, at least kFewestPairs times. An empty
+/// yardstick is allowed.
 inline Measured measure(const std::function<void()>& work, const std::function<void()>& yardstick,
                         double budget) {
   const int repeats = repeats_for(work), yardstick_repeats = yardstick ? repeats_for(yardstick) : 0;

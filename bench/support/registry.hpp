@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Cases, and how they become rows. A case is verified before it is timed, is run in turns with its yardstick, and has a name such as
-// mixer/ab/forward/C=512/T=1024/threads=2. Google Benchmark selects, names and writes out the cases; each is one iteration of manual time, since
-// the turns are taken inside (measure.hpp).
+// Cases, and how they become rows. A case is verified before it is timed, is run in turns with its yardstick,
+// and has a name such as mixer/ab/forward/T=1024/threads=2. Google Benchmark selects, names and writes
+// out the cases; each is one iteration of manual time, since the turns are taken inside (measure.hpp).
 #pragma once
 
 #include <functional>

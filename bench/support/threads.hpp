@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// One executor and one team of yardstick threads per thread count, shared by all cases so that no case pays for starting threads; and the
-// yardsticks themselves, made when first asked for.
+// One executor and one team of yardstick threads per thread count, shared by all cases so that no case pays
+// for starting threads; and the yardsticks themselves, made when first asked for.
 #pragma once
 
 #include <map>

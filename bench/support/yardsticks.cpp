@@ -84,8 +84,9 @@ Products::Products(Team& team, bool blas, const std::vector<std::pair<Index, Ind
                    bool backward)
     : team_(team), blas_(blas), backward_(backward) {
   for (const auto& [rows, columns] : weights) {
-    products_.push_back({Weights::Random(rows, columns), Weights::Zero(rows, columns), Matrix::Random(columns, T),
-                         Matrix::Random(rows, T), backward ? Matrix::Zero(columns, T) : Matrix()});
+    products_.push_back({Weights::Random(rows, columns), Weights::Zero(rows, columns),
+                         Matrix::Random(columns, T), Matrix::Random(rows, T),
+                         backward ? Matrix::Zero(columns, T) : Matrix()});
   }
 }
 
@@ -107,10 +108,11 @@ void Products::part(Product& p, int i) const {
     const float *x = p.x.data() + t * p.x.rows(), *dy = p.y.data() + t * p.y.rows();
     float* y = p.y.data() + t * p.y.rows();
     if (!backward_) {
-      cblas_sgemm(CblasColMajor, CblasTrans, CblasNoTrans, R, to_int(n), C, 1.0F, p.w.data(), C, x, C, 0.0F, y, R);
+      cblas_sgemm(CblasColMajor, CblasTrans, CblasNoTrans, R, to_int(n), C, 1.0F, p.w.data(), C, x, C, 0.0F,
+                  y, R);
     } else {
-      cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, C, to_int(n), R, 1.0F, p.w.data(), C, dy, R, 0.0F,
-                  p.dx.data() + t * p.dx.rows(), C);
+      cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, C, to_int(n), R, 1.0F, p.w.data(), C, dy, R,
+                  0.0F, p.dx.data() + t * p.dx.rows(), C);
       cblas_sgemm(CblasColMajor, CblasNoTrans, CblasTrans, C, to_int(rows), N, 1.0F, p.x.data(), C,
                   p.y.data() + row, R, 1.0F, p.dw.data() + row * C, C);
     }

@@ -98,11 +98,13 @@ class Sgemm {
   bool blas_ = false;
 };
 
-/// The products of a layer over T tokens and nothing else, at the same shapes: Y = W X for each weight, or, backward,
-/// dX = W^T dY and dW += dY X^T. Each thread has a share of the tokens (forward, dX) or of the rows of the weights (dW).
+/// The products of a layer over T tokens and nothing else, at the same shapes: Y = W X for each weight, or,
+/// backward, dX = W^T dY and dW += dY X^T. Each thread has a share of the tokens (forward, dX) or of the rows
+/// of the weights (dW).
 class Products {
  public:
-  Products(Team& team, bool blas, const std::vector<std::pair<Index, Index>>& weights, Index T, bool backward);
+  Products(Team& team, bool blas, const std::vector<std::pair<Index, Index>>& weights, Index T,
+           bool backward);
   void operator()();
 
  private:

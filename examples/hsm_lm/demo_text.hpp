@@ -32,8 +32,8 @@ inline DemoText story_text(std::uint64_t seed) {
   return {std::move(training.text), std::move(validation.text), std::move(validation.recalls)};
 }
 
-/// A file; its last 5 %, 200 kB at most, are for validation. Throws std::runtime_error for a file that cannot be
-/// read and std::invalid_argument for one that is too short for windows of `context` bytes.
+/// A file; its last 5 %, 200 kB at most, are for validation. Throws std::runtime_error for a file that cannot
+/// be read and std::invalid_argument for one that is too short for windows of `context` bytes.
 inline DemoText file_text(const std::string& path, Index context) {
   std::string text = read_text_file(path);
   const std::size_t held_out = std::min<std::size_t>(text.size() / 20, 200'000);

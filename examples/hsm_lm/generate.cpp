@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// hsm_lm generate. A session that it saves holds the state of the model, the last token, which the model has not
-// read yet, and the generator of the choices: a text that is resumed goes on as if it had never stopped.
+// hsm_lm generate. A session that it saves holds the state of the model, the last token, which the model has
+// not read yet, and the generator of the choices: a text that is resumed goes on as if it had never stopped.
 
 #include <unistd.h>
 

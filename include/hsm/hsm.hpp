@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // Hierarchical Shift Mixing (arXiv 2601.22852): the mixers, their schedules and the engine that runs them.
-// Needs Eigen alone. Threads have a header of their own, core/threaded_executor.hpp, since a thread pool is slow to
-// compile; so have attention, the language model, training and files, in attention/, model/, training/ and io/.
+// Needs Eigen alone. Threads have a header of their own, core/threaded_executor.hpp, since a thread pool is
+// slow to compile; so have attention, the language model, training and files, in attention/, model/,
+// training/ and io/.
 #pragma once
 
 #include <hsm/core/tokens.hpp>

@@ -215,7 +215,8 @@ TYPED_TEST(Product, OfNothingIsZeroOrNothing) {
   expect_same_bits(dw, w, "dW of no tokens");
 }
 
-// A column's bits do not depend on which columns stand beside it where Eigen multiplies a multiple of 4 columns.
+// A column's bits do not depend on which columns stand beside it where Eigen multiplies a multiple of 4
+// columns.
 TYPED_TEST(Product, OfAMultipleOfFourColumnsGivesEachColumnTheSameBits) {
   if (std::string_view(product_library()) != "Eigen") GTEST_SKIP() << "OpenBLAS promises nothing here";
   Random random(6);

@@ -49,7 +49,8 @@ bool run(Target target, const Bytes& input, const std::string& what) {
 /// Where the safetensors file of an input begins, or none.
 constexpr std::size_t kNone = ~std::size_t{0};
 
-/// The corpus, of which exactly the files in `accepted` must be, then `rounds` mutations, of which some must be.
+/// The corpus, of which exactly the files in `accepted` must be, then `rounds` mutations, of which some must
+/// be.
 void short_pass(const std::string& name, Target target, const std::vector<std::string>& accepted, int rounds,
                 std::size_t file_at = kNone) {
   std::vector<std::string> got;

@@ -67,8 +67,8 @@ inline Bytes mutated(const Bytes& from, const Bytes& other, Random& random) {
   return bytes;
 }
 
-/// The same for a safetensors file that begins at byte `prefix`: only the header or only the data is changed, and the
-/// length before the header is right again.
+/// The same for a safetensors file that begins at byte `prefix`: only the header or only the data is changed,
+/// and the length before the header is right again.
 inline Bytes mutated_safetensors(const Bytes& from, const Bytes& other, Random& random, std::size_t prefix) {
   std::uint64_t length = 0;
   if (from.size() >= prefix + 8) std::memcpy(&length, from.data() + prefix, 8);

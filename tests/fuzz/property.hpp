@@ -44,8 +44,8 @@ inline void require_message(std::string_view message, std::string_view begin) {
           "a message must have at most 1000 bytes, got " + std::to_string(message.size()));
 }
 
-/// Runs `read`. True where it returns; false where it throws exactly an `Error` with a proper message. Anything else
-/// that it throws, std::bad_alloc first of all, is a broken property.
+/// Runs `read`. True where it returns; false where it throws exactly an `Error` with a proper message.
+/// Anything else that it throws, std::bad_alloc first of all, is a broken property.
 template <class Error, class Read>
 bool accepts(std::string_view begin, Read&& read) {
   try {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The forward over its own input gives the bits of forward: around the shifts, where parts continue rings, with heads at
-// different shifts, and in views with gaps.
+// The forward over its own input gives the bits of forward: around the shifts, where parts continue rings,
+// with heads at different shifts, and in views with gaps.
 #include <hsm/core/threaded_executor.hpp>
 
 #include "mixing/mixer_cases.hpp"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // One policy, every execution mode: step, extend, packed and forward give the same results under any cut of
-// time, batch and documents; policies without a product the same bits, the others within Tolerance::mode of the largest value.
+// time, batch and documents; policies without a product the same bits, the others within Tolerance::mode of
+// the largest value.
 #include <algorithm>
 
 #include "mixing/mixer_cases.hpp"

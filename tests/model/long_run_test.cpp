@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A language model of shift mixers without positions after a million tokens, one at a time: its logits are those
-// of a fresh stream of the last reach + 1 tokens, bit for bit.
+// A language model of shift mixers without positions after a million tokens, one at a time: its logits are
+// those of a fresh stream of the last reach + 1 tokens, bit for bit.
 #include <gtest/gtest.h>
 
 #include "model/language_model_cases.hpp"

@@ -17,7 +17,8 @@ LanguageModelConfig config_of(const std::string& layers, Positions positions = P
           .layers = layers};
 }
 
-// By the formulas of the layers, spelled out: V C, context C, per layer two norms and 2 F C + F + C, a last norm.
+// By the formulas of the layers, spelled out: V C, context C, per layer two norms and 2 F C + F + C, a last
+// norm.
 Index expected(const LanguageModelConfig& c, Index layers, Index mixers) {
   const Index C = c.width, F = c.feed_forward;
   return c.vocabulary * C + (c.positions == Positions::kLearned ? c.context * C : 0) +

@@ -247,8 +247,8 @@ inline Scalar sum_lanes(Scalar (&lanes)[Lanes]) {
 
 }  // namespace detail
 
-/// sum_i x[i] y[i] in a fixed order of 16 partial sums, the same bits at every address: never inlined, so that there is one
-/// set of instructions.
+/// sum_i x[i] y[i] in a fixed order of 16 partial sums, the same bits at every address: never inlined, so
+/// that there is one set of instructions.
 template <ComputeScalar Scalar>
 HSM_NOINLINE Scalar dot(Index n, const Scalar* x, const Scalar* y) {
   using Lanes = Eigen::Array<Scalar, 16, 1>;

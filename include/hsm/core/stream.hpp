@@ -21,9 +21,10 @@
 
 namespace hsm {
 
-/// Results of at least this many bytes are written by streaming stores: from here on the tokens and the result no
-/// longer stay in a core's share of the usual last-level cache. Measured with two layers in turns on one core of
-/// a Zen 3 (32 MB shared by two): as fast at 8 MB, 1.2 times at 16 MB, 1.4 times at 32 MB; alone 1.3 times at 8 MB.
+/// Results of at least this many bytes are written by streaming stores: from here on the tokens and the
+/// result no longer stay in a core's share of the usual last-level cache. Measured with two layers in turns
+/// on one core of a Zen 3 (32 MB shared by two): as fast at 8 MB, 1.2 times at 16 MB, 1.4 times at 32 MB;
+/// alone 1.3 times at 8 MB.
 inline constexpr std::size_t kStreamingBytes = std::size_t{8} << 20;
 
 /// Whether a result of `bytes` should be streamed.
@@ -74,8 +75,9 @@ inline void stream_block(const Scalar (&block)[n], Scalar* out) {
 
 }  // namespace detail
 
-/// out[i] = value(i) for i < n, in any order; past the cache where `stream`, and then stream_fence() must follow
-/// before another thread reads it, and value(i) must not read what is written. The same bits either way.
+/// out[i] = value(i) for i < n, in any order; past the cache where `stream`, and then stream_fence() must
+/// follow before another thread reads it, and value(i) must not read what is written. The same bits either
+/// way.
 template <class Scalar, class Value>
 inline void write_each(Index n, Scalar* out, bool stream, Value&& value) {
   Index i = 0;

@@ -108,7 +108,8 @@ struct IsTokens : std::false_type {};
 template <class Scalar>
 struct IsTokens<Tokens<Scalar>> : std::true_type {};
 
-/// Mandate at every entry that writes to an argument taken as Y&&: a temporary view is fine, a temporary that owns its values is not.
+/// Mandate at every entry that writes to an argument taken as Y&&: a temporary view is fine, a temporary that
+/// owns its values is not.
 template <class Y>
 consteval void check_kept() {
   constexpr bool kMatrix = requires { typename Y::PlainObject; };
@@ -174,8 +175,8 @@ Tokens<Element> view(X& x, const char* who) {
 
 }  // namespace detail
 
-/// Tokens first ... first + count - 1 of every sequence of x, anything that can be viewed: writable where x is. Throws
-/// std::invalid_argument where x has no such tokens.
+/// Tokens first ... first + count - 1 of every sequence of x, anything that can be viewed: writable where x
+/// is. Throws std::invalid_argument where x has no such tokens.
 template <class X>
 auto slice(X& x, Index first, Index count) {
   using Element = std::remove_reference_t<decltype(*x.data())>;

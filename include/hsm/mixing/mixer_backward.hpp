@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// The backward pass. Each token is visited once where the policy is a pair: its gradient is what the pair (t, t-s) gives to t and what
-// the pair (t+s, t) gives to it, so it can be finished in one visit and no two tasks write one column. With more taps the gradients are
-// added into the taps instead, each head and document in one task. Either way later tokens add before earlier ones, so that a cut in
-// time changes no order of additions.
+// The backward pass. Each token is visited once where the policy is a pair: its gradient is what the pair (t,
+// t-s) gives to t and what the pair (t+s, t) gives to it, so it can be finished in one visit and no two tasks
+// write one column. With more taps the gradients are added into the taps instead, each head and document in
+// one task. Either way later tokens add before earlier ones, so that a cut in time changes no order of
+// additions.
 #pragma once
 
 #include <hsm/core/stream.hpp>
@@ -14,8 +15,8 @@ namespace hsm::detail {
 /// Where an adjoint of tokens [start, end) writes, for taps first_tap ... last_tap.
 template <class Policy>
 HSM_NOINLINE auto MixerPass<Policy>::make_gradient(const Scene& scene, const Gradient& d, const Piece& piece,
-                                      std::size_t g, Index start, Index end, Index first_tap,
-                                      Index last_tap) const -> RunGradient<Scalar> {
+                                                   std::size_t g, Index start, Index end, Index first_tap,
+                                                   Index last_tap) const -> RunGradient<Scalar> {
   const HeadGroup& group = mixer.groups_[g];
   RunGradient<Scalar> to;
   to.rows = rows_of(group);
@@ -67,8 +68,8 @@ void MixerPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& 
   }
 }
 
-/// Finishes the gradients of tokens [start, end), in parts: small enough that what one half has written is in cache
-/// for the other, or that sums in Scalar stay exact enough.
+/// Finishes the gradients of tokens [start, end), in parts: small enough that what one half has written is in
+/// cache for the other, or that sums in Scalar stay exact enough.
 template <class Policy>
 void MixerPass<Policy>::gather_run(const Scene& scene, const Gradient& d, const Piece& piece, std::size_t g,
                                    Index start, Index end, std::span<double> sums) const {

@@ -132,13 +132,15 @@ void Mixer<Policy>::run_forward(const char* who, const X& x, Y& y, Saved* saved,
 template <class Policy>
 template <class X>
 void Mixer<Policy>::forward_in_place(X&& x, Workspace& workspace) const {
-  static_assert(Policy::kStages.projected() == 0 && !Policy::kStages.output,
-                "hsm: forward_in_place is for mixers without products, such as (a,b) and channel; for the others give "
-                "forward a y of its own");
+  static_assert(
+      Policy::kStages.projected() == 0 && !Policy::kStages.output,
+      "hsm: forward_in_place is for mixers without products, such as (a,b) and channel; for the others give "
+      "forward a y of its own");
   detail::check_kept<X>();
   const auto tokens = detail::view<Scalar>(x, "Mixer::forward_in_place: x");
-  check_input("Mixer::forward_in_place", Tokens<const Scalar>(tokens.data, tokens.batch, tokens.time, tokens.channels,
-                                                              tokens.token_stride, tokens.batch_stride));
+  check_input("Mixer::forward_in_place",
+              Tokens<const Scalar>(tokens.data, tokens.batch, tokens.time, tokens.channels,
+                                   tokens.token_stride, tokens.batch_stride));
   if (tokens.count() > 0) Pass(*this, workspace).forward_in_place(tokens);
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// The forward pass. Tokens are worked through in chunks that stay in cache: project (a product), combine (runs, see timeline.hpp), keep
-// (the rings of the states), output (a product). With a record for backward there is one chunk of all tokens. Where kept planes are
-// projected, what earlier chunks of the same segment kept is read from a ring: a long sequence is a short one that continues, so memory
-// does not grow with T.
+// The forward pass. Tokens are worked through in chunks that stay in cache: project (a product), combine
+// (runs, see timeline.hpp), keep (the rings of the states), output (a product). With a record for backward
+// there is one chunk of all tokens. Where kept planes are projected, what earlier chunks of the same segment
+// kept is read from a ring: a long sequence is a short one that continues, so memory does not grow with T.
 #pragma once
 
 #include <hsm/core/stream.hpp>

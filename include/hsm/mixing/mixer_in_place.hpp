@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// The forward pass over its own input, for mixers without products: y[t] takes the place of x[t]. Walks back in time, at
-// most s tokens at a step, so that a partner is still there when it is read; with several parts the s tokens before each
-// part are copied first, as the ring that the part continues. Half the memory of forward, and no line is read to be written.
+// The forward pass over its own input, for mixers without products: y[t] takes the place of x[t]. Walks back
+// in time, at most s tokens at a step, so that a partner is still there when it is read; with several parts
+// the s tokens before each part are copied first, as the ring that the part continues. Half the memory of
+// forward, and no line is read to be written.
 #pragma once
 
 #include <hsm/mixing/mixer_pass.hpp>
@@ -58,7 +59,8 @@ void MixerPass<Policy>::forward_in_place(const Out& x) {
 
 /// All tokens of a piece for one group of heads, the last first.
 template <class Policy>
-void MixerPass<Policy>::mix_in_place(const Scene& scene, const Piece& piece, std::size_t g, const Out& x) const {
+void MixerPass<Policy>::mix_in_place(const Scene& scene, const Piece& piece, std::size_t g,
+                                     const Out& x) const {
   const HeadGroup& group = mixer.groups_[g];
   const Index rows = rows_of(group);
   for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slots, false,

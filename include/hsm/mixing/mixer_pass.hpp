@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// One call of the engine over a list of segments: what its tokens, taps, rings and gradients are, and where. The passes themselves are
-// defined in mixer_forward.hpp, mixer_in_place.hpp and mixer_backward.hpp.
+// One call of the engine over a list of segments: what its tokens, taps, rings and gradients are, and where.
+// The passes themselves are defined in mixer_forward.hpp, mixer_in_place.hpp and mixer_backward.hpp.
 #pragma once
 
 #include <span>
@@ -140,7 +140,8 @@ struct MixerPass {
   }
 
   /// The blocks of tokens [start, end) of a piece for one group of heads.
-  HSM_NOINLINE Run<Scalar> make_run(const Scene& scene, const Piece& piece, std::size_t g, Index start, Index end) const {
+  HSM_NOINLINE Run<Scalar> make_run(const Scene& scene, const Piece& piece, std::size_t g, Index start,
+                                    Index end) const {
     const HeadGroup& group = mixer.groups_[g];
     Run<Scalar> run;
     run.first_head = group.first_head;

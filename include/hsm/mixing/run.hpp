@@ -37,7 +37,8 @@ struct RunBlocks {
   Strip<S> own;
   std::array<std::array<Strip<S>, kMostPlanes>, kMostTaps> kept;
 
-  /// Moves all blocks on by `columns` columns, for taps first ... last: a long run is worked through in parts without being made anew.
+  /// Moves all blocks on by `columns` columns, for taps first ... last: a long run is worked through in parts
+  /// without being made anew.
   void advance(Index columns, Index first, Index last, int planes) {
     own.data += columns * own.stride;
     for (Index tap = first; tap <= last; ++tap) {

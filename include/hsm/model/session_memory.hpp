@@ -16,7 +16,7 @@ namespace hsm {
 /// The streams of a session between two calls.
 template <ComputeScalar Scalar>
 struct SessionMemory {
-  LanguageModelState<Scalar> state;  ///< of the model's layers
+  LanguageModelState<Scalar> state;                              ///< of the model's layers
   Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> logits;  ///< [V, streams]
   std::vector<std::uint8_t> ready;                               ///< per stream: 1 where its logits are there
   /// Per stream its last tokens, where positions are learned.

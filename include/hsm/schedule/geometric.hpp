@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// s_l = b^l: 1, b, b^2, ... Reaches further per layer than the dyadic schedule and leaves holes for b > 2 (schedule/coverage.hpp).
+// s_l = b^l: 1, b, b^2, ... Reaches further per layer than the dyadic schedule and leaves holes for b > 2
+// (schedule/coverage.hpp).
 #pragma once
 
 #include <hsm/schedule/schedule.hpp>
 
 namespace hsm {
 
-/// The shifts 1, b, b^2, ... b^(layers-1). Throws std::invalid_argument for base < 1 or a shift of 2^63 or more.
+/// The shifts 1, b, b^2, ... b^(layers-1). Throws std::invalid_argument for base < 1 or a shift of 2^63 or
+/// more.
 struct GeometricSchedule {
   /// L.
   Index layers = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Heads at different distances in one layer: head h of layer l uses the distance of layer (l + h) mod L, so that every layer mixes over as many
-// distances as it has heads.
+// Heads at different distances in one layer: head h of layer l uses the distance of layer (l + h) mod L, so
+// that every layer mixes over as many distances as it has heads.
 #pragma once
 
 #include <hsm/schedule/schedule.hpp>

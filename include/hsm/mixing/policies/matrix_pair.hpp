@@ -4,9 +4,9 @@
 //
 //   y[t] = A x[t] + B x[t-s],   B x[t] = 0 for t < 0
 //
-// One product [2C,C], rows first A then B: 4 C^2 flop per token; B x is computed once per token and kept. Parameters 2 C^2. State: s columns of C (B x).
-// The framework is that of arXiv 2601.22852. Modes agree within 1e-5 (float) and 1e-12 (double) of the largest value.
-// Initial values: A, B normal(1/sqrt(2 C)).
+// One product [2C,C], rows first A then B: 4 C^2 flop per token; B x is computed once per token and kept.
+// Parameters 2 C^2. State: s columns of C (B x). The framework is that of arXiv 2601.22852. Modes agree
+// within 1e-5 (float) and 1e-12 (double) of the largest value. Initial values: A, B normal(1/sqrt(2 C)).
 #pragma once
 
 #include <hsm/mixing/mixing_policy.hpp>

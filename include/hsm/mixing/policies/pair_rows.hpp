@@ -26,8 +26,8 @@ void combine_pair_rows(const Run<Scalar>& run, Index first, Index n, const Scala
     weighted_sum(n, a, at(now, first, j), b, at(past, first, j), at(z, first, j), run.stream);
 }
 
-/// The gradients of rows [first, first + n), n <= kPairRows; `next` is dz of the tokens that follow s places later,
-/// or nullptr where there are none. f(i, da, db) takes the sums of row first + i.
+/// The gradients of rows [first, first + n), n <= kPairRows; `next` is dz of the tokens that follow s places
+/// later, or nullptr where there are none. f(i, da, db) takes the sums of row first + i.
 template <class Scalar, class F>
 void adjoint_pair_rows(const Run<Scalar>& run, Index first, Index n, const Scalar* a, const Scalar* b,
                        const ConstColumns<Scalar>& dz, const ConstColumns<Scalar>* next,

@@ -97,9 +97,9 @@ struct ScalarPair {
     } else {
       const Index rows = run.rows_per_head();
       for_each_rows(run, [&](Index first, Index n, const Scalar* as, const Scalar* bs) {
-        detail::adjoint_pair_rows(
-            run, first, n, as, bs, dz, next, d,
-            [&](Index i, Scalar da, Scalar db) { add(run.first_head + (first + i) / rows, da, db); });
+        detail::adjoint_pair_rows(run, first, n, as, bs, dz, next, d, [&](Index i, Scalar da, Scalar db) {
+          add(run.first_head + (first + i) / rows, da, db);
+        });
       });
     }
   }
