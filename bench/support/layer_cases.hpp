@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The cases of one layer, the same for every mixer and for attention: forward (in place too), backward, both and step, at C
-// = 512 and s = 64. A layer without products stands beside a copy of the same size, one with products beside
-// sgemm, or, where `bare` is asked for, beside its own products and nothing else.
+// The cases of one layer, the same for every mixer and for attention: forward (in place too), backward, both
+// and step, at C = 512 and s = 64. A layer without products stands beside a copy of the same size, one with
+// products beside sgemm, or, where `bare` is asked for, beside its own products and nothing else.
 #pragma once
 
 #include "bench/suites.hpp"

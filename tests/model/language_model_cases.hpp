@@ -20,8 +20,12 @@ using Ids = std::vector<std::int32_t>;
 inline const std::string kEveryKind =
     "ab:heads=2,gated,attention:heads=2,gated-pair,softmax-local:heads=2:taps=3,ab";
 
+/// The vocabulary of small_config.
+inline constexpr Index kVocabulary = 11;
+
 inline LanguageModelConfig small_config(std::string layers = kEveryKind) {
-  return {.vocabulary = 11, .width = 8, .feed_forward = 12, .context = 24, .layers = std::move(layers)};
+  return {
+      .vocabulary = kVocabulary, .width = 8, .feed_forward = 12, .context = 24, .layers = std::move(layers)};
 }
 
 inline Ids random_ids(Index count, Index vocabulary, Random& random) {
@@ -49,6 +53,14 @@ LanguageModel<Scalar> random_model(const LanguageModelConfig& config, std::uint6
       },
       model);
   return model;
+}
+
+/// The same for small_config with these positions.
+template <class Scalar>
+LanguageModel<Scalar> small_model(Positions positions, const std::string& layers = kEveryKind) {
+  LanguageModelConfig config = small_config(layers);
+  config.positions = positions;
+  return random_model<Scalar>(config, 7);
 }
 
 template <class Scalar>

@@ -11,15 +11,6 @@
 namespace hsm::test {
 namespace {
 
-constexpr Index kVocabulary = 11;
-
-template <class Scalar>
-LanguageModel<Scalar> make_model(Positions positions, const std::string& layers = kEveryKind) {
-  LanguageModelConfig config = small_config(layers);
-  config.positions = positions;
-  return random_model<Scalar>(config, 7);
-}
-
 template <class Scalar>
 class LanguageModelStates : public ::testing::Test {};
 using BothScalars = ::testing::Types<float, double>;
@@ -28,7 +19,7 @@ TYPED_TEST_SUITE(LanguageModelStates, BothScalars);
 TYPED_TEST(LanguageModelStates, RewoundAndReplayedHaveNeverRun) {
   Random random(5);
   for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
-    const auto model = make_model<TypeParam>(positions);
+    const auto model = small_model<TypeParam>(positions);
     Workspace workspace;
     auto state = model.make_state({.streams = 2, .spare = 3}), twin = state;
     Matrix<TypeParam> last(kVocabulary, 2), reference = last;
@@ -49,7 +40,7 @@ TYPED_TEST(LanguageModelStates, RewoundAndReplayedHaveNeverRun) {
 
 TEST(LanguageModelState, ForksLeaveTheirParentAndAResetBeginsAgain) {
   Random random(6);
-  const auto model = make_model<double>(Positions::kLearned);
+  const auto model = small_model<double>(Positions::kLearned);
   Workspace workspace;
   auto state = model.make_state({.streams = 3});
   Matrix<double> all(kVocabulary, 3), a(kVocabulary, 1), b = a;
@@ -78,7 +69,7 @@ TEST(LanguageModelState, ForksLeaveTheirParentAndAResetBeginsAgain) {
 }
 
 TEST(LanguageModelState, RefuseWhatCannotBeAndChangeNothing) {
-  const auto model = make_model<double>(Positions::kLearned);
+  const auto model = small_model<double>(Positions::kLearned);
   Random random(7);
   Workspace workspace;
   auto state = model.make_state({.streams = 3, .spare = 1});

@@ -11,15 +11,6 @@
 namespace hsm::test {
 namespace {
 
-constexpr Index kVocabulary = 11;
-
-template <class Scalar>
-LanguageModel<Scalar> make_model(Positions positions, const std::string& layers = kEveryKind) {
-  LanguageModelConfig config = small_config(layers);
-  config.positions = positions;
-  return random_model<Scalar>(config, 7);
-}
-
 Ids part(const Ids& ids, Index first, Index count) {
   return Ids(ids.begin() + first, ids.begin() + first + count);
 }
@@ -39,7 +30,7 @@ TYPED_TEST(LanguageModelStreams, OfDifferentLengthGoOnAlone) {
   constexpr Index kStreams = 4, T = 24;
   Random random(1);
   for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
-    const auto model = make_model<TypeParam>(positions);
+    const auto model = small_model<TypeParam>(positions);
     std::vector<Ids> texts;
     for (Index b = 0; b < kStreams; ++b) texts.push_back(random_ids(T, kVocabulary, random));
     Workspace workspace;
@@ -76,7 +67,7 @@ TYPED_TEST(LanguageModelStreams, OfDifferentLengthGoOnAlone) {
 // One stream's calls have the same bits whether other streams are busy between them or not.
 TYPED_TEST(LanguageModelStreams, AreNotTouchedByTheCallsOfOthers) {
   Random random(2);
-  const auto model = make_model<TypeParam>(Positions::kLearned);
+  const auto model = small_model<TypeParam>(Positions::kLearned);
   Workspace workspace;
   auto busy = model.make_state({.streams = 3}), quiet = busy;
   Matrix<TypeParam> a(kVocabulary, 1), b = a, other(kVocabulary, 2);
@@ -96,7 +87,7 @@ TYPED_TEST(LanguageModelStreams, PackedDocumentsAreEachAlone) {
   const std::vector<Index> offsets{0, 0, 1, 3, 27, 27, 40};
   const Index N = offsets.back();  // more than the 24 positions, but no document is
   for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
-    const auto model = make_model<TypeParam>(positions);
+    const auto model = small_model<TypeParam>(positions);
     const Ids ids = random_ids(N, kVocabulary, random);
     const Matrix<TypeParam> dh = Matrix<TypeParam>::Random(8, N);
     Workspace workspace;
@@ -157,7 +148,7 @@ TYPED_TEST(LanguageModelStreams, GradientsThroughChunksAreThoseOfTheWhole) {
   constexpr Index B = 3, T = 24;
   Random random(4);
   for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
-    const auto model = make_model<TypeParam>(positions);
+    const auto model = small_model<TypeParam>(positions);
     const Ids ids = random_ids(B * T, kVocabulary, random);
     const Matrix<TypeParam> dh = Matrix<TypeParam>::Random(8, B * T);
     Workspace workspace;

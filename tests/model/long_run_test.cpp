@@ -11,8 +11,8 @@ namespace hsm::test {
 namespace {
 
 TEST(LanguageModelLongRun, EndsWhereAFreshStreamOfItsReachEnds) {
-  constexpr Index kSteps = 1'000'000, kVocabulary = 5;
-  const LanguageModelConfig config{.vocabulary = kVocabulary,
+  constexpr Index kSteps = 1'000'000, kFewIds = 5;
+  const LanguageModelConfig config{.vocabulary = kFewIds,
                                    .width = 4,
                                    .feed_forward = 4,
                                    .context = 8,
@@ -23,14 +23,14 @@ TEST(LanguageModelLongRun, EndsWhereAFreshStreamOfItsReachEnds) {
   Random random(1);
   Workspace workspace;
   auto state = model.make_state(), fresh = model.make_state();
-  Matrix<float> logits(kVocabulary, 1), expected = logits;
+  Matrix<float> logits(kFewIds, 1), expected = logits;
   Ids last(kWindow);  // token t in slot t mod kWindow
   const auto read_one = [&](LanguageModelState<float>& to, const std::int32_t& id, Matrix<float>& out) {
     model.extend(std::span(&id, 1), to, block_of(out), workspace);
   };
   for (Index t = 0; t < kSteps; ++t) {
     auto& id = last[static_cast<std::size_t>(t % kWindow)];
-    id = static_cast<std::int32_t>(random.below(kVocabulary));
+    id = static_cast<std::int32_t>(random.below(kFewIds));
     read_one(state, id, logits);
     if (t + 1 != kWindow && t != kSteps / 3 && t + 1 != kSteps) continue;
     fresh.reset();

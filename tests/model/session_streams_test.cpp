@@ -17,7 +17,7 @@ namespace {
 
 using Net = LanguageModel<double>;
 using Logits = std::vector<double>;
-constexpr Index kVocabulary = 11, kContext = 12;
+constexpr Index kContext = 12;
 
 Net make_model(Positions positions) {
   LanguageModelConfig config = small_config("2*ab,attention:heads=2,gated,softmax-local:heads=4");

@@ -19,7 +19,6 @@ namespace hsm::test {
 namespace {
 
 using Net = LanguageModel<float>;
-constexpr Index kVocabulary = 11;
 
 /// What a session gave.
 struct Text {

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+//
+// What the language model refuses, with nothing changed: token ids, positions, records, states and configs.
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "model/language_model_cases.hpp"
+#include "support/matchers.hpp"
+#include "support/tolerance.hpp"
+
+namespace hsm::test {
+namespace {
+
+TEST(LanguageModel, LearnedPositionsEndAndLeaveTheStateAsItWas) {
+  LanguageModelConfig config = small_config("ab,attention");
+  config.positions = Positions::kLearned;
+  config.context = 10;
+  const auto model = random_model<double>(config, 10);
+  Random random(6);
+  const Ids ids = random_ids(10, config.vocabulary, random), more = random_ids(4, config.vocabulary, random);
+  Workspace workspace;
+  auto state = model.make_state();
+  Matrix<double> last(config.vocabulary, 1);
+  EXPECT_EQ(model.room(state), 10);
+  model.extend(std::span(ids).first(7), state, block_of(last), workspace);
+  EXPECT_EQ(model.room(state), 3);
+  const Matrix<double> before = last;
+  try {
+    model.extend(more, state, block_of(last), workspace);
+    FAIL() << "more tokens than positions were taken";
+  } catch (const std::out_of_range& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "LanguageModel::extend: the model has learned 10 positions, got 7 tokens before and 4 more");
+  }
+  expect_same_bits(last, before, "logits");
+  EXPECT_EQ(state.count(0), 7);
+  model.extend(std::span(ids).last(3), state, block_of(last), workspace);
+  EXPECT_EQ(model.room(state), 0);
+  expect_close_to_scale(last, logits_of(model, hidden_of(model, ids, 1, 10)).rightCols(1).eval(),
+                        20 * Tolerance<double>::mode, "logits");
+  LanguageModelSaved<double> saved;
+  EXPECT_THROW(model.hidden(random_ids(11, config.vocabulary, random), 1, 11, saved, workspace),
+               std::out_of_range);
+}
+
+TEST(LanguageModel, TheCapacityOfAttentionIsCheckedBeforeAnyLayerMovesOn) {
+  const auto model = random_model<double>(small_config("2*ab,attention"), 11);
+  Random random(7);
+  const Ids ids = random_ids(8, 11, random);
+  Workspace workspace;
+  auto state = model.make_state({.capacity = 8});
+  Matrix<double> last(11, 1);
+  EXPECT_EQ(model.room(state), 8);
+  model.extend(std::span(ids).first(5), state, block_of(last), workspace);
+  EXPECT_EQ(model.room(state), 3);
+  EXPECT_THROW(model.extend(std::span(ids).first(4), state, block_of(last), workspace), std::out_of_range);
+  model.extend(std::span(ids).last(3), state, block_of(last), workspace);
+  expect_close_to_scale(last, logits_of(model, hidden_of(model, ids, 1, 8)).rightCols(1).eval(),
+                        20 * Tolerance<double>::mode, "logits");
+}
+
+TEST(LanguageModel, BadTokenIdsAreNamedAndChangeNothing) {
+  const auto model = random_model<float>(small_config(), 12);
+  Workspace workspace;
+  LanguageModelSaved<float> saved;
+  auto state = model.make_state();
+  Matrix<float> last(11, 1), again(11, 1);
+  const Ids good = {1, 2, 3};
+  for (const std::int32_t bad : {-1, 11, 1 << 30}) {
+    const Ids ids = {1, bad, 3};
+    const std::string what = "token id 1 must be 0 to 10, got " + std::to_string(bad);
+    try {
+      model.hidden(ids, 1, 3, saved, workspace);
+      FAIL() << "hidden took " << bad;
+    } catch (const std::out_of_range& error) {
+      EXPECT_EQ(error.what(), "LanguageModel::hidden: " + what);
+    }
+    try {
+      model.extend(ids, state, block_of(last), workspace);
+      FAIL() << "extend took " << bad;
+    } catch (const std::out_of_range& error) {
+      EXPECT_EQ(error.what(), "LanguageModel::extend: " + what);
+    }
+  }
+  EXPECT_EQ(state.count(0), 0);
+  model.extend(good, state, block_of(last), workspace);
+  auto fresh = model.make_state();
+  model.extend(good, fresh, block_of(again), workspace);
+  expect_same_bits(last, again, "logits after refused tokens");
+}
+
+TEST(LanguageModel, RefusesSizesThatDoNotFit) {
+  const auto model = random_model<float>(small_config(), 13);
+  Workspace workspace;
+  LanguageModelSaved<float> saved;
+  const Ids ids = {1, 2, 3, 4};
+  EXPECT_THROW(model.hidden(ids, 1, 3, saved, workspace), std::invalid_argument);
+  EXPECT_THROW(model.hidden(ids, -2, -2, saved, workspace), std::invalid_argument);
+  auto state = model.make_state({.streams = 3});
+  Matrix<float> last(11, 3), narrow(11, 2);
+  EXPECT_THROW(model.extend(ids, state, block_of(last), workspace), std::invalid_argument);
+  EXPECT_THROW(model.extend(std::span(ids).first(3), state, block_of(narrow), workspace),
+               std::invalid_argument);
+  EXPECT_THROW(model.extend({}, state, block_of(last), workspace), std::invalid_argument);
+  EXPECT_THROW(model.make_state({.streams = 0}), std::invalid_argument);
+}
+
+TEST(LanguageModel, RefusesTheStateOfAnotherModel) {
+  const auto model = random_model<float>(small_config("ab,attention"), 14);
+  Workspace workspace;
+  Matrix<float> last(11, 1);
+  const Ids ids = {1, 2};
+  for (const char* layers : {"ab", "attention,ab", "ab,ab", "ab,gated,attention"}) {
+    auto state = random_model<float>(small_config(layers), 15).make_state();
+    EXPECT_THROW(model.extend(ids, state, block_of(last), workspace), std::invalid_argument) << layers;
+  }
+  LanguageModelState<float> empty;
+  EXPECT_THROW(model.extend(ids, empty, block_of(last), workspace), std::invalid_argument);
+}
+
+TEST(LanguageModel, BackwardRefusesRecordsGradientsAndIdsThatAreNotItsOwn) {
+  const auto model = random_model<float>(small_config("ab,attention"), 16);
+  Workspace workspace;
+  const Ids ids = {1, 2, 3, 4};
+  LanguageModelSaved<float> saved;
+  model.hidden(ids, 2, 2, saved, workspace);
+  const Matrix<float> dh = Matrix<float>::Ones(8, 4);
+  auto gradients = zeros_like(model);
+  EXPECT_NO_THROW(model.backward(ids, saved, read(dh), gradients, workspace));
+  EXPECT_THROW(model.backward(Ids{1, 2, 3}, saved, read(dh), gradients, workspace), std::invalid_argument);
+  EXPECT_THROW(model.backward(Ids{1, 2, 3, 11}, saved, read(dh), gradients, workspace), std::out_of_range);
+  const Matrix<float> short_dh = Matrix<float>::Ones(8, 3);
+  EXPECT_THROW(model.backward(ids, saved, read(short_dh), gradients, workspace), std::invalid_argument);
+  EXPECT_THROW(model.backward(ids, LanguageModelSaved<float>{}, read(dh), gradients, workspace),
+               std::invalid_argument);
+  for (const char* layers : {"ab", "attention,ab", "ab,attention,ab"}) {
+    const auto other = random_model<float>(small_config(layers), 17);
+    LanguageModelSaved<float> other_saved;
+    other.hidden(ids, 2, 2, other_saved, workspace);
+    auto other_gradients = zeros_like(other);
+    EXPECT_THROW(model.backward(ids, other_saved, read(dh), gradients, workspace), std::invalid_argument)
+        << layers;
+    EXPECT_THROW(model.backward(ids, saved, read(dh), other_gradients, workspace), std::invalid_argument)
+        << layers;
+  }
+}
+
+TEST(LanguageModel, RefusesConfigsThatAreNotModels) {
+  Random random(13);
+  const auto refused = [&](const auto& spoil) {
+    LanguageModelConfig config = small_config();
+    spoil(config);
+    EXPECT_THROW(LanguageModel<float>(config, random), std::invalid_argument);
+  };
+  refused([](LanguageModelConfig& config) { config.vocabulary = 0; });
+  refused([](LanguageModelConfig& config) { config.width = 0; });
+  refused([](LanguageModelConfig& config) { config.feed_forward = -1; });
+  refused([](LanguageModelConfig& config) { config.context = 0; });
+  refused([](LanguageModelConfig& config) { config.layers = ""; });
+  refused([](LanguageModelConfig& config) { config.layers = "ab,nothing"; });
+  refused([](LanguageModelConfig& config) { config.layers = "ab:heads=3"; });
+  refused([](LanguageModelConfig& config) { config.schedule = "fast"; });
+  refused([](LanguageModelConfig& config) { config.schedule = "list=1,2"; });
+}
+
+}  // namespace
+}  // namespace hsm::test
