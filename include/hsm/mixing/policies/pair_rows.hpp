@@ -6,16 +6,19 @@
 //   forward    z[t] = a .* x[t] + b .* x[t-s]
 //   adjoint    dx[t] = a .* dz[t] + b .* dz[t+s];   da += dz[t] .* x[t],   db += dz[t] .* x[t-s]
 //
-// The adjoint works on blocks of kRows rows, so that the sums of a block's rows stay in the first-level cache
-// while the columns of a run go by.
+// The adjoint works on blocks of kPairRows rows: so few that the sums of a block's rows stay in the first-level
+// cache while the columns of a run go by, so many that memory is read in long stretches (on one core of a Zen 3
+// with C = 512 the adjoint of channel has twice the speed with whole columns that it has with halves of them).
 #pragma once
+
+#include <algorithm>
 
 #include <hsm/core/elementwise.hpp>
 #include <hsm/mixing/run.hpp>
 
 namespace hsm::detail {
 
-inline constexpr Index kPairRows = 256;
+inline constexpr Index kPairRows = 1024;
 
 /// Rows [first, first + n) of z, a[i] and b[i] the weights of row first + i.
 template <class Scalar>
@@ -34,7 +37,9 @@ void adjoint_pair_rows(const Run<Scalar>& run, Index first, Index n, const Scala
                        const RunGradient<Scalar>& d, F&& f) {
   const auto now = run.kept(0), past = run.kept(1);
   auto d_now = d.kept(0);
-  Scalar da[kPairRows] = {}, db[kPairRows] = {};
+  Scalar da[kPairRows], db[kPairRows];
+  std::fill_n(da, n, Scalar(0));
+  std::fill_n(db, n, Scalar(0));
   for (Index j = 0; j < run.count; ++j) {
     const Scalar *x = at(now, first, j), *p = at(past, first, j), *g = at(dz, first, j);
     Scalar* out = at(d_now, first, j);
