@@ -1,59 +1,59 @@
 // SPDX-License-Identifier: MIT
 #include "bench/support/yardsticks.hpp"
 
-#include <condition_variable>
-#include <mutex>
+#include <atomic>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace hsm::bench {
 
 struct Team::Shared {
-  std::mutex mutex;
-  std::condition_variable start, end;
   const std::function<void(int)>* part = nullptr;
-  long round = 0;
-  int running = 0;
-  bool stop = false;
+  std::atomic<int> round{0}, running{0};
+  std::atomic<bool> stop{false};
+
+  /// Returns once `value` is another than `old`: watches for some 40 microseconds, as the library's executor
+  /// does, then sleeps.
+  static void await_change(const std::atomic<int>& value, int old) {
+    for (int i = 0; i < 2000 && value.load() == old; ++i) {
+#if defined(__SSE2__)
+      _mm_pause();
+#endif
+    }
+    value.wait(old);
+  }
 };
 
 Team::Team(int threads) : threads_(threads), shared_(std::make_unique<Shared>()) {
   for (int i = 1; i < threads; ++i) {
     others_.emplace_back([this, i] {
-      long seen = 0;
-      for (;;) {
-        std::unique_lock<std::mutex> lock(shared_->mutex);
-        shared_->start.wait(lock, [&] { return shared_->stop || shared_->round != seen; });
+      for (int seen = 0;; ++seen) {
+        Shared::await_change(shared_->round, seen);
         if (shared_->stop) return;
-        seen = shared_->round;
-        const auto* part = shared_->part;
-        lock.unlock();
-        (*part)(i);
-        lock.lock();
-        if (--shared_->running == 0) shared_->end.notify_one();
+        (*shared_->part)(i);
+        shared_->running.fetch_sub(1);
+        shared_->running.notify_one();
       }
     });
   }
 }
 
 Team::~Team() {
-  {
-    const std::lock_guard<std::mutex> lock(shared_->mutex);
-    shared_->stop = true;
-  }
-  shared_->start.notify_all();
+  shared_->stop = true;
+  shared_->round.fetch_add(1);
+  shared_->round.notify_all();
   for (std::thread& thread : others_) thread.join();
 }
 
 void Team::run(const std::function<void(int)>& part) {
-  {
-    const std::lock_guard<std::mutex> lock(shared_->mutex);
-    shared_->part = &part;
-    shared_->running = threads_ - 1;
-    ++shared_->round;
-  }
-  shared_->start.notify_all();
+  shared_->part = &part;
+  shared_->running = threads_ - 1;
+  shared_->round.fetch_add(1);
+  shared_->round.notify_all();
   part(0);
-  std::unique_lock<std::mutex> lock(shared_->mutex);
-  shared_->end.wait(lock, [&] { return shared_->running == 0; });
+  for (int left = shared_->running; left != 0; left = shared_->running)
+    Shared::await_change(shared_->running, left);
 }
 
 void Sgemm::run(bool blas) {

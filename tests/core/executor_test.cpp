@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <hsm/core/executor.hpp>
 #include <hsm/core/threaded_executor.hpp>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -110,6 +112,23 @@ TEST(ThreadedExecutor, RunsTasksAtTheSameTime) {
     while (arrived < 3) std::this_thread::yield();
   });
   EXPECT_EQ(arrived, 3);
+}
+
+// Helpers are watching, asleep, or late from the loop before.
+TEST(ThreadedExecutor, EveryLoopIsWholeHoweverSoonTheNextFollows) {
+  ThreadedExecutor executor(4);
+  Index done = 0, expected = 0;
+  std::mutex mutex;
+  for (int loop = 0; loop < 3000; ++loop) {
+    if (loop % 300 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    const Index tasks = loop % 7;
+    executor.run(tasks, [&](Index task, int) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      done += task;
+    });
+    expected += tasks * (tasks - 1) / 2;
+    ASSERT_EQ(done, expected) << "loop " << loop;  // all of it, and nothing of it later
+  }
 }
 
 TEST(ThreadedExecutor, TakesTurnsWhereSeveralThreadsCall) {

@@ -5,7 +5,7 @@
 // results do not depend on it, bit for bit.
 //
 //   SerialExecutor     the calling thread, the default of every Workspace
-//   ThreadedExecutor   core/threaded_executor.hpp, on Eigen::ThreadPool
+//   ThreadedExecutor   core/threaded_executor.hpp, threads of its own
 //
 // A task must not start a parallel loop of its own on the same executor.
 #pragma once

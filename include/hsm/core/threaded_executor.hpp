@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: MIT
 //
-// An executor on Eigen::ThreadPool: n - 1 pool threads and the caller take tasks from one counter, so a slow
-// task delays nobody. The pool is the caller's: several executors may share nothing and live side by side.
-// One loop at a time per executor; two threads that call run() on the same ThreadedExecutor take turns.
+// An executor of n - 1 threads of its own and the caller. Each begins with an n-th of the tasks, the same in
+// every loop over as many tasks, so that it finds in its cache what it left there in the loop before; who has
+// done his takes from the others, so a slow task delays nobody, and a thread that is late is not waited for.
+// Between loops the threads watch for the next one
+// for some 40 microseconds before they sleep: a layer is a few loops, one right after the other, and waking a
+// thread takes longer than many of them. Executors share nothing and live side by side. One loop at a time
+// per executor; two threads that call run() on the same ThreadedExecutor take turns.
 #pragma once
-
-#include <unsupported/Eigen/CXX11/ThreadPool>
 
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/executor.hpp>
@@ -20,61 +28,113 @@ namespace hsm {
 class ThreadedExecutor final : public Executor {
  public:
   /// Throws std::invalid_argument for threads < 1.
-  explicit ThreadedExecutor(int threads)
-      : threads_(checked(threads)), pool_(threads > 1 ? threads - 1 : 1, false) {}
+  explicit ThreadedExecutor(int threads) : threads_(threads) {
+    detail::check_at_least("ThreadedExecutor", "threads", threads, 1);
+    shares_ = std::vector<Share>(static_cast<std::size_t>(threads));
+    helpers_.reserve(static_cast<std::size_t>(threads - 1));
+    try {
+      for (int worker = 1; worker < threads; ++worker)
+        helpers_.emplace_back([this, worker] { help(worker); });
+    } catch (...) {
+      stop();
+      throw;
+    }
+  }
+  ~ThreadedExecutor() override { stop(); }
+  ThreadedExecutor(const ThreadedExecutor&) = delete;
+  ThreadedExecutor& operator=(const ThreadedExecutor&) = delete;
 
   int workers() const override { return threads_; }
 
   void run(Index tasks, TaskRef task) override {
     const std::lock_guard<std::mutex> turn(turn_);
-    const int helpers = static_cast<int>(tasks < threads_ ? tasks : threads_) - 1;
-    if (helpers <= 0) {
-      for (Index i = 0; i < tasks; ++i) task(i, 0);
-      return;
+    Loop loop{task};
+    for (Index i = 0; i < threads_; ++i) {
+      Share& share = shares_[static_cast<std::size_t>(i)];
+      share.next.store(i * tasks / threads_);
+      share.end = (i + 1) * tasks / threads_;
     }
-    Loop loop{task, tasks, static_cast<unsigned>(helpers)};
-    for (int worker = 1; worker <= helpers; ++worker) {
-      pool_.Schedule([&loop, worker] {
-        loop.work(worker);
-        loop.done.Notify();
-      });
+    const bool shared = threads_ > 1 && tasks > 1;
+    if (shared) {
+      loop_.store(&loop);
+      published_.fetch_add(1);
+      published_.notify_all();
     }
-    loop.work(0);
-    loop.done.Wait();
+    work(loop, 0);
+    if (shared) {
+      // From here on no helper finds the loop; those that have found it are inside until they are done with it.
+      loop_.store(nullptr);
+      for (int inside = inside_.load(); inside != 0; inside = inside_.load()) inside_.wait(inside);
+    }
     if (loop.error) std::rethrow_exception(loop.error);
   }
 
  private:
   struct Loop {
-    Loop(TaskRef body, Index count, unsigned helpers) : task(body), tasks(count), done(helpers) {}
-
-    void work(int worker) {
-      for (Index i = next.fetch_add(1); i < tasks; i = next.fetch_add(1)) {
-        try {
-          task(i, worker);
-        } catch (...) {
-          const std::lock_guard<std::mutex> lock(error_mutex);
-          if (!error) error = std::current_exception();
-        }
-      }
-    }
+    explicit Loop(TaskRef body) : task(body) {}
 
     TaskRef task;
-    Index tasks;
-    std::atomic<Index> next{0};
-    Eigen::Barrier done;
     std::mutex error_mutex;
     std::exception_ptr error;
   };
 
-  static int checked(int threads) {
-    detail::check_at_least("ThreadedExecutor", "threads", threads, 1);
-    return threads;
+  /// The tasks that one thread begins with.
+  struct alignas(64) Share {
+    std::atomic<Index> next{0};
+    Index end = 0;
+  };
+
+  void work(Loop& loop, int worker) {
+    for (int i = 0; i < threads_; ++i) {
+      Share& share = shares_[static_cast<std::size_t>((worker + i) % threads_)];
+      for (Index task = share.next.fetch_add(1); task < share.end; task = share.next.fetch_add(1)) {
+        try {
+          loop.task(task, worker);
+        } catch (...) {
+          const std::lock_guard<std::mutex> lock(loop.error_mutex);
+          if (!loop.error) loop.error = std::current_exception();
+        }
+      }
+    }
+  }
+
+  /// What a helper does all its life: wait for a loop that it has not seen, take tasks of it.
+  void help(int worker) {
+    for (int seen = 0; !stopped_.load();) {
+      await_change(seen);
+      seen = published_.load();
+      inside_.fetch_add(1);
+      if (Loop* loop = loop_.load()) work(*loop, worker);
+      if (inside_.fetch_sub(1) == 1) inside_.notify_all();
+    }
+  }
+
+  void await_change(int seen) const {
+    constexpr int kGlances = 2000;  // of some 20 ns
+    for (int i = 0; i < kGlances; ++i) {
+      if (published_.load(std::memory_order_relaxed) != seen) return;
+#if defined(__SSE2__)
+      _mm_pause();
+#endif
+    }
+    published_.wait(seen);
+  }
+
+  void stop() {
+    stopped_.store(true);
+    published_.fetch_add(1);
+    published_.notify_all();
+    for (std::thread& helper : helpers_) helper.join();
   }
 
   int threads_;
-  Eigen::ThreadPool pool_;
   std::mutex turn_;
+  std::vector<Share> shares_;
+  std::atomic<Loop*> loop_{nullptr};
+  std::atomic<int> published_{0};  // how many loops, modulo 2^32
+  std::atomic<int> inside_{0};     // helpers that may hold loop_
+  std::atomic<bool> stopped_{false};
+  std::vector<std::thread> helpers_;
 };
 
 }  // namespace hsm
