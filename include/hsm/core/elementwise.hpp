@@ -287,14 +287,14 @@ inline void weighted_sum(Index n, const Scalar* a, const Scalar* x, const Scalar
 /// out[i] = x[i] + y[i]; out may be x or y.
 template <class Scalar>
 inline void add(Index n, const Scalar* x, const Scalar* y, Scalar* out) {
-  HSM_INDEPENDENT
+  HSM_UNROLLED
   for (Index i = 0; i < n; ++i) out[i] = x[i] + y[i];
 }
 
 /// out[i] = a x[i].
 template <class Scalar>
 inline void scaled(Index n, Scalar a, const Scalar* x, Scalar* out) {
-  HSM_INDEPENDENT
+  HSM_UNROLLED
   for (Index i = 0; i < n; ++i) out[i] = a * x[i];
 }
 
@@ -344,7 +344,7 @@ inline std::pair<Scalar, Scalar> weighted_sum_with_dots(Index n, Scalar a, const
 /// out[i] += a x[i].
 template <class Scalar>
 inline void add_scaled(Index n, Scalar a, const Scalar* x, Scalar* out) {
-  HSM_INDEPENDENT
+  HSM_UNROLLED
   for (Index i = 0; i < n; ++i) out[i] = multiply_add(a, x[i], out[i]);
 }
 

@@ -92,7 +92,7 @@ inline void write_each(Index n, Scalar* out, bool stream, Value&& value) {
       detail::stream_block(block, out + i);
     }
   }
-  HSM_INDEPENDENT
+  HSM_UNROLLED
   for (Index j = i; j < n; ++j) out[j] = value(j);
 }
 

@@ -38,6 +38,11 @@ class Workspace {
   /// How results are stored; for tests and benchmarks, the default decides by size.
   Stores stores = Stores::kAutomatic;
 
+  /// Depth-first execution works on so many tokens at a time that what they need fits into this many bytes of
+  /// cache: in a mixer with products, a stack of mixers, and the language model reading a text. Other sizes
+  /// change no bit of (a,b) and channel, and the rest within their bounds.
+  Index chunk_bytes = Index{4} << 20;
+
   /// Fills all scratch with NaN as it is handed out, to show reads of what was never written. For tests.
   bool poison = false;
 

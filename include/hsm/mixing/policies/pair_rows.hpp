@@ -66,7 +66,7 @@ void adjoint_past_rows(const Run<Scalar>& run, Index first, Index n, const Scala
   for (Index j = 0; j < run.count; ++j) {
     const Scalar* g = at(dz, first, j);
     Scalar* out = at(d_past, first, j);
-    HSM_INDEPENDENT
+    HSM_UNROLLED
     for (Index i = 0; i < n; ++i) out[i] = multiply_add(b[i], g[i], out[i]);
   }
 }

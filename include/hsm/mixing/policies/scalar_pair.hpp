@@ -32,9 +32,12 @@ struct ScalarPair {
   explicit ScalarPair(Index channels, Index heads = 1) : channels_(channels) {
     detail::check_at_least("ScalarPair", "channels", channels, 1);
     detail::check_heads("ScalarPair", heads, channels);
-    a.setOnes(heads);
+    a.resize(heads);
     b.resize(heads);
-    for (Index h = 0; h < heads; ++h) b[h] = Scalar(1) - static_cast<Scalar>(h) / static_cast<Scalar>(heads);
+    for (Index h = 0; h < heads; ++h) {
+      a[h] = Scalar(1);
+      b[h] = Scalar(1) - static_cast<Scalar>(h) / static_cast<Scalar>(heads);
+    }
   }
 
   /// C.
