@@ -9,7 +9,9 @@
 //   --json FILE      write the rows and the machine as JSON
 //   --compare FILE   flag figures more than 5 % below those of an earlier --json file
 //   --quick          a few small cases only
+//   --long           also the prompt of a million tokens, some ten minutes
 #include <benchmark/benchmark.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #if defined(HSM_BENCH_OPENBLAS)
 #include <cblas.h>
@@ -134,6 +136,7 @@ int run(std::vector<char*> arguments) {
   const char* json_path = take(arguments, "--json", true);
   const char* compare_path = take(arguments, "--compare", true);
   const bool strict = take(arguments, "--strict", false) != nullptr;
+  const bool lengthy = take(arguments, "--long", false) != nullptr;
   const bool quick = take(arguments, "--quick", false) != nullptr;
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   char* end = nullptr;
@@ -150,7 +153,7 @@ int run(std::vector<char*> arguments) {
   int count = static_cast<int>(arguments.size());
   benchmark::Initialize(&count, arguments.data());
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
-  hsm::bench::add_all({static_cast<int>(threads), quick});
+  hsm::bench::add_all({static_cast<int>(threads), quick, lengthy});
   RowReporter reporter;
   benchmark::RunSpecifiedBenchmarks(&reporter);
 
@@ -159,7 +162,10 @@ int run(std::vector<char*> arguments) {
       std::count_if(rows.begin(), rows.end(), [](const Row& row) { return !row.error.empty(); });
   const auto missed = std::count_if(
       rows.begin(), rows.end(), [](const Row& row) { return row.error.empty() && row.figure < row.target; });
-  std::printf("\n%zu cases, %td wrong, %td below target\n", rows.size(), wrong, missed);
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  std::printf("\n%zu cases, %td wrong, %td below target; most memory at a time %ld MB\n", rows.size(), wrong,
+              missed, used.ru_maxrss / 1024);
   if (json_path) {
     std::ofstream file(json_path);
     file << to_json(rows).dump(1) << '\n';

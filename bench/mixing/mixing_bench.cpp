@@ -31,12 +31,33 @@ void add_product_bound(const Selection& selection, int threads) {
   add_layer_case<MixerLayer<Policy>>(T, Mode::kBackward, threads, product_target(1 / 1.3), size, true);
 }
 
+/// The forward on several threads beside the same forward on one.
+template <template <class> class Policy>
+void add_scaling(const Selection& selection, Target target) {
+  const Index T = selection.quick ? 256 : 4096;
+  using L = MixerLayer<Policy>;
+  const std::string name = "mixer/" + L::name() + "/scaling/T=" + std::to_string(T) +
+                           "/threads=" + std::to_string(selection.threads);
+  add_case(name, target, [=, threads = selection.threads] {
+    auto subject = std::make_shared<LayerSubject<L>>(T, threads);
+    auto alone = std::make_shared<LayerSubject<L>>(T, 1);
+    auto c = std::make_unique<Case>();
+    c->work = [subject] { subject->forward(); };
+    c->yardstick = [alone] { alone->forward(); };
+    c->yardstick_name = "one thread's speed";
+    c->verify = [subject] {
+      subject->forward();
+      return subject->check();
+    };
+    c->tokens = static_cast<double>(T);
+    return c;
+  });
+}
+
 }  // namespace
 
 void add_mixing(const Selection& selection) {
-  std::vector<int> counts{1};
-  if (selection.threads > 1) counts.push_back(selection.threads);
-  for (const int threads : counts) {
+  for (const int threads : selection.thread_counts()) {
     add_memory_bound<ScalarPair>(selection, threads);
     add_memory_bound<ChannelPair>(selection, threads);
     add_product_bound<MatrixPair>(selection, threads);
@@ -44,6 +65,16 @@ void add_mixing(const Selection& selection) {
     add_product_bound<GatedPair>(selection, threads);
     add_product_bound<SoftmaxLocal>(selection, threads);
     add_product_bound<Fusion>(selection, threads);
+  }
+  if (selection.threads > 1) {
+    const Target scaling{selection.threads == 2 && !selection.quick ? 1.8 : 0};
+    add_scaling<ScalarPair>(selection, {});
+    add_scaling<ChannelPair>(selection, {});
+    add_scaling<MatrixPair>(selection, scaling);
+    add_scaling<Gated>(selection, scaling);
+    add_scaling<GatedPair>(selection, scaling);
+    add_scaling<SoftmaxLocal>(selection, scaling);
+    add_scaling<Fusion>(selection, scaling);
   }
   add_layer_cases<MixerLayer<ScalarPair>>(selection, kLongest, 0, 0);
   add_layer_cases<MixerLayer<ChannelPair>>(selection, kLongest, 0, 0);

@@ -2,14 +2,12 @@
 //
 // Whole models. Training: one step (forward, loss, backward, clip, AdamW) of a GPT of 7.4 M parameters (V
 // 4096, L 8, C 256, F 1024, T 128, B 16) and of the HSM model with the same number of parameters, in 6 flop
-// per parameter and token.
+// per parameter and token. Reading a prompt: tokens through all layers chunk by chunk.
 #include <hsm/training/adamw.hpp>
 #include <hsm/training/gradient_clip.hpp>
 #include <hsm/training/language_model_loss.hpp>
 
-#include "bench/suites.hpp"
-#include "bench/support/registry.hpp"
-#include "bench/support/threads.hpp"
+#include "bench/support/layer_cases.hpp"
 
 namespace hsm::bench {
 namespace {
@@ -73,6 +71,55 @@ void add_training(const std::string& name, const LanguageModelConfig& config, In
   });
 }
 
+/// Reading a prompt of T tokens: 8 layers of (a,b), C 256, F 1024, a state and the last logits out.
+void add_prefill(Index T, int threads, Target target, double budget) {
+  const std::string name = "prefill/8*ab/T=" + std::to_string(T) + "/threads=" + std::to_string(threads);
+  add_case(name, target, [=] {
+    struct Prefill {
+      Random random{5};
+      Model model{{.vocabulary = 256,
+                   .width = 256,
+                   .feed_forward = 1024,
+                   .context = 256,
+                   .positions = Positions::kNone,
+                   .layers = "8*ab",
+                   .schedule = "dyadic"},
+                  random};
+      Workspace workspace;
+      std::vector<std::int32_t> ids;
+      Eigen::MatrixXf logits{256, 1};
+
+      explicit Prefill(int n) : workspace(executor(n)) {}
+      void read(std::span<const std::int32_t> prompt) {
+        auto state = model.make_state({});
+        model.extend(prompt, state, Columns<float>(logits.data(), 256, 1, Eigen::OuterStride<>(256)),
+                     workspace);
+      }
+    };
+    auto subject = std::make_shared<Prefill>(threads);
+    for (Index i = 0; i < T; ++i)
+      subject->ids.push_back(static_cast<std::int32_t>(subject->random.below(256)));
+    auto c = std::make_unique<Case>();
+    c->work = [subject] { subject->read(subject->ids); };
+    c->verify = [=] {  // the stack reaches 255 tokens back: what lies further changes nothing
+      subject->read(subject->ids);
+      const Eigen::MatrixXf logits = subject->logits;
+      subject->read(std::span(subject->ids).last(256));
+      const float error = (logits - subject->logits).cwiseAbs().maxCoeff();
+      return error <= 1e-4F * (1 + logits.cwiseAbs().maxCoeff())
+                 ? std::string()
+                 : "the last logits differ from those of the last 256 tokens by " + std::to_string(error);
+    };
+    c->tokens = static_cast<double>(T);
+    c->flop = 2 * 8 * 2 * 256.0 * 1024.0 * c->tokens;
+    c->scale = c->flop / Sgemm::kFlop;
+    c->yardstick = [threads] { sgemm(threads)(); };
+    c->yardstick_name = "sgemm";
+    c->budget = budget;
+    return c;
+  });
+}
+
 }  // namespace
 
 void add_model(const Selection& selection) {
@@ -90,6 +137,9 @@ void add_model(const Selection& selection) {
   if (selection.quick) gpt.vocabulary = ab.vocabulary = 512;
   add_training("gpt", gpt, selection.quick ? 2 : 16, selection.threads, {selection.quick ? 0.0 : 0.35});
   add_training("ab", ab, selection.quick ? 2 : 16, selection.threads, {});
+  for (const int threads : selection.thread_counts())
+    add_prefill(selection.quick ? 256 : 10000, threads, product_target(selection.quick ? 0 : 0.6), 4);
+  if (selection.lengthy) add_prefill(1000000, selection.threads, product_target(0.6), 0);
 }
 
 }  // namespace hsm::bench

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
 // What is refused, in which words, and that a refused call changes nothing.
-#include <functional>
-
 #include "mixing/mixer_cases.hpp"
 
 namespace hsm::test {
@@ -10,18 +8,6 @@ namespace {
 
 using Pair = ScalarPair<float>;
 using Data = Activations<float>;
-
-/// Fails unless f throws std::invalid_argument with exactly this message.
-void expect_refused(const std::function<void()>& f, const std::string& message, int line = __builtin_LINE()) {
-  try {
-    f();
-    ADD_FAILURE_AT(__FILE__, line) << "not refused; expected: " << message;
-  } catch (const std::invalid_argument& error) {
-    if (error.what() != message) {
-      ADD_FAILURE_AT(__FILE__, line) << "got:      " << error.what() << "\nexpected: " << message;
-    }
-  }
-}
 
 TEST(MixerErrors, ShiftsAndHeadsAreChecked) {
   const Pair pair(12, 3);

@@ -19,8 +19,10 @@
 #include <concepts>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <iomanip>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -212,6 +214,19 @@ bool expect_same_bits(const Actual& actual, const Reference& reference, std::str
     }
   }
   return true;
+}
+
+/// Fails unless f throws std::invalid_argument with exactly this message.
+inline void expect_refused(const std::function<void()>& f, const std::string& message,
+                           int line = __builtin_LINE()) {
+  try {
+    f();
+    ADD_FAILURE_AT(__FILE__, line) << "not refused; expected: " << message;
+  } catch (const std::invalid_argument& error) {
+    if (error.what() != message) {
+      ADD_FAILURE_AT(__FILE__, line) << "got:      " << error.what() << "\nexpected: " << message;
+    }
+  }
 }
 
 }  // namespace hsm::test

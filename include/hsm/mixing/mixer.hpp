@@ -95,13 +95,13 @@ class Mixer {
   template <class X, class Y>
   void forward(const X& x, Y&& y, Workspace& workspace) const {
     detail::check_kept<Y>();
-    run_forward("Mixer::forward", x, y, nullptr, workspace);
+    run_forward(x, y, nullptr, workspace);
   }
   /// The same, leaving in `saved` what backward needs.
   template <class X, class Y>
   void forward(const X& x, Y&& y, Saved& saved, Workspace& workspace) const {
     detail::check_kept<Y>();
-    run_forward("Mixer::forward", x, y, &saved, workspace);
+    run_forward(x, y, &saved, workspace);
   }
 
   /// x = mix(x), x [B,T,C], for mixers without products ((a,b), channel); the same bits as forward. A mandate
@@ -186,18 +186,19 @@ class Mixer {
   using Pass = detail::MixerPass<Policy>;
   friend Pass;
 
-  template <class X, class Y>
-  void run_forward(const char* who, const X& x, Y& y, Saved* saved, Workspace& workspace) const;
-  template <class X, class Y>
-  void run_packed(const X& x, std::span<const Index> offsets, Y& y, Saved* saved, Workspace& workspace) const;
+  // Record: Saved*, or std::nullptr_t for none.
+  template <class X, class Y, class Record>
+  void run_forward(const X& x, Y& y, Record saved, Workspace& workspace) const;
+  template <class X, class Y, class Record>
+  void run_packed(const X& x, std::span<const Index> offsets, Y& y, Record saved, Workspace& workspace) const;
   template <class X, class Y>
   void run_step(const X& x, const std::span<const Index>* streams, State& state, Y& y,
                 Workspace& workspace) const;
-  template <class X, class Y>
-  void run_extend(const X& x, State& state, Y& y, Saved* saved, Workspace& workspace) const;
-  template <class X, class Y>
+  template <class X, class Y, class Record>
+  void run_extend(const X& x, State& state, Y& y, Record saved, Workspace& workspace) const;
+  template <class X, class Y, class Record>
   void run_extend(const X& x, std::span<const Index> offsets, std::span<const Index> streams, State& state,
-                  Y& y, Saved* saved, Workspace& workspace) const;
+                  Y& y, Record saved, Workspace& workspace) const;
 
   void set_shifts(std::span<const Index> head_shifts);
   void check_input(const char* who, const Tokens<const Scalar>& x) const;

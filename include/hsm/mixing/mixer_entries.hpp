@@ -117,15 +117,16 @@ void Mixer<Policy>::check_gradients(const Policy& gradients) const {
 }
 
 template <class Policy>
-template <class X, class Y>
-void Mixer<Policy>::run_forward(const char* who, const X& x, Y& y, Saved* saved, Workspace& workspace) const {
+template <class X, class Y, class Record>
+void Mixer<Policy>::run_forward(const X& x, Y& y, Record saved, Workspace& workspace) const {
   const auto in = detail::view<const Scalar>(x, "Mixer::forward: x");
   const auto out = detail::view<Scalar>(y, "Mixer::forward: y");
-  check_input(who, in);
-  check_output(who, in, out);
+  check_input("Mixer::forward", in);
+  check_output("Mixer::forward", in, out);
   Pass pass(*this, workspace);
   const std::span<Segment> segments = pass.segments(in.batch, saved);
   detail::fill_segments(segments, in.time, false);
+  pass.record(in, nullptr, saved);
   pass.forward(in, out, segments, nullptr, saved);
 }
 
@@ -145,8 +146,8 @@ void Mixer<Policy>::forward_in_place(X&& x, Workspace& workspace) const {
 }
 
 template <class Policy>
-template <class X, class Y>
-void Mixer<Policy>::run_packed(const X& x, std::span<const Index> offsets, Y& y, Saved* saved,
+template <class X, class Y, class Record>
+void Mixer<Policy>::run_packed(const X& x, std::span<const Index> offsets, Y& y, Record saved,
                                Workspace& workspace) const {
   const auto in = detail::view<const Scalar>(x, "Mixer::packed: x");
   const auto out = detail::view<Scalar>(y, "Mixer::packed: y");
@@ -157,6 +158,7 @@ void Mixer<Policy>::run_packed(const X& x, std::span<const Index> offsets, Y& y,
   Pass pass(*this, workspace);
   const std::span<Segment> segments = pass.segments(static_cast<Index>(offsets.size()) - 1, saved);
   detail::fill_documents(segments, offsets);
+  pass.record(in, nullptr, saved);
   pass.forward(in, out, segments, nullptr, saved);
 }
 
@@ -180,9 +182,9 @@ void Mixer<Policy>::run_step(const X& x, const std::span<const Index>* streams, 
 }
 
 template <class Policy>
-template <class X, class Y>
+template <class X, class Y, class Record>
 void Mixer<Policy>::run_extend(const X& x, std::span<const Index> offsets, std::span<const Index> streams,
-                               State& state, Y& y, Saved* saved, Workspace& workspace) const {
+                               State& state, Y& y, Record saved, Workspace& workspace) const {
   const auto in = detail::view<const Scalar>(x, "Mixer::extend: x");
   const auto out = detail::view<Scalar>(y, "Mixer::extend: y");
   check_input("Mixer::extend", in);
@@ -195,12 +197,13 @@ void Mixer<Policy>::run_extend(const X& x, std::span<const Index> offsets, std::
   pass.check_streams("Mixer::extend", streams, count, state);
   const std::span<Segment> segments = pass.segments(count, saved);
   detail::fill_chosen(segments, offsets, streams);
+  pass.record(in, &state, saved);
   pass.forward(in, out, segments, &state, saved);
 }
 
 template <class Policy>
-template <class X, class Y>
-void Mixer<Policy>::run_extend(const X& x, State& state, Y& y, Saved* saved, Workspace& workspace) const {
+template <class X, class Y, class Record>
+void Mixer<Policy>::run_extend(const X& x, State& state, Y& y, Record saved, Workspace& workspace) const {
   const auto in = detail::view<const Scalar>(x, "Mixer::extend: x");
   const auto out = detail::view<Scalar>(y, "Mixer::extend: y");
   check_input("Mixer::extend", in);
@@ -210,6 +213,7 @@ void Mixer<Policy>::run_extend(const X& x, State& state, Y& y, Saved* saved, Wor
   Pass pass(*this, workspace);
   const std::span<Segment> segments = pass.segments(in.batch, saved);
   detail::fill_segments(segments, in.time, true);
+  pass.record(in, &state, saved);
   pass.forward(in, out, segments, &state, saved);
 }
 

@@ -15,16 +15,10 @@ template <class Policy>
 void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segment> list, State* state,
                                 Saved* saved) {
   const Index N = x.count();
-  if (saved) {
-    saved->entry_ = state ? *state : State();
-    saved->projected_.resize(projected_rows(), N);
-    if constexpr (kStages.output) saved->mixed_.resize(C(), N);
-    saved->shape_ = x.shape();
-  }
   constexpr int kPlanes = kStages.projected() + (kStages.output ? 1 : 0);
   Index chunk = std::max<Index>(N, 1);
   if (!saved && kPlanes > 0) {
-    const Index fitting = kChunkBytes / (kPlanes * C() * static_cast<Index>(sizeof(Scalar)));
+    const Index fitting = workspace.chunk_bytes / (kPlanes * C() * static_cast<Index>(sizeof(Scalar)));
     chunk = std::min(chunk, std::clamp<Index>(fitting / 64 * 64, 64, 2048));
   }
   Scene scene{x, list, state};

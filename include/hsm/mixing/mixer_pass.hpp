@@ -4,6 +4,7 @@
 // The passes themselves are defined in mixer_forward.hpp, mixer_in_place.hpp and mixer_backward.hpp.
 #pragma once
 
+#include <cstddef>
 #include <span>
 
 #include <hsm/core/tokens.hpp>
@@ -16,8 +17,7 @@
 
 namespace hsm::detail {
 
-/// The working set of a chunk and of a task; sizes in bytes, chosen once for the caches of current cores.
-inline constexpr Index kChunkBytes = Index{4} << 20;
+/// The working set of a task; sizes in bytes, chosen once for the caches of current cores.
 inline constexpr Index kTaskBytes = Index{1} << 19;
 inline constexpr Index kCacheBytes = Index{1} << 13;  // of a block that is used again at once
 
@@ -51,13 +51,23 @@ struct MixerPass {
     std::fill(zeros, zeros + mixer.channels(), Scalar(0));
   }
 
-  /// The segments of a call: kept by the record where there is one, else in scratch.
-  std::span<Segment> segments(Index count, Saved* saved) {
-    if (saved) {
-      saved->segments_.resize(static_cast<std::size_t>(count));
-      return saved->segments_;
-    }
+  /// The segments of a call: in scratch, or kept by its record. Calls with and without a record are told apart
+  /// when they are compiled, so that those without are spared what belongs to it.
+  std::span<Segment> segments(Index count, std::nullptr_t) {
     return {frame.template take<Segment>(count), static_cast<std::size_t>(count)};
+  }
+  std::span<Segment> segments(Index count, Saved* saved) {
+    saved->segments_.resize(static_cast<std::size_t>(count));
+    return saved->segments_;
+  }
+
+  /// Makes the record ready for what forward leaves in it.
+  void record(const In&, const State*, std::nullptr_t) {}
+  void record(const In& x, const State* state, Saved* saved) {
+    saved->entry_ = state ? *state : State();
+    saved->projected_.resize(projected_rows(), x.count());
+    if constexpr (kStages.output) saved->mixed_.resize(C(), x.count());
+    saved->shape_ = x.shape();
   }
 
   /// Throws unless these are `segments` different streams of the state.
@@ -66,6 +76,7 @@ struct MixerPass {
                           frame.template take<Index>(static_cast<Index>(streams.size())));
   }
 
+  /// `saved` has been made ready by `record`.
   void forward(const In& x, const Out& y, std::span<const Segment> list, State* state, Saved* saved);
   void forward_in_place(const Out& x);
   void backward(const In& x, const Saved& saved, const In& dy, const Out& dx, Policy& gradients,

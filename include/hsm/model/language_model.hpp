@@ -144,9 +144,6 @@ class LanguageModel {
   }
 
  private:
-  static constexpr Index kChunkBytes = Index{2}
-                                       << 20;  // of residual stream, branch and feed-forward together
-
   void check_ids(const char* who, std::span<const std::int32_t> ids, Index expected) const;
   void check_positions(const char* who, Index before, Index more) const;
   void check_chosen(const char* who, std::span<const std::int32_t> ids, std::span<const Index> offsets,

@@ -41,7 +41,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
   }
   if (S == 0) return;
   const Index token_bytes = (4 * C + config_.feed_forward) * static_cast<Index>(sizeof(Scalar));
-  const Index chunk = std::clamp<Index>(kChunkBytes / (token_bytes * S) / 16 * 16, 16, 1024);
+  const Index chunk = std::clamp<Index>(workspace.chunk_bytes / (token_bytes * S) / 16 * 16, 16, 1024);
   Executor& executor = workspace.executor();
   Workspace::Frame frame(workspace);
   const Index most = std::min(std::min(chunk, longest) * S, static_cast<Index>(ids.size()));

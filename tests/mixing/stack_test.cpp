@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+//
+// A stack run depth-first is the same as running it layer by layer, whatever the chunk; its scratch does not
+// grow with the length.
+#include <hsm/mixing/stack.hpp>
+
+#include "mixing/mixer_cases.hpp"
+
+namespace hsm::test {
+namespace {
+
+constexpr Index kChannels = 8, kStreams = 2, kLayers = 4;
+
+template <class Policy>
+std::vector<Mixer<Policy>> make_stack(Random& random) {
+  std::vector<Mixer<Policy>> layers;
+  for (Index l = 0; l < kLayers; ++l)
+    layers.emplace_back(PolicyCase<Policy>::make(kChannels, 2, random), Index{1} << l);
+  return layers;
+}
+
+template <class Policy>
+class MixerStack : public ::testing::Test {};
+TYPED_TEST_SUITE(MixerStack, AllPolicies);
+
+TYPED_TEST(MixerStack, DepthFirstIsLayerByLayer) {
+  using Scalar = typename TypeParam::Scalar;
+  using Data = Activations<Scalar>;
+  Random random(1);
+  const auto layers = make_stack<TypeParam>(random);
+  const Index T = 75;
+  const Data x(kStreams, T, kChannels, random);
+  Workspace workspace;
+  Data expected = x;
+  auto expected_states = make_states(layers, {.streams = kStreams});
+  for (Index l = 0; l < kLayers; ++l) {
+    const auto i = static_cast<std::size_t>(l);
+    Data y(kStreams, T, kChannels, kGarbage<Scalar>);
+    layers[i].extend(expected.view(), expected_states[i], y.view(), workspace);
+    expected = y;
+  }
+  for (const Index chunk_bytes :
+       {Index{1}, 2 * 32 * kStreams * kChannels * Index{sizeof(Scalar)}, Index{1} << 20}) {
+    SCOPED_TRACE(::testing::Message() << "chunk_bytes " << chunk_bytes);
+    workspace.chunk_bytes = chunk_bytes;
+    workspace.stores = Stores::kStreaming;
+    auto states = make_states(layers, {.streams = kStreams});
+    Data y(kStreams, T, kChannels, kGarbage<Scalar>);
+    extend(layers, x.part(0, 20), states, y.part(0, 20), workspace);
+    extend(layers, x.part(20, 0), states, y.part(20, 0), workspace);
+    extend(layers, x.part(20, T - 20), states, y.part(20, T - 20), workspace);
+    expect_same_result<TypeParam>(y.values, expected.values, "y");
+    EXPECT_EQ(workspace.stores, Stores::kStreaming);
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      EXPECT_EQ(states[l].count(1), T);
+      if (TypeParam::kStages.projected() == 0) {
+        EXPECT_TRUE(states[l] == expected_states[l]) << "layer " << l;
+      }
+    }
+  }
+}
+
+TEST(StackScratch, DoesNotGrowWithTheLength) {
+  Random random(2);
+  const auto layers = make_stack<Gated<float>>(random);
+  std::size_t bytes[2];
+  for (const Index T : {1000, 10000}) {
+    Activations<float> x(1, T, kChannels, random), y = x;
+    Workspace workspace;
+    workspace.chunk_bytes = 1 << 12;
+    auto states = make_states(layers);
+    extend(layers, x.view(), states, y.view(), workspace);
+    bytes[T == 1000 ? 0 : 1] = workspace.bytes();
+  }
+  EXPECT_EQ(bytes[0], bytes[1]);
+}
+
+TEST(StackErrors, AreReportedBeforeAnythingIsWritten) {
+  Random random(3);
+  auto layers = make_stack<ScalarPair<float>>(random);
+  auto states = make_states(layers);
+  const Activations<float> x(1, 10, kChannels, random);
+  Activations<float> y(1, 10, kChannels, 7.0F);
+  const Activations<float> untouched = y;
+  Workspace workspace;
+  const auto refused = [&](auto&& stack, auto& list, auto in, const std::string& message) {
+    expect_refused([&] { extend(stack, in, list, y.view(), workspace); }, message);
+    expect_same_bits(y.values, untouched.values, message);
+    EXPECT_EQ(states[0].count(0), 0);
+  };
+  const std::vector<Mixer<ScalarPair<float>>> none;
+  std::vector<MixerState<float>> no_states, fewer(states.begin(), states.end() - 1),
+      swapped(states.rbegin(), states.rend());
+  refused(none, no_states, x.view(), "extend of a stack: the number of layers must be at least 1, got 0");
+  refused(layers, fewer, x.view(), "extend of a stack: the number of states must be 4, got 3");
+  refused(layers, swapped, x.view(),
+          "Mixer::extend: the state must come from this mixer's make_state, got another's");
+  refused(layers, states, x.part(0, 9), "extend of a stack: y must be [1,9,8], got [1,10,8]");
+  refused(layers, states, Tokens<const float>(y.view().data, 1, 10, kChannels),
+          "extend of a stack: x and y must be apart in memory, got buffers that overlap");
+  layers[3] = Mixer(ScalarPair<float>(4), 8);
+  states[3] = layers[3].make_state();
+  refused(layers, states, x.view(), "Mixer::extend: the channels of x must be 4, got 8");
+}
+
+}  // namespace
+}  // namespace hsm::test
