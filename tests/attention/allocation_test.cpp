@@ -14,7 +14,7 @@ namespace {
 
 template <class Scalar>
 class AttentionAllocations : public testing::Test {};
-TYPED_TEST_SUITE(AttentionAllocations, AttentionScalars);
+TYPED_TEST_SUITE(AttentionAllocations, Scalars);
 
 TYPED_TEST(AttentionAllocations, AStepOfOneStreamMakesNone) {
   for (const Index C : {8, 512}) {  // 512: the weights are far beyond what Eigen copies to its stack

@@ -14,6 +14,7 @@
 
 #include "reference/attention_reference.hpp"
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 // The passes are what takes a compiler long: they are compiled once, in support/attention_instances.cpp, with
@@ -33,8 +34,6 @@ HSM_TEST_ATTENTION(extern, double)
 }  // namespace hsm
 
 namespace hsm::test {
-
-using AttentionScalars = testing::Types<float, double>;
 
 template <class Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;

@@ -15,7 +15,7 @@ namespace {
 
 template <class Scalar>
 class AttentionCapacity : public testing::Test {};
-TYPED_TEST_SUITE(AttentionCapacity, AttentionScalars);
+TYPED_TEST_SUITE(AttentionCapacity, Scalars);
 
 TYPED_TEST(AttentionCapacity, TheCapacityIsRefusedBeforeAnythingChanges) {
   const Index C = 8;

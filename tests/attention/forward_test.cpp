@@ -15,7 +15,7 @@ namespace {
 
 template <class Scalar>
 class AttentionForward : public testing::Test {};
-TYPED_TEST_SUITE(AttentionForward, AttentionScalars);
+TYPED_TEST_SUITE(AttentionForward, Scalars);
 
 constexpr Index kLengths[] = {0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 96, 97, 127, 129, 200};
 

@@ -14,7 +14,7 @@ namespace {
 
 template <class Scalar>
 class AttentionGradients : public testing::Test {};
-TYPED_TEST_SUITE(AttentionGradients, AttentionScalars);
+TYPED_TEST_SUITE(AttentionGradients, Scalars);
 
 TYPED_TEST(AttentionGradients, GradientsAreThoseOfCentralDifferences) {
   struct Size {

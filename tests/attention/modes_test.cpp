@@ -17,7 +17,7 @@ namespace {
 
 template <class Scalar>
 class AttentionModes : public testing::Test {};
-TYPED_TEST_SUITE(AttentionModes, AttentionScalars);
+TYPED_TEST_SUITE(AttentionModes, Scalars);
 
 TYPED_TEST(AttentionModes, AnyCutOfTimeIsForward) {
   const Index C = 20, T = 230, B = 2;

@@ -15,7 +15,7 @@ namespace {
 
 template <class Scalar>
 class AttentionPacked : public testing::Test {};
-TYPED_TEST_SUITE(AttentionPacked, AttentionScalars);
+TYPED_TEST_SUITE(AttentionPacked, Scalars);
 
 TYPED_TEST(AttentionPacked, PackedDocumentsAreThoseOnTheirOwn) {
   const Index C = 12;

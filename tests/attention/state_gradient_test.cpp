@@ -17,7 +17,7 @@ namespace {
 
 template <class Scalar>
 class AttentionStateGradient : public testing::Test {};
-TYPED_TEST_SUITE(AttentionStateGradient, AttentionScalars);
+TYPED_TEST_SUITE(AttentionStateGradient, Scalars);
 
 /// Fills stream s with `count` tokens of random values.
 template <class Scalar>

@@ -18,7 +18,7 @@ namespace {
 
 template <class Scalar>
 class AttentionStates : public testing::Test {};
-TYPED_TEST_SUITE(AttentionStates, AttentionScalars);
+TYPED_TEST_SUITE(AttentionStates, Scalars);
 
 TYPED_TEST(AttentionStates, AStateCanBeCopiedResetAndRewound) {
   const Index C = 10, T = 90;

@@ -14,7 +14,7 @@ namespace {
 
 template <class Scalar>
 class AttentionThreads : public testing::Test {};
-TYPED_TEST_SUITE(AttentionThreads, AttentionScalars);
+TYPED_TEST_SUITE(AttentionThreads, Scalars);
 
 TYPED_TEST(AttentionThreads, ThreadsAndPoisonedScratchChangeNoBit) {
   const Index C = 32, T = 150, B = 2;

@@ -14,7 +14,7 @@ namespace {
 
 template <class Scalar>
 class AttentionThroughTime : public testing::Test {};
-TYPED_TEST_SUITE(AttentionThroughTime, AttentionScalars);
+TYPED_TEST_SUITE(AttentionThroughTime, Scalars);
 
 enum class Across { kGradient, kNothing };
 

@@ -13,6 +13,7 @@
 #include <hsm/core/random.hpp>
 
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm {
@@ -116,8 +117,7 @@ class Elementwise : public ::testing::Test {
   static constexpr double kHigh = kFloat ? 88.7 : 709.7;
 };
 
-using Scalars = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(Elementwise, Scalars);
+TYPED_TEST_SUITE(Elementwise, test::Scalars);
 
 TYPED_TEST(Elementwise, ExpIsWithinItsBoundWhereTheResultIsNormal) {
   expect_accurate(

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm::test {
@@ -81,7 +82,6 @@ constexpr std::array<Sizes, 13> kSizes{{{1, 1, 1},
 
 template <class Scalar>
 class Product : public ::testing::Test {};
-using Scalars = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(Product, Scalars);
 
 TYPED_TEST(Product, OfWeightsAndColumnsIsThatOfPlainLoops) {

@@ -14,6 +14,7 @@
 
 #include "reference/mixer_reference.hpp"
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 /// The policies of the typed suites, in float and in double: a policy joins with one line, once
@@ -30,9 +31,13 @@
   storage template void hsm::detail::MixerPass<Policy<Scalar>>::backward(                                \
       const Tokens<const Scalar>&, const MixerSaved<Scalar>&, const Tokens<const Scalar>&,               \
       const Tokens<Scalar>&, Policy<Scalar>&, MixerState<Scalar>*);
+#if defined(HSM_TEST_FLOAT_ALONE)
+#define HSM_TEST_ENGINES_OF(storage, Policy) HSM_TEST_ENGINE(storage, Policy, float)
+#else
 #define HSM_TEST_ENGINES_OF(storage, Policy) \
   HSM_TEST_ENGINE(storage, Policy, float)    \
   HSM_TEST_ENGINE(storage, Policy, double)
+#endif
 
 namespace hsm {
 #define HSM_TEST_EXTERN(Policy) HSM_TEST_ENGINES_OF(extern, Policy)
@@ -49,15 +54,18 @@ struct TypesOf {
 };
 }  // namespace detail
 
-/// The typed suites run over these.
-#define HSM_TEST_TYPES(Policy) , Policy<float>, Policy<double>
-using AllPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_TYPES)>::Types;
-#undef HSM_TEST_TYPES
 #define HSM_TEST_FLOATS(Policy) , Policy<float>
 using FloatPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_FLOATS)>::Types;
 #undef HSM_TEST_FLOATS
 
-using Scalars = ::testing::Types<float, double>;
+/// The typed suites run over these.
+#if defined(HSM_TEST_FLOAT_ALONE)
+using AllPolicies = FloatPolicies;
+#else
+#define HSM_TEST_TYPES(Policy) , Policy<float>, Policy<double>
+using AllPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_TYPES)>::Types;
+#undef HSM_TEST_TYPES
+#endif
 
 /// The taps of a policy made by PolicyCase, where it has a choice.
 inline constexpr Index kCaseTaps = 3;

@@ -10,6 +10,7 @@
 #include <hsm/model/embedding.hpp>
 
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 
 namespace hsm {
 namespace {
@@ -27,8 +28,7 @@ Index id(Index j) { return kIds[static_cast<std::size_t>(j)]; }
 template <class Scalar>
 class EmbeddingOf : public ::testing::Test {};
 
-using Scalars = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(EmbeddingOf, Scalars);
+TYPED_TEST_SUITE(EmbeddingOf, test::Scalars);
 
 TYPED_TEST(EmbeddingOf, LooksUpRowsAndOverwritesOrAdds) {
   Random random(1);

@@ -10,6 +10,7 @@
 #include <hsm/model/feed_forward.hpp>
 
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm {
@@ -88,8 +89,7 @@ ConstColumns<Scalar> read(const Matrix<Scalar>& m) {
 template <class Scalar>
 class FeedForwardOf : public ::testing::Test {};
 
-using Scalars = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(FeedForwardOf, Scalars);
+TYPED_TEST_SUITE(FeedForwardOf, test::Scalars);
 
 TYPED_TEST(FeedForwardOf, ForwardIsItsDefinitionWithAndWithoutARecord) {
   Random random(1);

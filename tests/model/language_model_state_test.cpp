@@ -7,14 +7,14 @@
 
 #include "model/language_model_cases.hpp"
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 
 namespace hsm::test {
 namespace {
 
 template <class Scalar>
 class LanguageModelStates : public ::testing::Test {};
-using BothScalars = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(LanguageModelStates, BothScalars);
+TYPED_TEST_SUITE(LanguageModelStates, Scalars);
 
 TYPED_TEST(LanguageModelStates, RewoundAndReplayedHaveNeverRun) {
   Random random(5);

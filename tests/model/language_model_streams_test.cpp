@@ -6,6 +6,7 @@
 
 #include "model/language_model_cases.hpp"
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm::test {
@@ -23,8 +24,7 @@ Matrix<Scalar> logits_after(const LanguageModel<Scalar>& model, const Ids& text,
 
 template <class Scalar>
 class LanguageModelStreams : public ::testing::Test {};
-using BothScalars = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(LanguageModelStreams, BothScalars);
+TYPED_TEST_SUITE(LanguageModelStreams, Scalars);
 
 TYPED_TEST(LanguageModelStreams, OfDifferentLengthGoOnAlone) {
   constexpr Index kStreams = 4, T = 24;

@@ -8,6 +8,7 @@
 #include "model/language_model_cases.hpp"
 #include "reference/language_model_reference.hpp"
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm::test {
@@ -16,7 +17,6 @@ namespace {
 template <class Scalar>
 class LanguageModelOf : public ::testing::Test {};
 
-using Scalars = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(LanguageModelOf, Scalars);
 
 TYPED_TEST(LanguageModelOf, HiddenAndLogitsAreThoseOfPlainLoops) {

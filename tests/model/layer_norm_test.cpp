@@ -11,6 +11,7 @@
 #include <hsm/model/layer_norm.hpp>
 
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm {
@@ -111,8 +112,7 @@ Values differences(Values& values, const Loss& loss) {
 template <class Scalar>
 class LayerNormOf : public ::testing::Test {};
 
-using Scalars = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(LayerNormOf, Scalars);
+TYPED_TEST_SUITE(LayerNormOf, test::Scalars);
 
 TYPED_TEST(LayerNormOf, ForwardIsItsDefinition) {
   Random random(1);

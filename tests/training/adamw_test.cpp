@@ -14,6 +14,7 @@
 #include <hsm/training/adamw.hpp>
 
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm {
@@ -89,8 +90,7 @@ auto flat(const Tensor& tensor) {
 template <class Scalar>
 class AdamWOf : public ::testing::Test {};
 
-using Scalars = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(AdamWOf, Scalars);
+TYPED_TEST_SUITE(AdamWOf, test::Scalars);
 
 TYPED_TEST(AdamWOf, FollowsThePlainLoopOverTenSteps) {
   for (const AdamWConfig config :

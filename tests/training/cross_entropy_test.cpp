@@ -16,6 +16,7 @@
 #include <hsm/training/cross_entropy.hpp>
 
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm {
@@ -84,8 +85,7 @@ class CrossEntropyOf : public ::testing::Test {
   SerialExecutor serial;
 };
 
-using Scalars = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(CrossEntropyOf, Scalars);
+TYPED_TEST_SUITE(CrossEntropyOf, test::Scalars);
 
 TYPED_TEST(CrossEntropyOf, EqualsThePlainLoopForEverySize) {
   for (const Index V : {1, 2, 15, 16, 17, 31, 33, 100, 511, 512, 513, 4099}) {

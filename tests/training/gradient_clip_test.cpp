@@ -10,6 +10,7 @@
 #include <hsm/training/gradient_clip.hpp>
 
 #include "support/matchers.hpp"
+#include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm {
@@ -57,8 +58,7 @@ double norm_reference(const Pair<Scalar>& pair) {
 template <class Scalar>
 class GradientClip : public ::testing::Test {};
 
-using Scalars = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(GradientClip, Scalars);
+TYPED_TEST_SUITE(GradientClip, test::Scalars);
 
 TYPED_TEST(GradientClip, NormIsThatOfAllTensorsTogether) {
   for (const Index rows : {1, 3, 8, 13, 100}) {

@@ -20,6 +20,7 @@
 #include <cblas.h>
 #endif
 
+#include <hsm/core/eigen_kernel.hpp>
 #include <hsm/core/executor.hpp>
 #include <hsm/core/types.hpp>
 
@@ -78,6 +79,17 @@ void multiply(const ConstColumns<Scalar>& a, const ConstColumns<Scalar>& b, Writ
                 stride(a), b.data(), stride(b), beta, c.data(), stride(c));
   }
 #else
+#if HSM_EIGEN_KERNEL
+  const Index depth = A_side == Side::kTransposed ? a.rows() : a.cols();
+  if (c.cols() > 1 && c.rows() > 1 && depth > 0 && c.rows() + c.cols() + depth >= 20) {  // as Eigen chooses
+    constexpr int kAOrder = A_side == Side::kTransposed ? Eigen::RowMajor : Eigen::ColMajor;
+    constexpr int kBOrder = B_side == Side::kTransposed ? Eigen::RowMajor : Eigen::ColMajor;
+    if (write == Write::kOverwrite) c.setZero();
+    add_product<kAOrder, kBOrder>(c.rows(), c.cols(), depth, a.data(), a.outerStride(), b.data(),
+                                  b.outerStride(), c.data(), c.outerStride());
+    return;
+  }
+#endif
   const auto assign = [&](const auto& left, const auto& right) {
     if (write == Write::kAdd) {
       c.noalias() += left * right;

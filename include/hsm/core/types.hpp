@@ -20,10 +20,10 @@
 #define HSM_NOINLINE
 #endif
 
-/// Before a loop: its iterations read and write different elements (reading and writing the same element in one
-/// is fine). Clang finds out at run time, and would warn wherever it may not vectorise. HSM_UNROLLED also writes
-/// the vector code of a short body out four times, as Clang does by itself: twice as fast where the data is in
-/// the first-level cache, 1.1 times in the next.
+/// Before a loop: its iterations read and write different elements (reading and writing the same element in
+/// one is fine). Clang finds out at run time, and would warn wherever it may not vectorise. HSM_UNROLLED also
+/// writes the vector code of a short body out four times, as Clang does by itself: twice as fast where the
+/// data is in the first-level cache, 1.1 times in the next.
 #if defined(__GNUC__) && !defined(__clang__)
 #define HSM_INDEPENDENT _Pragma("GCC ivdep")
 #define HSM_UNROLLED _Pragma("GCC ivdep") _Pragma("GCC unroll 4")
