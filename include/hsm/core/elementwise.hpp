@@ -21,21 +21,11 @@
 #include <numbers>
 #include <utility>
 
+#include <hsm/core/pack.hpp>
 #include <hsm/core/stream.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm {
-
-/// a * x + y with one rounding where the target fuses it in hardware, so that the compiler has no choice of
-/// how to round.
-template <class Scalar>
-inline Scalar multiply_add(Scalar a, Scalar x, Scalar y) {
-#if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMA)
-  return std::fma(a, x, y);
-#else
-  return a * x + y;
-#endif
-}
 
 namespace detail {
 
@@ -304,27 +294,46 @@ template <class Scalar>
 inline std::pair<Scalar, Scalar> weighted_sum_with_dots(Index n, Scalar a, const Scalar* g, Scalar b,
                                                         const Scalar* next, const Scalar* x, const Scalar* y,
                                                         Scalar* out, bool stream) {
-  constexpr Index kLanes = 16;
-  Scalar with_x[kLanes] = {}, with_y[kLanes] = {};
+  using P = Pack<Scalar>;
+  constexpr Index kLanes = 2 * P::kSize;
+  Scalar with_x[kLanes], with_y[kLanes];
   const auto pass = [&](auto followed, auto streamed) {
-    const auto element = [&](Index i, Index lane) {
-      with_x[lane] = multiply_add(g[i], x[i], with_x[lane]);
-      with_y[lane] = multiply_add(g[i], y[i], with_y[lane]);
+    const auto element = [&](Index i) {
       if constexpr (followed) return multiply_add(b, next[i], a * g[i]);
       return a * g[i];
     };
+    P as, bs, x_sums[2], y_sums[2];
+    as.values += a;
+    bs.values += b;
     const Index whole = n - n % kLanes;
     for (Index i = 0; i < whole; i += kLanes) {
-      alignas(kStreamWidth) Scalar block[kLanes];
-      HSM_INDEPENDENT
-      for (Index lane = 0; lane < kLanes; ++lane) block[lane] = element(i + lane, lane);
-      if constexpr (streamed) {
-        stream_block(block, out + i);
-      } else {
-        std::copy(block, block + kLanes, out + i);
+      HSM_WRITTEN_OUT
+      for (Index half = 0; half < 2; ++half) {
+        const Index j = i + half * P::kSize;
+        const P now = P::read(g + j);
+        P result;
+        result.values = as.values * now.values;
+        if constexpr (followed) result.add_product(bs, P::read(next + j));
+        if constexpr (streamed) {
+          alignas(kStreamWidth) Scalar block[P::kSize];
+          result.write(block);
+          stream_block(block, out + j);
+        } else {
+          result.write(out + j);
+        }
+        x_sums[half].add_product(now, P::read(x + j));
+        y_sums[half].add_product(now, P::read(y + j));
       }
     }
-    for (Index i = whole; i < n; ++i) out[i] = element(i, i - whole);
+    for (Index half = 0; half < 2; ++half) {
+      x_sums[half].write(with_x + half * P::kSize);
+      y_sums[half].write(with_y + half * P::kSize);
+    }
+    for (Index i = whole; i < n; ++i) {
+      out[i] = element(i);
+      with_x[i - whole] = multiply_add(g[i], x[i], with_x[i - whole]);
+      with_y[i - whole] = multiply_add(g[i], y[i], with_y[i - whole]);
+    }
   };
   const auto either = [&](auto followed) {
     if (stream && is_aligned(out)) {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <cmath>
 #include <type_traits>
 
 /// Before a function whose instructions must exist once, so that its bits do not depend on the caller.
@@ -23,13 +24,16 @@
 /// Before a loop: its iterations read and write different elements (reading and writing the same element in
 /// one is fine). Clang finds out at run time, and would warn wherever it may not vectorise. HSM_UNROLLED also
 /// writes the vector code of a short body out four times, as Clang does by itself: twice as fast where the
-/// data is in the first-level cache, 1.1 times in the next.
+/// data is in the first-level cache, 1.1 times in the next. HSM_WRITTEN_OUT: before a loop of at most 4 steps
+/// that must leave nothing of itself.
 #if defined(__GNUC__) && !defined(__clang__)
 #define HSM_INDEPENDENT _Pragma("GCC ivdep")
 #define HSM_UNROLLED _Pragma("GCC ivdep") _Pragma("GCC unroll 4")
+#define HSM_WRITTEN_OUT _Pragma("GCC unroll 4")
 #else
 #define HSM_INDEPENDENT
 #define HSM_UNROLLED
+#define HSM_WRITTEN_OUT
 #endif
 
 /// Hierarchical Shift Mixing (arXiv 2601.22852): token mixers, their schedules, and what trains and runs models
@@ -70,6 +74,17 @@ auto at(const Block& block, Index row, Index column) {
 template <class Scalar>
 Scalar* at(Columns<Scalar>& block, Index row, Index column) {
   return block.data() + row + column * block.outerStride();
+}
+
+/// a * x + y with one rounding where the target fuses it in hardware, so that the compiler has no choice of
+/// how to round.
+template <class Scalar>
+inline Scalar multiply_add(Scalar a, Scalar x, Scalar y) {
+#if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMA)
+  return std::fma(a, x, y);
+#else
+  return a * x + y;
+#endif
 }
 
 }  // namespace hsm

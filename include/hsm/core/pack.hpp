@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+//
+// A few values that stay in one register, by the vector types of g++ and clang: for sums over long arrays, which
+// both keep in memory when they are arrays. Everything else is plain loops.
+#pragma once
+
+#include <cstring>
+
+#include <hsm/core/stream.hpp>
+#include <hsm/core/types.hpp>
+
+#if defined(__AVX__) && defined(__FMA__)
+#include <immintrin.h>
+#endif
+
+namespace hsm::detail {
+
+/// kStreamWidth bytes of Scalar: 8 floats or 4 doubles with AVX, half as many without.
+template <class Scalar>
+struct Pack {
+  static constexpr Index kSize = static_cast<Index>(kStreamWidth / sizeof(Scalar));
+  typedef Scalar Values __attribute__((vector_size(kStreamWidth)));
+  Values values{};
+
+  static Pack read(const Scalar* from) {
+    Pack pack;
+    std::memcpy(&pack.values, from, sizeof pack.values);
+    return pack;
+  }
+  void write(Scalar* to) const { std::memcpy(to, &values, sizeof values); }
+
+  /// this += a x, rounded as multiply_add of core/types.hpp rounds.
+  void add_product(const Pack& a, const Pack& x) {
+#if defined(__AVX__) && defined(__FMA__)
+    if constexpr (sizeof(Scalar) == 4) {
+      values = _mm256_fmadd_ps(a.values, x.values, values);
+    } else {
+      values = _mm256_fmadd_pd(a.values, x.values, values);
+    }
+#else
+    for (Index i = 0; i < kSize; ++i) values[i] = multiply_add(a.values[i], x.values[i], values[i]);
+#endif
+  }
+};
+
+}  // namespace hsm::detail
