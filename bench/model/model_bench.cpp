@@ -73,7 +73,8 @@ void add_training(const std::string& name, const LanguageModelConfig& config, In
 
 /// Reading a prompt of T tokens: 8 layers of (a,b), C 256, F 1024, a state and the last logits out.
 void add_prefill(Index T, int threads, Target target, double budget) {
-  const std::string name = "prefill/8*ab/extend/T=" + std::to_string(T) + "/threads=" + std::to_string(threads);
+  const std::string name =
+      "prefill/8*ab/extend/T=" + std::to_string(T) + "/threads=" + std::to_string(threads);
   add_case(name, target, [=] {
     struct Prefill {
       Random random{5};
