@@ -17,6 +17,7 @@
     !defined(EIGEN_DONT_VECTORIZE)
 #define HSM_EIGEN_KERNEL 1
 #else
+/// 1 where products of Eigen go through the kernel of this file, else 0.
 #define HSM_EIGEN_KERNEL 0
 #endif
 

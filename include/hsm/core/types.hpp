@@ -21,19 +21,19 @@
 #define HSM_NOINLINE
 #endif
 
+#if !defined(__GNUC__) || defined(__clang__)
 /// Before a loop: its iterations read and write different elements (reading and writing the same element in
-/// one is fine). Clang finds out at run time, and would warn wherever it may not vectorise. HSM_UNROLLED also
-/// writes the vector code of a short body out four times, as Clang does by itself: twice as fast where the
-/// data is in the first-level cache, 1.1 times in the next. HSM_WRITTEN_OUT: before a loop of at most 4 steps
-/// that must leave nothing of itself.
-#if defined(__GNUC__) && !defined(__clang__)
+/// one is fine). For g++; clang finds out at run time, and would warn wherever it may not vectorise.
+#define HSM_INDEPENDENT
+/// The same, and the vector code of a short body is written out four times, as clang does by itself: twice as
+/// fast where the data is in the first-level cache, 1.1 times in the next.
+#define HSM_UNROLLED
+/// Before a loop of at most 4 steps that must leave nothing of itself; clang sees to that.
+#define HSM_WRITTEN_OUT
+#else
 #define HSM_INDEPENDENT _Pragma("GCC ivdep")
 #define HSM_UNROLLED _Pragma("GCC ivdep") _Pragma("GCC unroll 4")
 #define HSM_WRITTEN_OUT _Pragma("GCC unroll 4")
-#else
-#define HSM_INDEPENDENT
-#define HSM_UNROLLED
-#define HSM_WRITTEN_OUT
 #endif
 
 /// Hierarchical Shift Mixing (arXiv 2601.22852): token mixers, their schedules, and what trains and runs models
