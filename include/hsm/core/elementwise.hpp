@@ -3,7 +3,7 @@
 // The element functions of the library and the loops that apply them, so that each element gets the same bits
 // whatever its address, its place in the array and the mode it is computed in.
 //
-//   multiply_add(a, x, y) = a x + y                one rounding where the target fuses it, else two
+//   multiply_add(a, x, y) = a x + y                core/types.hpp; one rounding where the target fuses it, else two
 //   sigmoid(x)            = 1 / (1 + exp(-x))
 //   gelu(x)               = x sigmoid(2 u),        u = sqrt(2/pi) (x + 0.044715 x^3): 0.5 x (1 + tanh u)
 //

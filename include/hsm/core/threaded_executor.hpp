@@ -3,10 +3,11 @@
 // An executor of n - 1 threads of its own and the caller. Each begins with an n-th of the tasks, the same in
 // every loop over as many tasks, so that it finds in its cache what it left there in the loop before; who has
 // done his takes from the others, so a slow task delays nobody, and a thread that is late is not waited for.
-// Between loops the threads watch for the next one
-// for some 40 microseconds before they sleep: a layer is a few loops, one right after the other, and waking a
-// thread takes longer than many of them. Executors share nothing and live side by side. One loop at a time
-// per executor; two threads that call run() on the same ThreadedExecutor take turns.
+//
+// Between loops the threads watch for the next one for some 40 microseconds before they sleep: a layer is a few
+// loops, one right after the other, and waking a thread takes longer than many of them. Executors share nothing
+// and live side by side. One loop at a time per executor; two threads that call run() on the same
+// ThreadedExecutor take turns.
 #pragma once
 
 #include <atomic>

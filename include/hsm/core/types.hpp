@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The vocabulary of the library: the index type, the block types that matrix data is passed in, and the
-// letters.
+// The vocabulary of the library: the index type, the block types that matrix data is passed in, the one
+// multiply-add that all loops round by, and the letters.
 //
 //   B batch   T time   C channels   H heads   L layers   l layer   s shift (s_l)   K taps   V vocabulary
 //
