@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -10,7 +11,7 @@ namespace hsm {
 namespace {
 
 std::string file_text(const std::string& name) {
-  std::ifstream file(std::string(HSM_SOURCE_DIR) + "/" + name, std::ios::binary);
+  std::ifstream file(std::filesystem::path(HSM_SOURCE_DIR) / name, std::ios::binary);
   EXPECT_TRUE(file.is_open()) << name;
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
