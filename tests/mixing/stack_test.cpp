@@ -2,7 +2,9 @@
 //
 // A stack run depth-first is the same as running it layer by layer, whatever the chunk; its scratch does not
 // grow with the length.
+#include <hsm/core/threaded_executor.hpp>
 #include <hsm/mixing/stack.hpp>
+#include <numeric>
 
 #include "mixing/mixer_cases.hpp"
 
@@ -55,6 +57,75 @@ TYPED_TEST(MixerStack, DepthFirstIsLayerByLayer) {
       EXPECT_EQ(states[l].count(1), T);
       if (TypeParam::kStages.projected() == 0) {
         EXPECT_TRUE(states[l] == expected_states[l]) << "layer " << l;
+      }
+    }
+  }
+}
+
+// Layers that are a weight per channel go through the stack a cache line of channels at a time, those whose
+// shifts double together.
+template <class Policy>
+class ChannelStack : public ::testing::Test {};
+using PoliciesWithoutProducts =
+    ::testing::Types<ScalarPair<float>, ScalarPair<double>, ChannelPair<float>, ChannelPair<double>>;
+TYPED_TEST_SUITE(ChannelStack, PoliciesWithoutProducts);
+
+/// Both ways of running `layers` over streams that have seen other tokens, one of them reset since, and of
+/// which layer 0 has seen `ahead` tokens more; `parts` of them at a time.
+template <class Policy>
+void expect_layer_by_layer(const std::vector<Mixer<Policy>>& layers, Index spare, Index ahead,
+                           const std::vector<Index>& parts, Random& random) {
+  using Data = Activations<typename Policy::Scalar>;
+  const Index C = layers[0].channels(), T = std::accumulate(parts.begin(), parts.end(), Index{0});
+  ThreadedExecutor threads(3);
+  Workspace workspace(threads);
+  workspace.chunk_bytes = 1;  // chunks of 16 tokens
+  const auto one_by_one = [&](const Data& x, auto& states) {
+    Data from = x, to = x;
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      layers[l].extend(from.view(), states[l], to.view(), workspace);
+      std::swap(from, to);
+    }
+    return from;
+  };
+  auto states = make_states(layers, {.streams = kStreams, .spare = spare}), expected_states = states;
+  const Data used(kStreams, 90, C, random), more(kStreams, ahead, C, random), x(kStreams, T, C, random);
+  Data y(kStreams, T, C, kGarbage<typename Policy::Scalar>), unread = used, unread_more = more;
+  extend(layers, used.view(), states, unread.view(), workspace);
+  expect_same_bits(unread.values, one_by_one(used, expected_states).values, "before");
+  for (auto* list : {&states, &expected_states}) {
+    layers[0].extend(more.view(), (*list)[0], unread_more.view(), workspace);
+    for (auto& state : *list) state.reset(1);
+  }
+  Index first = 0;
+  for (const Index n : parts) {
+    extend(layers, x.part(first, n), states, y.part(first, n), workspace);
+    first += n;
+  }
+  expect_same_bits(y.values, one_by_one(x, expected_states).values, "y");
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    EXPECT_TRUE(states[l] == expected_states[l]) << "layer " << l;
+}
+
+TYPED_TEST(ChannelStack, IsLayerByLayerAtEveryWidthAndShift) {
+  Random random(4);
+  for (const std::vector<Index>& shifts :
+       {std::vector<Index>{1, 40, 3, 7, 16}, {1, 2, 4, 8, 16, 32}, {2, 4, 1, 3, 6}}) {
+    for (const Index channels : {2, 16, 18, 70}) {
+      for (const bool rotated : {false, true}) {
+        std::vector<Mixer<TypeParam>> layers;
+        for (std::size_t l = 0; l < shifts.size(); ++l) {
+          const Index second = rotated ? shifts[(l + 1) % shifts.size()] : shifts[l];
+          layers.emplace_back(PolicyCase<TypeParam>::make(channels, 2, random), Shifts{shifts[l], second});
+        }
+        for (const Index spare : {0, 5}) {
+          for (const Index ahead : {0, 3}) {
+            SCOPED_TRACE(::testing::Message()
+                         << shifts.size() << " layers, shift " << shifts[1] << " second, " << channels
+                         << " channels, rotated " << rotated << ", spare " << spare << ", ahead " << ahead);
+            expect_layer_by_layer(layers, spare, ahead, {67, 4, 129}, random);
+          }
+        }
       }
     }
   }

@@ -21,8 +21,6 @@
 #include <numbers>
 #include <utility>
 
-#include <hsm/core/pack.hpp>
-#include <hsm/core/stream.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm {
@@ -260,20 +258,6 @@ inline void in_blocks(Index count, F&& f) {
   for (Index first = 0; first < count; first += kBlock) f(first, std::min(kBlock, count - first));
 }
 
-/// out[i] = a x[i] + b y[i], i < n, past the cache where `stream`; else out may be x or y.
-template <class Scalar>
-inline void weighted_sum(Index n, Scalar a, const Scalar* x, Scalar b, const Scalar* y, Scalar* out,
-                         bool stream) {
-  write_each(n, out, stream, [=](Index i) { return multiply_add(a, x[i], b * y[i]); });
-}
-
-/// The same with a weight per element: out[i] = a[i] x[i] + b[i] y[i].
-template <class Scalar>
-inline void weighted_sum(Index n, const Scalar* a, const Scalar* x, const Scalar* b, const Scalar* y,
-                         Scalar* out, bool stream) {
-  write_each(n, out, stream, [=](Index i) { return multiply_add(a[i], x[i], b[i] * y[i]); });
-}
-
 /// out[i] = x[i] + y[i]; out may be x or y.
 template <class Scalar>
 inline void add(Index n, const Scalar* x, const Scalar* y, Scalar* out) {
@@ -286,68 +270,6 @@ template <class Scalar>
 inline void scaled(Index n, Scalar a, const Scalar* x, Scalar* out) {
   HSM_UNROLLED
   for (Index i = 0; i < n; ++i) out[i] = a * x[i];
-}
-
-/// out[i] = a g[i] + b next[i], or a g[i] where next is nullptr, and in the same pass the dots of g with x and
-/// with y. Past the cache where `stream` and out is aligned for it.
-template <class Scalar>
-inline std::pair<Scalar, Scalar> weighted_sum_with_dots(Index n, Scalar a, const Scalar* g, Scalar b,
-                                                        const Scalar* next, const Scalar* x, const Scalar* y,
-                                                        Scalar* out, bool stream) {
-  using P = Pack<Scalar>;
-  constexpr Index kLanes = 2 * P::kSize;
-  Scalar with_x[kLanes], with_y[kLanes];
-  const auto pass = [&](auto followed, auto streamed) {
-    const auto element = [&](Index i) {
-      if constexpr (followed) return multiply_add(b, next[i], a * g[i]);
-      return a * g[i];
-    };
-    P as, bs, x_sums[2], y_sums[2];
-    as.values += a;
-    bs.values += b;
-    const Index whole = n - n % kLanes;
-    for (Index i = 0; i < whole; i += kLanes) {
-      HSM_WRITTEN_OUT
-      for (Index half = 0; half < 2; ++half) {
-        const Index j = i + half * P::kSize;
-        const P now = P::read(g + j);
-        P result;
-        result.values = as.values * now.values;
-        if constexpr (followed) result.add_product(bs, P::read(next + j));
-        if constexpr (streamed) {
-          alignas(kStreamWidth) Scalar block[P::kSize];
-          result.write(block);
-          stream_block(block, out + j);
-        } else {
-          result.write(out + j);
-        }
-        x_sums[half].add_product(now, P::read(x + j));
-        y_sums[half].add_product(now, P::read(y + j));
-      }
-    }
-    for (Index half = 0; half < 2; ++half) {
-      x_sums[half].write(with_x + half * P::kSize);
-      y_sums[half].write(with_y + half * P::kSize);
-    }
-    for (Index i = whole; i < n; ++i) {
-      out[i] = element(i);
-      with_x[i - whole] = multiply_add(g[i], x[i], with_x[i - whole]);
-      with_y[i - whole] = multiply_add(g[i], y[i], with_y[i - whole]);
-    }
-  };
-  const auto either = [&](auto followed) {
-    if (stream && is_aligned(out)) {
-      pass(followed, std::true_type());
-    } else {
-      pass(followed, std::false_type());
-    }
-  };
-  if (next) {
-    either(std::true_type());
-  } else {
-    either(std::false_type());
-  }
-  return {sum_lanes(with_x), sum_lanes(with_y)};
 }
 
 /// out[i] += a x[i].

@@ -4,6 +4,7 @@
 // both keep in memory when they are arrays. Everything else is plain loops.
 #pragma once
 
+#include <bit>
 #include <cstring>
 
 #include <hsm/core/stream.hpp>
@@ -22,12 +23,29 @@ struct Pack {
   typedef Scalar Values __attribute__((vector_size(kStreamWidth)));
   Values values{};
 
+  /// The same value everywhere.
+  static Pack of(Scalar value) { return {value - Values{}}; }
   static Pack read(const Scalar* from) {
     Pack pack;
     std::memcpy(&pack.values, from, sizeof pack.values);
     return pack;
   }
   void write(Scalar* to) const { std::memcpy(to, &values, sizeof values); }
+  /// Past the cache where `stream`, and then to a multiple of kStreamWidth.
+  void write(Scalar* to, bool stream) const {
+    if (stream) {
+#if defined(__AVX__)
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(to), std::bit_cast<__m256i>(values));
+      return;
+#elif defined(__SSE2__)
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to), std::bit_cast<__m128i>(values));
+      return;
+#endif
+    }
+    write(to);
+  }
+
+  friend Pack operator*(const Pack& a, const Pack& b) { return {a.values * b.values}; }
 
   /// this += a x, rounded as multiply_add of core/types.hpp rounds.
   void add_product(const Pack& a, const Pack& x) {

@@ -185,6 +185,8 @@ class Mixer {
  private:
   using Pass = detail::MixerPass<Policy>;
   friend Pass;
+  template <class>
+  friend class detail::PairStack;
 
   // Record: Saved*, or std::nullptr_t for none.
   template <class X, class Y, class Record>

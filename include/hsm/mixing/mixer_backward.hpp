@@ -68,44 +68,38 @@ void MixerPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& 
   }
 }
 
-/// Finishes the gradients of tokens [start, end), in parts: small enough that what one half has written is in
-/// cache for the other, or that sums in Scalar stay exact enough.
+/// Finishes the gradients of tokens [start, end): at once by adjoint_token, else in parts so small that what one
+/// half has written is in cache for the other.
 template <class Policy>
 void MixerPass<Policy>::gather_run(const Scene& scene, const Gradient& d, const Piece& piece, std::size_t g,
                                    Index start, Index end, std::span<double> sums) const {
   const Policy& policy = mixer.policy_;
   const HeadGroup& group = mixer.groups_[g];
-  constexpr Index kPartBytes = HasTokenAdjoint<Policy> ? 4 * kCacheBytes : kCacheBytes;
-  const Index s = group.shift, part = std::max<Index>(1, columns_in(kPartBytes, rows_of(group)));
+  const Index s = group.shift, n = end - start;
   const bool followed = end + s <= piece.count;
   Run<Scalar> now = make_run(scene, piece, g, start, end);
   RunGradient<Scalar> d_now = make_gradient(scene, d, piece, g, start, end, 0, 0);
   d_now.stream = d.stream;
-  const auto for_each_part = [&](auto&& f) {
-    for (Index first = start; first < end; first += part) {
-      now.count = d_now.count = std::min(part, end - first);
-      f(piece.first + first, now.count);
-      now.blocks.advance(now.count, 0, 1, kStages.planes());
-      d_now.blocks.advance(now.count, 0, 0, kStages.planes());
-    }
-  };
   if constexpr (HasTokenAdjoint<Policy>) {
-    for_each_part([&](Index token, Index n) {
-      const auto next = mixed_gradient(d, group, followed ? token + s : token, n);
-      policy.adjoint_token(now, mixed_gradient(d, group, token, n), followed ? &next : nullptr, d_now, sums);
-    });
+    const Index token = piece.first + start;
+    const auto next = mixed_gradient(d, group, followed ? token + s : token, n);
+    policy.adjoint_token(now, mixed_gradient(d, group, token, n), followed ? &next : nullptr, d_now, sums);
   } else {
     const Index next_start = followed ? start + s : start;
-    Run<Scalar> next = make_run(scene, piece, g, next_start, next_start + (end - start));
+    const Index part = std::max<Index>(1, columns_in(kCacheBytes, rows_of(group)));
+    Run<Scalar> next = make_run(scene, piece, g, next_start, next_start + n);
     RunGradient<Scalar> d_next =
-        make_gradient(scene, d, piece, g, next_start, next_start + (end - start), followed, followed);
-    for_each_part([&](Index token, Index n) {
-      next.count = d_next.count = n;
-      policy.adjoint_now(now, mixed_gradient(d, group, token, n), d_now, sums);
-      if (followed) policy.adjoint_past(next, mixed_gradient(d, group, token + s, n), d_next);
-      next.blocks.advance(n, 0, 1, kStages.planes());
-      d_next.blocks.advance(n, followed, followed, kStages.planes());
-    });
+        make_gradient(scene, d, piece, g, next_start, next_start + n, followed, followed);
+    for (Index first = start; first < end; first += part) {
+      const Index count = std::min(part, end - first), token = piece.first + first;
+      now.count = d_now.count = next.count = d_next.count = count;
+      policy.adjoint_now(now, mixed_gradient(d, group, token, count), d_now, sums);
+      if (followed) policy.adjoint_past(next, mixed_gradient(d, group, token + s, count), d_next);
+      now.blocks.advance(count, 0, 1, kStages.planes());
+      d_now.blocks.advance(count, 0, 0, kStages.planes());
+      next.blocks.advance(count, 0, 1, kStages.planes());
+      d_next.blocks.advance(count, followed, followed, kStages.planes());
+    }
   }
 }
 

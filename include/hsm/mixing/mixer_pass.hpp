@@ -166,6 +166,7 @@ struct MixerPass {
       const Index t = start - k * group.shift;
       const Place place = place_of(piece, start, k * group.shift);
       run.is_present[tap] = place != Place::kNowhere;
+      if (k == 1 && place == Place::kBuffer) run.distance = group.shift;
       const RingView<const Scalar> from =
           place == Place::kRing ? ring(scene, piece, g) : RingView<const Scalar>{};
       for (int plane = 0; plane < kStages.planes(); ++plane) {

@@ -31,6 +31,8 @@ class Mixer;
 namespace detail {
 template <class Policy>
 struct MixerPass;
+template <class Policy>
+class PairStack;
 
 /// The kept columns of one stream and one group of heads: slot i is the column data + i * rows.
 template <class S>
@@ -135,6 +137,8 @@ class MixerState {
   friend class Mixer;
   template <class>
   friend struct detail::MixerPass;
+  template <class>
+  friend class detail::PairStack;
 
   struct Ring {
     Index rows;

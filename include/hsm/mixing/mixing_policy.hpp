@@ -40,6 +40,8 @@ struct Stages {
   int own = 0;               ///< projected planes read at t only (0 or 1)
   int kept = 0;              ///< projected planes read at every tap
   bool output = false;       ///< z goes through a product
+  /// Without products: combine takes tap 0 itself as z, writing a column only after all that read it.
+  bool in_place = false;
 
   /// Planes that the project stage makes per token.
   constexpr int projected() const { return own + kept; }

@@ -62,6 +62,9 @@ class Run {
   Index heads = 0;
   Index rows = 0;   ///< heads * C / H
   Index count = 0;  ///< tokens
+  /// Where not 0: column j of tap 1 is column j - distance of tap 0, so that what is read for one column can
+  /// serve another.
+  Index distance = 0;
   /// Whether the result is larger than the cache, so that combine does well to write it by write_each of
   /// core/stream.hpp; it may as well not.
   bool stream = false;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <hsm/mixing/mixer.hpp>
+#include <hsm/mixing/pair_stack.hpp>
 
 namespace hsm {
 
@@ -26,10 +27,13 @@ auto make_states(const Layers& layers, StateOptions options = {}) {
 
 /// The next tokens of every stream through all of `layers`: x, y [streams,T,C], states[l] the state of layer
 /// l, from make_states or from earlier calls. The result and the states are those of calling extend layer by
-/// layer ((a,b): the same bits; else within the bound in the policy's header). The chunk is as many tokens as
-/// `workspace.chunk_bytes` hold twice, for what one layer reads and what it writes. O(L) times a layer's cost
-/// per token; scratch chunk_bytes. Throws std::invalid_argument, with nothing written, for no layers, another
-/// number of states than layers, and what Mixer::extend throws for.
+/// layer ((a,b), channel: the same bits; else within the bound in the policy's header). O(L) times a layer's
+/// cost per token. Layers that are a weight per channel, without products ((a,b), channel), with all heads at
+/// one shift and no spare slots, go through pair_stack.hpp once T is the sum of the shifts or more: chunks of
+/// 256 tokens, or as many as `workspace.chunk_bytes` hold; scratch: that and the states of one stream. All
+/// others: as many tokens as chunk_bytes hold twice, for what one layer reads and what it writes; scratch
+/// chunk_bytes. Throws std::invalid_argument, with nothing written, for no layers, another number of states
+/// than layers, and what Mixer::extend throws for.
 template <class Layers, class X, class States, class Y>
 void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& workspace) {
   constexpr const char* kWho = "extend of a stack";
@@ -47,6 +51,13 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
   for (Index l = 0; l < L; ++l)  // checks, and reads and writes nothing
     layer[l].extend(in.slice(0, 0), state[l], out.slice(0, 0), workspace);
 
+  const bool stream =
+      should_stream(workspace.stores, static_cast<std::size_t>(out.count() * in.channels) * sizeof(Scalar));
+  using Policy = typename std::remove_cvref_t<decltype(*layer)>::Parameters;
+  if constexpr (detail::HasChannelWeights<Policy>) {
+    detail::PairStack<Policy> stack(layer, state, L);
+    if (stack.takes(in.time)) return stack.run(in, out, stream, workspace);
+  }
   const Index B = in.batch, T = in.time, C = in.channels;
   const Index token_bytes = 2 * B * C * static_cast<Index>(sizeof(Scalar));
   const Index fitting = workspace.chunk_bytes / std::max<Index>(1, token_bytes);
@@ -59,7 +70,6 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
     const Stores value;
     ~Restored() { place = value; }
   } stores{workspace.stores, workspace.stores};
-  const bool stream = should_stream(stores.value, static_cast<std::size_t>(out.count() * C) * sizeof(Scalar));
   for (Index first = 0; first < T; first += chunk) {
     const Index n = std::min(chunk, T - first);
     Tokens<const Scalar> from = in.slice(first, n);

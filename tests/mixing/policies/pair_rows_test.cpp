@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// More rows than a block holds: every channel gets what it gets in a mixer of its own.
+// More rows than a block holds: every channel gets what it gets in a mixer of its own. Chains of tokens, whole
+// cache lines and what is left of them, past the cache and not: all give the bits of the formula.
 #include <hsm/mixing/policies/pair_rows.hpp>
 
 #include "mixing/mixer_cases.hpp"
@@ -55,6 +56,74 @@ TYPED_TEST(PairRows, BeyondABlockAreThoseOfSmallerMixers) {
                   tolerance);
       EXPECT_NEAR(static_cast<double>(gradients.b[first + i]), static_cast<double>(part_gradients.b[i]),
                   tolerance);
+    }
+  }
+}
+
+/// Tokens [T,C] with gaps between them, so that some begin off the boundaries of cache lines.
+template <class Scalar>
+struct Gapped {
+  Gapped(Index time, Index width, Random& random)
+      : T(time), C(width), values(static_cast<std::size_t>(T * (C + 3) + 1)) {
+    for (Scalar& value : values) value = static_cast<Scalar>(random.uniform(-1, 1));
+  }
+  Tokens<Scalar> view() { return {values.data() + 1, 1, T, C, C + 3, T * (C + 3)}; }
+  Scalar at(Index t, Index c) const { return values[static_cast<std::size_t>(1 + t * (C + 3) + c)]; }
+
+  Index T, C;
+  std::vector<Scalar> values;
+};
+
+TYPED_TEST(PairRows, ChainsGiveTheBitsOfTheFormula) {
+  using Scalar = typename TypeParam::Scalar;
+  constexpr Index kWidth = 4 * (hsm::detail::kPairLine<Scalar> / 2 + 1), T = 101;
+  Random random(2);
+  for (const Index heads : {1, 4}) {
+    const TypeParam policy = PolicyCase<TypeParam>::make(kWidth, heads, random);
+    Vector<Scalar> a(kWidth), b(kWidth);
+    policy.channel_weights(a.data(), b.data());
+    for (Index c = 0; c < kWidth; ++c) {
+      const Index i = std::is_same_v<TypeParam, ChannelPair<Scalar>> ? c : c / (kWidth / heads);
+      ASSERT_EQ(a[c], policy.a[i]);
+      ASSERT_EQ(b[c], policy.b[i]);
+    }
+    for (const Index s : {1, 2, 3, 10, 60}) {
+      for (const Stores stores : {Stores::kCached, Stores::kStreaming}) {
+        SCOPED_TRACE(::testing::Message()
+                     << heads << " heads, shift " << s << ", streaming " << (stores == Stores::kStreaming));
+        const Mixer<TypeParam> mixer(policy, s);
+        Gapped<Scalar> x(T, kWidth, random), dy(T, kWidth, random), y(T, kWidth, random), dx = y,
+                                                                                          in_place = x;
+        Gapped<Scalar> expected = y, d_expected = dx;
+        Eigen::Matrix<double, Eigen::Dynamic, 2> sums = Eigen::MatrixXd::Zero(kWidth, 2);
+        for (Index t = 0; t < T; ++t) {
+          for (Index c = 0; c < kWidth; ++c) {
+            const Scalar past = t >= s ? x.at(t - s, c) : Scalar(0), g = dy.at(t, c), own = a[c] * g;
+            *(expected.view().at(0, t) + c) = multiply_add(a[c], x.at(t, c), b[c] * past);
+            *(d_expected.view().at(0, t) + c) = t + s < T ? multiply_add(b[c], dy.at(t + s, c), own) : own;
+            sums(c, 0) += static_cast<double>(g) * static_cast<double>(x.at(t, c));
+            sums(c, 1) += static_cast<double>(g) * static_cast<double>(past);
+          }
+        }
+        Workspace workspace;
+        workspace.stores = stores;
+        auto saved = mixer.make_saved();
+        auto gradients = mixer.make_gradients();
+        mixer.forward(x.view(), y.view(), saved, workspace);
+        mixer.backward(x.view(), saved, dy.view(), dx.view(), gradients, workspace);
+        mixer.forward_in_place(in_place.view(), workspace);
+        expect_same_bits(y.values, expected.values, "y and the gaps");
+        expect_same_bits(dx.values, d_expected.values, "dx and the gaps");
+        for (Index t = 0; t < T; ++t)
+          for (Index c = 0; c < kWidth; ++c) ASSERT_EQ(in_place.at(t, c), y.at(t, c)) << t << " " << c;
+        const Index per_weight = kWidth / gradients.a.size();
+        const double tolerance = Tolerance<Scalar>::gradient * static_cast<double>(per_weight * T);
+        for (Index i = 0; i < gradients.a.size(); ++i) {
+          const auto rows = sums.middleRows(i * per_weight, per_weight);
+          EXPECT_NEAR(static_cast<double>(gradients.a[i]), rows.col(0).sum(), tolerance);
+          EXPECT_NEAR(static_cast<double>(gradients.b[i]), rows.col(1).sum(), tolerance);
+        }
+      }
     }
   }
 }

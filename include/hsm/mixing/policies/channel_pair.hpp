@@ -23,7 +23,7 @@ struct ChannelPair {
   /// The name in recipes and files.
   static constexpr std::string_view kName = "channel";
   /// Which stages this policy has.
-  static constexpr Stages kStages{.keeps_input = true};
+  static constexpr Stages kStages{.keeps_input = true, .in_place = true};
 
   Vector<Scalar> a;  ///< [C]
   Vector<Scalar> b;  ///< [C]
@@ -50,10 +50,16 @@ struct ChannelPair {
     f("b", self.b, more.b...);
   }
 
+  /// a and b of every channel, C values each: what a stack of such layers is run by.
+  void channel_weights(Scalar* as, Scalar* bs) const {
+    std::copy_n(a.data(), channels(), as);
+    std::copy_n(b.data(), channels(), bs);
+  }
+
   /// z = a now + b past, element by element.
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
     const Index c = first_channel(run);
-    detail::combine_pair_rows(run, 0, run.rows, a.data() + c, b.data() + c, z);
+    detail::combine_pair_rows(run, 0, run.rows, detail::RowWeights<Scalar>{a.data() + c, b.data() + c}, z);
   }
 
   /// What the pairs (t, t-s) give to token t: own and tap 0 of d are overwritten, parameter sums added to.
@@ -64,7 +70,9 @@ struct ChannelPair {
 
   /// What the pairs (t, t-s) give to token t-s: added to tap 1 of d.
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
-    detail::adjoint_past_rows(run, 0, run.rows, b.data() + first_channel(run), dz, d);
+    const Index c = first_channel(run);
+    detail::adjoint_past_rows(run, 0, run.rows, detail::RowWeights<Scalar>{a.data() + c, b.data() + c}, dz,
+                              d);
   }
 
   /// What both pairs give to token t, d written once; `next` is dz[t+s], or nullptr where there is none.
@@ -73,8 +81,8 @@ struct ChannelPair {
     for (Index first = 0; first < run.rows; first += detail::kPairRows) {
       const Index n = std::min(detail::kPairRows, run.rows - first), c = first_channel(run) + first;
       double* sum = sums.data() + c;
-      detail::adjoint_pair_rows(run, first, n, a.data() + c, b.data() + c, dz, next, d,
-                                [&](Index i, Scalar da, Scalar db) {
+      detail::adjoint_pair_rows(run, first, n, detail::RowWeights<Scalar>{a.data() + c, b.data() + c}, dz,
+                                next, d, [&](Index i, Scalar da, Scalar db) {
                                   sum[i] += static_cast<double>(da);
                                   sum[channels() + i] += static_cast<double>(db);
                                 });

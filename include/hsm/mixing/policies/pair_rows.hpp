@@ -6,33 +6,202 @@
 //   forward    z[t] = a .* x[t] + b .* x[t-s]
 //   adjoint    dx[t] = a .* dz[t] + b .* dz[t+s];   da += dz[t] .* x[t],   db += dz[t] .* x[t-s]
 //
-// The adjoint works on blocks of kPairRows rows: so few that the sums of a block's rows stay in the first-level
-// cache while the columns of a run go by, so many that memory is read in long stretches (on one core of a Zen 3
-// with C = 512 the adjoint of channel has twice the speed with whole columns that it has with halves of them).
+// Tokens s apart form a chain: what is `now` to one is `past` to the next. Where the buffers allow, a few links
+// of the chain are worked through together, so that each value is read once and not twice, and the weights and
+// sums of a row once for all of them. Rows go by a cache line at a time; where z is x itself, tokens go from the
+// last to the first.
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 
-#include <hsm/core/elementwise.hpp>
+#include <hsm/core/pack.hpp>
 #include <hsm/mixing/run.hpp>
 
 namespace hsm::detail {
 
+/// The rows that are worked on at a time: so few that their sums stay in the first-level cache, so many that
+/// memory is read in long stretches.
 inline constexpr Index kPairRows = 1024;
 
-/// Rows [first, first + n) of z, a[i] and b[i] the weights of row first + i.
+/// Links of a chain that are worked through together: two places to read and to write are as many as caches
+/// bear well. Past the cache one at a time, since streaming stores want to fill one line after another.
+inline constexpr Index kLinks = 2;
+
+/// Rows of a cache line.
 template <class Scalar>
-void combine_pair_rows(const Run<Scalar>& run, Index first, Index n, const Scalar* a, const Scalar* b,
-                       Columns<Scalar> z) {
+inline constexpr Index kPairLine = 2 * Pack<Scalar>::kSize;
+
+/// One weight for all rows.
+template <class Scalar>
+struct OneWeight {
+  Scalar a_, b_;
+
+  Scalar a(Index) const { return a_; }
+  Scalar b(Index) const { return b_; }
+  Pack<Scalar> a_pack(Index) const { return Pack<Scalar>::of(a_); }
+  Pack<Scalar> b_pack(Index) const { return Pack<Scalar>::of(b_); }
+};
+
+/// A weight for each row.
+template <class Scalar>
+struct RowWeights {
+  const Scalar *a_, *b_;
+
+  Scalar a(Index i) const { return a_[i]; }
+  Scalar b(Index i) const { return b_[i]; }
+  Pack<Scalar> a_pack(Index i) const { return Pack<Scalar>::read(a_ + i); }
+  Pack<Scalar> b_pack(Index i) const { return Pack<Scalar>::read(b_ + i); }
+};
+
+/// Calls line(i) for n rows, a cache line at a time, and row(i) for those that are left; with `stream`, lines
+/// begin where `out` may be streamed to.
+template <class Scalar, class Row, class Line>
+inline void in_lines(Index n, const Scalar* out, bool stream, Row&& row, Line&& line) {
+  Index i = 0;
+  if (stream) {
+    for (; i < n && !is_aligned(out + i); ++i) row(i);
+  }
+  for (; i + kPairLine<Scalar> <= n; i += kPairLine<Scalar>) line(i);
+  for (; i < n; ++i) row(i);
+}
+
+/// n rows of kCount tokens, `step` values apart in x and z_step in z; `past` belongs to the first.
+template <Index kCount, class W, class Scalar>
+void combine_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past, Scalar* z, Index z_step,
+                   bool stream) {
+  using P = Pack<Scalar>;
+  in_lines(
+      n, z, stream,
+      [=](Index i) {
+        Scalar before = past[i];
+        for (Index k = 0; k < kCount; ++k) {
+          const Scalar now = x[k * step + i];
+          z[k * z_step + i] = multiply_add(w.a(i), now, w.b(i) * before);
+          before = now;
+        }
+      },
+      [=](Index i) {
+        P a[2], b[2], before[2];
+        HSM_WRITTEN_OUT
+        for (Index p = 0; p < 2; ++p) {
+          a[p] = w.a_pack(i + p * P::kSize);
+          b[p] = w.b_pack(i + p * P::kSize);
+          before[p] = P::read(past + i + p * P::kSize);
+        }
+        HSM_WRITTEN_OUT
+        for (Index k = 0; k < kCount; ++k) {
+          HSM_WRITTEN_OUT
+          for (Index p = 0; p < 2; ++p) {
+            const Index j = i + p * P::kSize;
+            const P now = P::read(x + k * step + j);
+            P sum = b[p] * before[p];
+            sum.add_product(a[p], now);
+            sum.write(z + k * z_step + j, stream);
+            before[p] = now;
+          }
+        }
+      });
+}
+
+/// The gradients of n rows of kCount tokens, dz g_step values apart and d out_step; `next` is dz of the token
+/// that follows the last, or nullptr.
+template <Index kCount, class W, class Scalar>
+void adjoint_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past, const Scalar* g,
+                   Index g_step, const Scalar* next, Scalar* out, Index out_step, bool stream, Scalar* da,
+                   Scalar* db) {
+  using P = Pack<Scalar>;
+  in_lines(
+      n, out, stream,
+      [=](Index i) {
+        Scalar before = past[i], here = g[i];
+        for (Index k = 0; k < kCount; ++k) {
+          const Scalar now = x[k * step + i];
+          const bool last = k + 1 == kCount;
+          const Scalar follows = !last ? g[(k + 1) * g_step + i] : next ? next[i] : Scalar(0);
+          const Scalar own = w.a(i) * here;
+          out[k * out_step + i] = last && !next ? own : multiply_add(w.b(i), follows, own);
+          da[i] = multiply_add(here, now, da[i]);
+          db[i] = multiply_add(here, before, db[i]);
+          before = now;
+          here = follows;
+        }
+      },
+      [=](Index i) {
+        P a[2], b[2], a_sum[2], b_sum[2], before[2], here[2];
+        HSM_WRITTEN_OUT
+        for (Index p = 0; p < 2; ++p) {
+          const Index j = i + p * P::kSize;
+          a[p] = w.a_pack(i + p * P::kSize);
+          b[p] = w.b_pack(i + p * P::kSize);
+          a_sum[p] = P::read(da + j);
+          b_sum[p] = P::read(db + j);
+          before[p] = P::read(past + j);
+          here[p] = P::read(g + j);
+        }
+        HSM_WRITTEN_OUT
+        for (Index k = 0; k < kCount; ++k) {
+          HSM_WRITTEN_OUT
+          for (Index p = 0; p < 2; ++p) {
+            const Index j = i + p * P::kSize;
+            const P now = P::read(x + k * step + j);
+            P sum = a[p] * here[p], follows;
+            if (kCount > 1 || next) {
+              follows = P::read(k + 1 < kCount ? g + (k + 1) * g_step + j : next + j);
+              sum.add_product(b[p], follows);
+            }
+            sum.write(out + k * out_step + j, stream);
+            a_sum[p].add_product(here[p], now);
+            b_sum[p].add_product(here[p], before[p]);
+            before[p] = now;
+            here[p] = follows;
+          }
+        }
+        HSM_WRITTEN_OUT
+        for (Index p = 0; p < 2; ++p) {
+          a_sum[p].write(da + i + p * P::kSize);
+          b_sum[p].write(db + i + p * P::kSize);
+        }
+      });
+}
+
+/// Calls chain(j) for the chains of kCount columns j, j + s, ... that fit (s > 0), single(j) for the columns that
+/// are left. `last_first`: every column after all those behind it in its chain.
+template <Index kCount, class Chain, class Single>
+void for_each_chain(Index count, Index s, bool last_first, Chain&& chain, Single&& single) {
+  const Index length = kCount * s, groups = s > 0 ? count / length : 0, left = groups * length;
+  const Index parts = groups + (s > 0 ? (count - left + s - 1) / s : 1);
+  for (Index i = 0; i < parts; ++i) {
+    const Index part = last_first ? parts - 1 - i : i;
+    if (part < groups) {
+      for (Index j = part * length; j < part * length + s; ++j) chain(j);
+    } else {
+      const Index begin = left + (part - groups) * s, end = s > 0 ? std::min(begin + s, count) : count;
+      for (Index j = begin; j < end; ++j) single(j);
+    }
+  }
+}
+
+/// Rows [first, first + n) of z.
+template <class W, class Scalar>
+void combine_pair_rows(const Run<Scalar>& run, Index first, Index n, const W& w, Columns<Scalar> z) {
   const auto now = run.kept(0), past = run.kept(1);
-  for (Index j = 0; j < run.count; ++j)
-    weighted_sum(n, a, at(now, first, j), b, at(past, first, j), at(z, first, j), run.stream);
+  const Index s = run.stream ? 0 : run.distance, step = s * now.outerStride(), z_step = s * z.outerStride();
+  for_each_chain<kLinks>(
+      run.count, s, z.data() == now.data(),
+      [&](Index j) {
+        combine_chain<kLinks>(n, w, at(now, first, j), step, at(past, first, j), at(z, first, j), z_step,
+                              false);
+      },
+      [&](Index j) {
+        combine_chain<1>(n, w, at(now, first, j), 0, at(past, first, j), at(z, first, j), 0, run.stream);
+      });
 }
 
 /// The gradients of rows [first, first + n), n <= kPairRows; `next` is dz of the tokens that follow s places
 /// later, or nullptr where there are none. f(i, da, db) takes the sums of row first + i.
-template <class Scalar, class F>
-void adjoint_pair_rows(const Run<Scalar>& run, Index first, Index n, const Scalar* a, const Scalar* b,
+template <class W, class Scalar, class F>
+void adjoint_pair_rows(const Run<Scalar>& run, Index first, Index n, const W& w,
                        const ConstColumns<Scalar>& dz, const ConstColumns<Scalar>* next,
                        const RunGradient<Scalar>& d, F&& f) {
   const auto now = run.kept(0), past = run.kept(1);
@@ -40,34 +209,31 @@ void adjoint_pair_rows(const Run<Scalar>& run, Index first, Index n, const Scala
   Scalar da[kPairRows], db[kPairRows];
   std::fill_n(da, n, Scalar(0));
   std::fill_n(db, n, Scalar(0));
-  for (Index j = 0; j < run.count; ++j) {
-    const Scalar *x = at(now, first, j), *p = at(past, first, j), *g = at(dz, first, j);
-    Scalar* out = at(d_now, first, j);
-    if (next) {
-      const Scalar* after = at(*next, first, j);
-      write_each(n, out, d.stream, [=](Index i) { return multiply_add(b[i], after[i], a[i] * g[i]); });
-    } else {
-      write_each(n, out, d.stream, [=](Index i) { return a[i] * g[i]; });
-    }
-    HSM_INDEPENDENT
-    for (Index i = 0; i < n; ++i) {
-      da[i] = multiply_add(g[i], x[i], da[i]);
-      db[i] = multiply_add(g[i], p[i], db[i]);
-    }
-  }
+  const Index s = next && !d.stream ? run.distance : 0, step = s * now.outerStride(),
+              g_step = s * dz.outerStride(), out_step = s * d_now.outerStride();
+  for_each_chain<kLinks>(
+      run.count, s, false,
+      [&](Index j) {
+        adjoint_chain<kLinks>(n, w, at(now, first, j), step, at(past, first, j), at(dz, first, j), g_step,
+                              at(*next, first, j + (kLinks - 1) * s), at(d_now, first, j), out_step, false,
+                              da, db);
+      },
+      [&](Index j) {
+        adjoint_chain<1>(n, w, at(now, first, j), 0, at(past, first, j), at(dz, first, j), 0,
+                         next ? at(*next, first, j) : nullptr, at(d_now, first, j), 0, d.stream, da, db);
+      });
   for (Index i = 0; i < n; ++i) f(i, da[i], db[i]);
 }
 
-/// d_past += b .* dz over all rows.
-template <class Scalar>
-void adjoint_past_rows(const Run<Scalar>& run, Index first, Index n, const Scalar* b,
+/// d_past += b .* dz over rows [first, first + n).
+template <class W, class Scalar>
+void adjoint_past_rows(const Run<Scalar>& run, Index first, Index n, const W& w,
                        const ConstColumns<Scalar>& dz, const RunGradient<Scalar>& d) {
   auto d_past = d.kept(1);
   for (Index j = 0; j < run.count; ++j) {
     const Scalar* g = at(dz, first, j);
     Scalar* out = at(d_past, first, j);
-    HSM_UNROLLED
-    for (Index i = 0; i < n; ++i) out[i] = multiply_add(b[i], g[i], out[i]);
+    for (Index i = 0; i < n; ++i) out[i] = multiply_add(w.b(i), g[i], out[i]);
   }
 }
 

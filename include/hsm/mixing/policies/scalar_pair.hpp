@@ -23,7 +23,7 @@ struct ScalarPair {
   /// The name in recipes and files.
   static constexpr std::string_view kName = "ab";
   /// Which stages this policy has.
-  static constexpr Stages kStages{.keeps_input = true};
+  static constexpr Stages kStages{.keeps_input = true, .in_place = true};
 
   Vector<Scalar> a;  ///< [H]
   Vector<Scalar> b;  ///< [H]
@@ -52,19 +52,19 @@ struct ScalarPair {
     f("b", self.b, more.b...);
   }
 
+  /// a and b of every channel, C values each: what a stack of such layers is run by.
+  void channel_weights(Scalar* as, Scalar* bs) const {
+    const Index rows = channels_ / heads();
+    for (Index c = 0; c < channels_; ++c) {
+      as[c] = a[c / rows];
+      bs[c] = b[c / rows];
+    }
+  }
+
   /// z = a_h now + b_h past.
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
-    if (heads() == 1) {
-      const auto now = run.kept(0), past = run.kept(1);
-      for_each_stretch(run, is_dense(run, now, past, z), [&](Index column, Index n) {
-        detail::weighted_sum(n, a[0], at(now, 0, column), b[0], at(past, 0, column), at(z, 0, column),
-                             run.stream);
-      });
-    } else {
-      for_each_rows(run, [&](Index first, Index n, const Scalar* as, const Scalar* bs) {
-        detail::combine_pair_rows(run, first, n, as, bs, z);
-      });
-    }
+    for_each_rows(
+        run, [&](Index first, Index n, const auto& w) { detail::combine_pair_rows(run, first, n, w, z); });
   }
 
   /// What the pairs (t, t-s) give to token t: own and tap 0 of d are overwritten, parameter sums added to.
@@ -75,36 +75,22 @@ struct ScalarPair {
 
   /// What the pairs (t, t-s) give to token t-s: added to tap 1 of d.
   void adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
-    for_each_rows(run, [&](Index first, Index n, const Scalar*, const Scalar* bs) {
-      detail::adjoint_past_rows(run, first, n, bs, dz, d);
+    for_each_rows(run, [&](Index first, Index n, const auto& w) {
+      detail::adjoint_past_rows(run, first, n, w, dz, d);
     });
   }
 
   /// What both pairs give to token t, d written once; `next` is dz[t+s], or nullptr where there is none.
   void adjoint_token(const Run<Scalar>& run, ConstColumns<Scalar> dz, const ConstColumns<Scalar>* next,
                      const RunGradient<Scalar>& d, std::span<double> sums) const {
-    const auto add = [&](Index head, Scalar da, Scalar db) {
-      sums[static_cast<std::size_t>(head)] += static_cast<double>(da);
-      sums[static_cast<std::size_t>(heads() + head)] += static_cast<double>(db);
-    };
-    if (heads() == 1) {
-      const auto now = run.kept(0), past = run.kept(1);
-      auto d_now = d.kept(0);
-      const bool dense = is_dense(run, now, past, dz, d_now) && (!next || is_dense(run, *next));
-      for_each_stretch(run, dense, [&](Index column, Index n) {
-        const auto [da, db] = detail::weighted_sum_with_dots(
-            n, a[0], at(dz, 0, column), b[0], next ? at(*next, 0, column) : nullptr, at(now, 0, column),
-            at(past, 0, column), at(d_now, 0, column), d.stream);
-        add(0, da, db);
+    const Index rows = run.rows_per_head();
+    for_each_rows(run, [&](Index first, Index n, const auto& w) {
+      detail::adjoint_pair_rows(run, first, n, w, dz, next, d, [&](Index i, Scalar da, Scalar db) {
+        const Index head = run.first_head + (first + i) / rows;
+        sums[static_cast<std::size_t>(head)] += static_cast<double>(da);
+        sums[static_cast<std::size_t>(heads() + head)] += static_cast<double>(db);
       });
-    } else {
-      const Index rows = run.rows_per_head();
-      for_each_rows(run, [&](Index first, Index n, const Scalar* as, const Scalar* bs) {
-        detail::adjoint_pair_rows(run, first, n, as, bs, dz, next, d, [&](Index i, Scalar da, Scalar db) {
-          add(run.first_head + (first + i) / rows, da, db);
-        });
-      });
-    }
+    });
   }
 
   /// Sums that an adjoint gathers per task.
@@ -118,34 +104,22 @@ struct ScalarPair {
   }
 
  private:
-  /// Whether the columns of all blocks lie one after another.
-  template <class... Blocks>
-  static bool is_dense(const Run<Scalar>& run, const Blocks&... blocks) {
-    return ((blocks.outerStride() == run.rows) && ...);
-  }
-
-  /// f(column, n) for the stretches without gaps: all columns as one, or each by itself.
-  template <class F>
-  static void for_each_stretch(const Run<Scalar>& run, bool dense, F&& f) {
-    if (dense) {
-      f(Index{0}, run.rows * run.count);
-    } else {
-      for (Index column = 0; column < run.count; ++column) f(column, run.rows);
-    }
-  }
-
-  /// f(first, n, a, b) for blocks of rows, with the weights of each row.
+  /// f(first, n, weights) for blocks of rows.
   template <class F>
   void for_each_rows(const Run<Scalar>& run, F&& f) const {
     const Index rows = run.rows_per_head();
     Scalar as[detail::kPairRows], bs[detail::kPairRows];
     for (Index first = 0; first < run.rows; first += detail::kPairRows) {
       const Index n = std::min(detail::kPairRows, run.rows - first);
+      if (run.heads == 1) {
+        f(first, n, detail::OneWeight<Scalar>{a[run.first_head], b[run.first_head]});
+        continue;
+      }
       for (Index i = 0; i < n; ++i) {
         as[i] = a[run.first_head + (first + i) / rows];
         bs[i] = b[run.first_head + (first + i) / rows];
       }
-      f(first, n, as, bs);
+      f(first, n, detail::RowWeights<Scalar>{as, bs});
     }
   }
 
