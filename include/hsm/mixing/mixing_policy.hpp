@@ -16,6 +16,8 @@
 //                  adjoint_past   what the pair (t, t-s) gives to t-s: adds to d.kept(1)
 //                  adjoint_token  may be left out: all that token t gets, from the pairs (t, t-s) and (t+s, t), in one
 //                                 pass; `next` is dz[t+s], or nullptr where there is none
+//                  channel_weights(a, b)  may be left out: for policies that are z = a .* x[t] + b .* x[t-s], the
+//                                 weights of all channels; stacks of them then run faster (mixing/stack.hpp)
 //   any K          adjoint        writes d.own(), adds to all planes of d.kept(k) of the taps that are present,
 //                                 the farthest tap first
 //

@@ -82,9 +82,9 @@ struct ChannelPair {
       const Index n = std::min(detail::kPairRows, run.rows - first), c = first_channel(run) + first;
       double* sum = sums.data() + c;
       detail::adjoint_pair_rows(run, first, n, detail::RowWeights<Scalar>{a.data() + c, b.data() + c}, dz,
-                                next, d, [&](Index i, Scalar da, Scalar db) {
-                                  sum[i] += static_cast<double>(da);
-                                  sum[channels() + i] += static_cast<double>(db);
+                                next, d, [&](Index i, double da, double db) {
+                                  sum[i] += da;
+                                  sum[channels() + i] += db;
                                 });
     }
   }

@@ -13,7 +13,9 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
+#include <iterator>
+#include <numeric>
+#include <type_traits>
 
 #include <hsm/core/pack.hpp>
 #include <hsm/mixing/run.hpp>
@@ -32,9 +34,13 @@ inline constexpr Index kLinks = 2;
 template <class Scalar>
 inline constexpr Index kPairLine = 2 * Pack<Scalar>::kSize;
 
-/// One weight for all rows.
+/// One weight for all rows, and the sum of its gradient: each value of a line by itself.
 template <class Scalar>
 struct OneWeight {
+  static constexpr bool kOne = true;
+  struct Sums {
+    double a[kPairLine<Scalar>] = {}, b[kPairLine<Scalar>] = {};
+  };
   Scalar a_, b_;
 
   Scalar a(Index) const { return a_; }
@@ -43,9 +49,13 @@ struct OneWeight {
   Pack<Scalar> b_pack(Index) const { return Pack<Scalar>::of(b_); }
 };
 
-/// A weight for each row.
+/// A weight for each row, and the sums of their gradients.
 template <class Scalar>
 struct RowWeights {
+  static constexpr bool kOne = false;
+  struct Sums {
+    Scalar a[kPairRows] = {}, b[kPairRows] = {};
+  };
   const Scalar *a_, *b_;
 
   Scalar a(Index i) const { return a_[i]; }
@@ -105,15 +115,18 @@ void combine_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
 }
 
 /// The gradients of n rows of kCount tokens, dz g_step values apart and d out_step; `next` is dz of the token
-/// that follows the last, or nullptr.
+/// that follows the last, or nullptr. A sum that all rows share stays in registers.
 template <Index kCount, class W, class Scalar>
 void adjoint_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past, const Scalar* g,
-                   Index g_step, const Scalar* next, Scalar* out, Index out_step, bool stream, Scalar* da,
-                   Scalar* db) {
+                   Index g_step, const Scalar* next, Scalar* out, Index out_step, bool stream,
+                   typename W::Sums& sums) {
   using P = Pack<Scalar>;
+  P a_sum[2], b_sum[2];
   in_lines(
       n, out, stream,
-      [=](Index i) {
+      [&](Index i) {
+        auto &da = sums.a[W::kOne ? 0 : i], &db = sums.b[W::kOne ? 0 : i];
+        using Sum = std::remove_reference_t<decltype(da)>;
         Scalar before = past[i], here = g[i];
         for (Index k = 0; k < kCount; ++k) {
           const Scalar now = x[k * step + i];
@@ -121,23 +134,25 @@ void adjoint_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
           const Scalar follows = !last ? g[(k + 1) * g_step + i] : next ? next[i] : Scalar(0);
           const Scalar own = w.a(i) * here;
           out[k * out_step + i] = last && !next ? own : multiply_add(w.b(i), follows, own);
-          da[i] = multiply_add(here, now, da[i]);
-          db[i] = multiply_add(here, before, db[i]);
+          da = multiply_add(static_cast<Sum>(here), static_cast<Sum>(now), da);
+          db = multiply_add(static_cast<Sum>(here), static_cast<Sum>(before), db);
           before = now;
           here = follows;
         }
       },
-      [=](Index i) {
-        P a[2], b[2], a_sum[2], b_sum[2], before[2], here[2];
+      [&](Index i) {
+        P a[2], b[2], before[2], here[2];
         HSM_WRITTEN_OUT
         for (Index p = 0; p < 2; ++p) {
           const Index j = i + p * P::kSize;
-          a[p] = w.a_pack(i + p * P::kSize);
-          b[p] = w.b_pack(i + p * P::kSize);
-          a_sum[p] = P::read(da + j);
-          b_sum[p] = P::read(db + j);
+          a[p] = w.a_pack(j);
+          b[p] = w.b_pack(j);
           before[p] = P::read(past + j);
           here[p] = P::read(g + j);
+          if constexpr (!W::kOne) {
+            a_sum[p] = P::read(sums.a + j);
+            b_sum[p] = P::read(sums.b + j);
+          }
         }
         HSM_WRITTEN_OUT
         for (Index k = 0; k < kCount; ++k) {
@@ -157,12 +172,20 @@ void adjoint_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
             here[p] = follows;
           }
         }
-        HSM_WRITTEN_OUT
-        for (Index p = 0; p < 2; ++p) {
-          a_sum[p].write(da + i + p * P::kSize);
-          b_sum[p].write(db + i + p * P::kSize);
+        if constexpr (!W::kOne) {
+          HSM_WRITTEN_OUT
+          for (Index p = 0; p < 2; ++p) {
+            a_sum[p].write(sums.a + i + p * P::kSize);
+            b_sum[p].write(sums.b + i + p * P::kSize);
+          }
         }
       });
+  if constexpr (W::kOne) {
+    for (Index i = 0; i < kPairLine<Scalar>; ++i) {
+      sums.a[i] += static_cast<double>(a_sum[i / P::kSize].values[i % P::kSize]);
+      sums.b[i] += static_cast<double>(b_sum[i / P::kSize].values[i % P::kSize]);
+    }
+  }
 }
 
 /// Calls chain(j) for the chains of kCount columns j, j + s, ... that fit (s > 0), single(j) for the columns that
@@ -199,16 +222,14 @@ void combine_pair_rows(const Run<Scalar>& run, Index first, Index n, const W& w,
 }
 
 /// The gradients of rows [first, first + n), n <= kPairRows; `next` is dz of the tokens that follow s places
-/// later, or nullptr where there are none. f(i, da, db) takes the sums of row first + i.
+/// later, or nullptr where there are none. f(i, da, db) takes the sums of row first + i, or of all where W has one weight.
 template <class W, class Scalar, class F>
 void adjoint_pair_rows(const Run<Scalar>& run, Index first, Index n, const W& w,
                        const ConstColumns<Scalar>& dz, const ConstColumns<Scalar>* next,
                        const RunGradient<Scalar>& d, F&& f) {
   const auto now = run.kept(0), past = run.kept(1);
   auto d_now = d.kept(0);
-  Scalar da[kPairRows], db[kPairRows];
-  std::fill_n(da, n, Scalar(0));
-  std::fill_n(db, n, Scalar(0));
+  typename W::Sums sums;
   const Index s = next && !d.stream ? run.distance : 0, step = s * now.outerStride(),
               g_step = s * dz.outerStride(), out_step = s * d_now.outerStride();
   for_each_chain<kLinks>(
@@ -216,13 +237,18 @@ void adjoint_pair_rows(const Run<Scalar>& run, Index first, Index n, const W& w,
       [&](Index j) {
         adjoint_chain<kLinks>(n, w, at(now, first, j), step, at(past, first, j), at(dz, first, j), g_step,
                               at(*next, first, j + (kLinks - 1) * s), at(d_now, first, j), out_step, false,
-                              da, db);
+                              sums);
       },
       [&](Index j) {
         adjoint_chain<1>(n, w, at(now, first, j), 0, at(past, first, j), at(dz, first, j), 0,
-                         next ? at(*next, first, j) : nullptr, at(d_now, first, j), 0, d.stream, da, db);
+                         next ? at(*next, first, j) : nullptr, at(d_now, first, j), 0, d.stream, sums);
       });
-  for (Index i = 0; i < n; ++i) f(i, da[i], db[i]);
+  if constexpr (W::kOne) {
+    f(Index{0}, std::accumulate(sums.a, std::end(sums.a), 0.0),
+      std::accumulate(sums.b, std::end(sums.b), 0.0));
+  } else {
+    for (Index i = 0; i < n; ++i) f(i, static_cast<double>(sums.a[i]), static_cast<double>(sums.b[i]));
+  }
 }
 
 /// d_past += b .* dz over rows [first, first + n).

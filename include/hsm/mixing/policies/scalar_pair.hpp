@@ -85,10 +85,10 @@ struct ScalarPair {
                      const RunGradient<Scalar>& d, std::span<double> sums) const {
     const Index rows = run.rows_per_head();
     for_each_rows(run, [&](Index first, Index n, const auto& w) {
-      detail::adjoint_pair_rows(run, first, n, w, dz, next, d, [&](Index i, Scalar da, Scalar db) {
+      detail::adjoint_pair_rows(run, first, n, w, dz, next, d, [&](Index i, double da, double db) {
         const Index head = run.first_head + (first + i) / rows;
-        sums[static_cast<std::size_t>(head)] += static_cast<double>(da);
-        sums[static_cast<std::size_t>(heads() + head)] += static_cast<double>(db);
+        sums[static_cast<std::size_t>(head)] += da;
+        sums[static_cast<std::size_t>(heads() + head)] += db;
       });
     });
   }
