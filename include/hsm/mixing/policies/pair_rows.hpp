@@ -67,7 +67,7 @@ struct RowWeights {
 /// Calls line(i) for n rows, a cache line at a time, and row(i) for those that are left; with `stream`, lines
 /// begin where `out` may be streamed to.
 template <class Scalar, class Row, class Line>
-inline void in_lines(Index n, const Scalar* out, bool stream, Row&& row, Line&& line) {
+HSM_INLINE void in_lines(Index n, const Scalar* out, bool stream, Row&& row, Line&& line) {
   Index i = 0;
   if (stream) {
     for (; i < n && !is_aligned(out + i); ++i) row(i);
