@@ -17,10 +17,10 @@
 /// Before a function whose instructions must exist once, so that its bits do not depend on the caller.
 #if defined(__GNUC__) || defined(__clang__)
 #define HSM_NOINLINE __attribute__((noinline))
-/// Before a function whose arguments must stay in registers.
 #define HSM_INLINE inline __attribute__((always_inline))
 #else
 #define HSM_NOINLINE
+/// Before a function whose arguments must stay in registers.
 #define HSM_INLINE inline
 #endif
 
