@@ -222,7 +222,8 @@ void combine_pair_rows(const Run<Scalar>& run, Index first, Index n, const W& w,
 }
 
 /// The gradients of rows [first, first + n), n <= kPairRows; `next` is dz of the tokens that follow s places
-/// later, or nullptr where there are none. f(i, da, db) takes the sums of row first + i, or of all where W has one weight.
+/// later, or nullptr where there are none. f(i, da, db) takes the sums of row first + i, or of all rows where
+/// they share a weight.
 template <class W, class Scalar, class F>
 void adjoint_pair_rows(const Run<Scalar>& run, Index first, Index n, const W& w,
                        const ConstColumns<Scalar>& dz, const ConstColumns<Scalar>* next,
