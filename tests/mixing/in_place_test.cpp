@@ -69,6 +69,37 @@ TYPED_TEST(MixerInPlace, LeavesWhatLiesBetweenTokens) {
   expect_same_bits(wide, expected, "y and the gaps");
 }
 
+/// z = x[t] + x[t-s] / 2, token after token from the first: over its own input right only at most s at a time.
+struct FirstFirst {
+  using Scalar = double;
+  static constexpr std::string_view kName = "first-first";
+  static constexpr Stages kStages{.keeps_input = true};
+
+  Index channels() const { return 20; }
+  Index heads() const { return 2; }
+  template <class F, class Self, class... More>
+  static void visit(F&&, Self&, More&...) {}
+
+  void combine(const Run<double>& run, Columns<double> z) const {
+    for (Index j = 0; j < run.count; ++j) z.col(j) = run.kept(0).col(j) + 0.5 * run.kept(1).col(j);
+  }
+  void adjoint_now(const Run<double>&, ConstColumns<double> dz, const RunGradient<double>& d,
+                   std::span<double>) const {
+    d.kept(0) = dz;
+  }
+  void adjoint_past(const Run<double>&, ConstColumns<double> dz, const RunGradient<double>& d) const {
+    d.kept(1) += 0.5 * dz;
+  }
+};
+
+TEST(MixerInPlaceOfOthers, IsForwardWhateverTheOrderOfCombine) {
+  Random random(5);
+  for (const Index s : {1, 3, 40}) {
+    for (const Index T : {Index{1}, s, 4 * s + 1, Index{300}})
+      expect_same_as_forward(Mixer<FirstFirst>(FirstFirst(), Shifts{s, 2}), 2, T, random);
+  }
+}
+
 TYPED_TEST(MixerInPlace, RefusesOtherChannels) {
   Random random(4);
   const Mixer<TypeParam> mixer(PolicyCase<TypeParam>::make(6, 2, random), 3);

@@ -9,6 +9,9 @@
 //   a layer   for each slot: past = ring; for its tokens t, t + s, ...: (w, past) = (a w + b past, w); ring = past
 //
 // That order of the exchange leaves in a slot the last token that belongs there, as the states have it.
+// Layers at s, 2 s, 4 s go through a chunk in one pass. O(L) per value, memory read and written once; scratch: a
+// chunk, the states of one stream and 2 L C weights. Same bits as layer by layer (arXiv 2601.22852 for the
+// mixing). Reports no errors: extend of stack.hpp has checked its arguments.
 #pragma once
 
 #include <algorithm>
