@@ -30,6 +30,14 @@ struct Pack {
     std::memcpy(&pack.values, from, sizeof pack.values);
     return pack;
   }
+  /// Read once and then held in a register: g++ otherwise reads again wherever the value is used.
+  static Pack read_once(const Scalar* from) {
+    Pack pack = read(from);
+#if defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__)
+    asm("" : "+x"(pack.values));
+#endif
+    return pack;
+  }
   void write(Scalar* to) const { std::memcpy(to, &values, sizeof values); }
   /// Past the cache where `stream`, and then to a multiple of kStreamWidth.
   void write(Scalar* to, bool stream) const {

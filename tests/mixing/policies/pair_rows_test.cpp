@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// More rows than a block holds: every channel gets what it gets in a mixer of its own. Chains of tokens, whole
-// cache lines and what is left of them, past the cache and not: all give the bits of the formula.
+// More rows than a block holds: every channel gets what it gets in a mixer of its own. Chains of tokens, blocks
+// and cache lines and what is left of them, past the cache and not: all give the bits of the formula.
 #include <hsm/mixing/policies/pair_rows.hpp>
 
 #include "mixing/mixer_cases.hpp"
@@ -76,7 +76,9 @@ struct Gapped {
 
 TYPED_TEST(PairRows, ChainsGiveTheBitsOfTheFormula) {
   using Scalar = typename TypeParam::Scalar;
-  constexpr Index kWidth = 4 * (hsm::detail::kPairLine<Scalar> / 2 + 1), T = 101;
+  // Whole blocks, lines and single rows in each head, wherever its first row lies.
+  using hsm::detail::kPairLine, hsm::detail::kPairPacks, hsm::detail::Pack;
+  constexpr Index kWidth = 4 * (kPairPacks * Pack<Scalar>::kSize + 2 * kPairLine<Scalar> + 1), T = 101;
   Random random(2);
   for (const Index heads : {1, 4}) {
     const TypeParam policy = PolicyCase<TypeParam>::make(kWidth, heads, random);

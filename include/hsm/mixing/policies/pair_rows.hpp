@@ -30,6 +30,11 @@ inline constexpr Index kPairRows = 1024;
 /// bear well. Past the cache one at a time, since streaming stores want to fill one line after another.
 inline constexpr Index kLinks = 2;
 
+/// Packs that are read before the first of their results is written. A processor takes a read for one of a value
+/// just written where both lie at the same place of their pages, and then lets it wait: the further reads are
+/// ahead of writes, the less it matters how the buffers lie to each other.
+inline constexpr Index kPairPacks = 8;
+
 /// Rows of a cache line.
 template <class Scalar>
 inline constexpr Index kPairLine = 2 * Pack<Scalar>::kSize;
@@ -60,29 +65,41 @@ struct RowWeights {
 
   Scalar a(Index i) const { return a_[i]; }
   Scalar b(Index i) const { return b_[i]; }
-  Pack<Scalar> a_pack(Index i) const { return Pack<Scalar>::read(a_ + i); }
-  Pack<Scalar> b_pack(Index i) const { return Pack<Scalar>::read(b_ + i); }
+  Pack<Scalar> a_pack(Index i) const { return Pack<Scalar>::read_once(a_ + i); }
+  Pack<Scalar> b_pack(Index i) const { return Pack<Scalar>::read_once(b_ + i); }
 };
 
-/// Calls line(i) for n rows, a cache line at a time, and row(i) for those that are left; with `stream`, lines
-/// begin where `out` may be streamed to.
-template <class Scalar, class Row, class Line>
-HSM_INLINE void in_lines(Index n, const Scalar* out, bool stream, Row&& row, Line&& line) {
+/// How many of n rows come before the first that may be streamed to.
+template <class Scalar>
+Index rows_before_streaming(Index n, const Scalar* out) {
   Index i = 0;
-  if (stream) {
-    for (; i < n && !is_aligned(out + i); ++i) row(i);
+  while (i < n && !is_aligned(out + i)) ++i;
+  return i;
+}
+
+/// Calls row(i) for the first `head` of n rows, block(i, packs) for kPacks packs at a time and then for the lines
+/// that are left, and row(i) for the rows after them.
+template <class Scalar, Index kPacks, class Row, class Block>
+HSM_INLINE void in_blocks(Index n, Index head, Row&& row, Block&& block) {
+  Index i = 0;
+  for (; i < head; ++i) row(i);
+  for (; i + kPacks * Pack<Scalar>::kSize <= n; i += kPacks * Pack<Scalar>::kSize) {
+    block(i, std::integral_constant<Index, kPacks>{});
   }
-  for (; i + kPairLine<Scalar> <= n; i += kPairLine<Scalar>) line(i);
+  for (; i + kPairLine<Scalar> <= n; i += kPairLine<Scalar>) block(i, std::integral_constant<Index, 2>{});
   for (; i < n; ++i) row(i);
 }
 
-/// n rows of kCount tokens, `step` values apart in x and z_step in z; `past` belongs to the first.
-template <Index kCount, class W, class Scalar>
-void combine_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past, Scalar* z, Index z_step,
-                   bool stream) {
+/// n rows of kCount tokens, `step` values apart in x and z_step in z; `past` belongs to the first. Streaming,
+/// one token: `step` then leads to the token that comes next, which is asked for ahead.
+template <Index kCount, bool kStream, class W, class Scalar>
+void combine_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past, Scalar* z, Index z_step) {
   using P = Pack<Scalar>;
-  in_lines(
-      n, z, stream,
+  if constexpr (kStream) {
+    for (Index i = 0; i < n; i += kPairLine<Scalar>) __builtin_prefetch(x + step + i);
+  }
+  in_blocks<Scalar, kPairPacks / kCount>(
+      n, kStream ? rows_before_streaming(n, z) : 0,
       [=](Index i) {
         Scalar before = past[i];
         for (Index k = 0; k < kCount; ++k) {
@@ -91,39 +108,46 @@ void combine_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
           before = now;
         }
       },
-      [=](Index i) {
-        P a[2], b[2], before[2];
+      [=]<Index kPacks>(Index i, std::integral_constant<Index, kPacks>) HSM_INLINE_LAMBDA {
+        P sums[kPacks][kCount];
         HSM_WRITTEN_OUT
-        for (Index p = 0; p < 2; ++p) {
-          a[p] = w.a_pack(i + p * P::kSize);
-          b[p] = w.b_pack(i + p * P::kSize);
-          before[p] = P::read(past + i + p * P::kSize);
+        for (Index p = 0; p < kPacks; ++p) {
+          const Index j = i + p * P::kSize;
+          const P a = w.a_pack(j), b = w.b_pack(j);
+          P before = P::read(past + j);
+          HSM_WRITTEN_OUT
+          for (Index k = 0; k < kCount; ++k) {
+            const P now = P::read_once(x + k * step + j);
+            sums[p][k] = b * before;
+            sums[p][k].add_product(a, now);
+            before = now;
+          }
         }
         HSM_WRITTEN_OUT
         for (Index k = 0; k < kCount; ++k) {
           HSM_WRITTEN_OUT
-          for (Index p = 0; p < 2; ++p) {
-            const Index j = i + p * P::kSize;
-            const P now = P::read(x + k * step + j);
-            P sum = b[p] * before[p];
-            sum.add_product(a[p], now);
-            sum.write(z + k * z_step + j, stream);
-            before[p] = now;
-          }
+          for (Index p = 0; p < kPacks; ++p) sums[p][k].write(z + k * z_step + i + p * P::kSize, kStream);
         }
       });
 }
 
+/// sums += pack.
+template <class Scalar>
+HSM_INLINE void add_pack(const Pack<Scalar>& pack, double* sums) {
+  Scalar values[Pack<Scalar>::kSize];
+  pack.write(values);
+  for (Index i = 0; i < Pack<Scalar>::kSize; ++i) sums[i] += static_cast<double>(values[i]);
+}
+
 /// The gradients of n rows of kCount tokens, dz g_step values apart and d out_step; `next` is dz of the token
 /// that follows the last, or nullptr. A sum that all rows share stays in registers.
-template <Index kCount, class W, class Scalar>
+template <Index kCount, bool kStream, class W, class Scalar>
 void adjoint_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past, const Scalar* g,
-                   Index g_step, const Scalar* next, Scalar* out, Index out_step, bool stream,
-                   typename W::Sums& sums) {
+                   Index g_step, const Scalar* next, Scalar* out, Index out_step, typename W::Sums& sums) {
   using P = Pack<Scalar>;
-  P a_sum[2], b_sum[2];
-  in_lines(
-      n, out, stream,
+  P a_sums[2], b_sums[2];
+  in_blocks<Scalar, kPairPacks / kCount>(
+      n, kStream ? rows_before_streaming(n, out) : 0,
       [&](Index i) {
         auto &da = sums.a[W::kOne ? 0 : i], &db = sums.b[W::kOne ? 0 : i];
         using Sum = std::remove_reference_t<decltype(da)>;
@@ -140,51 +164,46 @@ void adjoint_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
           here = follows;
         }
       },
-      [&](Index i) {
-        P a[2], b[2], before[2], here[2];
+      [&]<Index kPacks>(Index i, std::integral_constant<Index, kPacks>) HSM_INLINE_LAMBDA {
+        P results[kPacks][kCount];
         HSM_WRITTEN_OUT
-        for (Index p = 0; p < 2; ++p) {
+        for (Index p = 0; p < kPacks; ++p) {
           const Index j = i + p * P::kSize;
-          a[p] = w.a_pack(j);
-          b[p] = w.b_pack(j);
-          before[p] = P::read(past + j);
-          here[p] = P::read(g + j);
+          const P a = w.a_pack(j), b = w.b_pack(j);
+          P before = P::read_once(past + j), here = P::read_once(g + j);
           if constexpr (!W::kOne) {
-            a_sum[p] = P::read(sums.a + j);
-            b_sum[p] = P::read(sums.b + j);
+            a_sums[p % 2] = P::read(sums.a + j);
+            b_sums[p % 2] = P::read(sums.b + j);
+          }
+          HSM_WRITTEN_OUT
+          for (Index k = 0; k < kCount; ++k) {
+            const P now = P::read_once(x + k * step + j);
+            P follows;
+            results[p][k] = a * here;
+            if (kCount > 1 || next) {
+              follows = P::read_once(k + 1 < kCount ? g + (k + 1) * g_step + j : next + j);
+              results[p][k].add_product(b, follows);
+            }
+            a_sums[p % 2].add_product(here, now);
+            b_sums[p % 2].add_product(here, before);
+            before = now;
+            here = follows;
+          }
+          if constexpr (!W::kOne) {
+            a_sums[p % 2].write(sums.a + j);
+            b_sums[p % 2].write(sums.b + j);
           }
         }
         HSM_WRITTEN_OUT
         for (Index k = 0; k < kCount; ++k) {
           HSM_WRITTEN_OUT
-          for (Index p = 0; p < 2; ++p) {
-            const Index j = i + p * P::kSize;
-            const P now = P::read(x + k * step + j);
-            P sum = a[p] * here[p], follows;
-            if (kCount > 1 || next) {
-              follows = P::read(k + 1 < kCount ? g + (k + 1) * g_step + j : next + j);
-              sum.add_product(b[p], follows);
-            }
-            sum.write(out + k * out_step + j, stream);
-            a_sum[p].add_product(here[p], now);
-            b_sum[p].add_product(here[p], before[p]);
-            before[p] = now;
-            here[p] = follows;
-          }
-        }
-        if constexpr (!W::kOne) {
-          HSM_WRITTEN_OUT
-          for (Index p = 0; p < 2; ++p) {
-            a_sum[p].write(sums.a + i + p * P::kSize);
-            b_sum[p].write(sums.b + i + p * P::kSize);
-          }
+          for (Index p = 0; p < kPacks; ++p)
+            results[p][k].write(out + k * out_step + i + p * P::kSize, kStream);
         }
       });
   if constexpr (W::kOne) {
-    for (Index i = 0; i < kPairLine<Scalar>; ++i) {
-      sums.a[i] += static_cast<double>(a_sum[i / P::kSize].values[i % P::kSize]);
-      sums.b[i] += static_cast<double>(b_sum[i / P::kSize].values[i % P::kSize]);
-    }
+    add_pack(a_sums[0], sums.a), add_pack(a_sums[1], sums.a + P::kSize);
+    add_pack(b_sums[0], sums.b), add_pack(b_sums[1], sums.b + P::kSize);
   }
 }
 
@@ -213,11 +232,12 @@ void combine_pair_rows(const Run<Scalar>& run, Index first, Index n, const W& w,
   for_each_chain<kLinks>(
       run.count, s, z.data() == now.data(),
       [&](Index j) {
-        combine_chain<kLinks>(n, w, at(now, first, j), step, at(past, first, j), at(z, first, j), z_step,
-                              false);
+        combine_chain<kLinks, false>(n, w, at(now, first, j), step, at(past, first, j), at(z, first, j),
+                                     z_step);
       },
       [&](Index j) {
-        combine_chain<1>(n, w, at(now, first, j), 0, at(past, first, j), at(z, first, j), 0, run.stream);
+        const auto one = run.stream ? combine_chain<1, true, W, Scalar> : combine_chain<1, false, W, Scalar>;
+        one(n, w, at(now, first, j), now.outerStride(), at(past, first, j), at(z, first, j), 0);
       });
 }
 
@@ -236,13 +256,14 @@ void adjoint_pair_rows(const Run<Scalar>& run, Index first, Index n, const W& w,
   for_each_chain<kLinks>(
       run.count, s, false,
       [&](Index j) {
-        adjoint_chain<kLinks>(n, w, at(now, first, j), step, at(past, first, j), at(dz, first, j), g_step,
-                              at(*next, first, j + (kLinks - 1) * s), at(d_now, first, j), out_step, false,
-                              sums);
+        adjoint_chain<kLinks, false>(n, w, at(now, first, j), step, at(past, first, j), at(dz, first, j),
+                                     g_step, at(*next, first, j + (kLinks - 1) * s), at(d_now, first, j),
+                                     out_step, sums);
       },
       [&](Index j) {
-        adjoint_chain<1>(n, w, at(now, first, j), 0, at(past, first, j), at(dz, first, j), 0,
-                         next ? at(*next, first, j) : nullptr, at(d_now, first, j), 0, d.stream, sums);
+        const auto one = d.stream ? adjoint_chain<1, true, W, Scalar> : adjoint_chain<1, false, W, Scalar>;
+        one(n, w, at(now, first, j), 0, at(past, first, j), at(dz, first, j), 0,
+            next ? at(*next, first, j) : nullptr, at(d_now, first, j), 0, sums);
       });
   if constexpr (W::kOne) {
     f(Index{0}, std::accumulate(sums.a, std::end(sums.a), 0.0),
