@@ -61,6 +61,13 @@ void print_layers(const std::vector<LayerSummary>& layers) {
   }
 }
 
+/// How many mixers of a rotated schedule have one head, and so stay as they are without it.
+std::ptrdiff_t unrotated(const Model& model, const std::vector<LayerSummary>& layers) {
+  if (model.config().schedule.find("rotated:") == std::string::npos || layers.size() < 2) return 0;
+  return std::count_if(layers.begin(), layers.end(),
+                       [](const LayerSummary& layer) { return layer.back.shifts.size() == 1; });
+}
+
 void print_info(const Model& model, const std::vector<LayerSummary>& layers, const ModelCoverage& covered) {
   const LanguageModelConfig& config = model.config();
   std::printf("layers %s, schedule %s\n", config.layers.c_str(), config.schedule.c_str());
@@ -83,6 +90,11 @@ void print_info(const Model& model, const std::vector<LayerSummary>& layers, con
   if (everything) std::printf(" and %s more with each token", bytes_text(growth).c_str());
   std::printf("\n");
   for (const std::string& warning : covered.text.warnings) std::printf("warning     %s\n", warning.c_str());
+  const auto alike = unrotated(model, layers);
+  if (alike > 0) {
+    std::printf("warning     rotated: changes nothing in %td of the %zu layers, whose mixer has one head\n",
+                alike, layers.size());
+  }
 }
 
 std::string draw(const Model& model, const std::vector<LayerSummary>& layers, const ModelCoverage& covered) {

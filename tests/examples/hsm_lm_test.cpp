@@ -175,8 +175,16 @@ TEST_F(HsmLm, ShowsTheShiftsOfAllHeads) {
       run({"info", "--layers", "3*gated:heads=4,ab:heads=8,ab:heads=1,2*attention:heads=1", "--schedule",
            "rotated:list=5,1,2,9,3,4,8", "--width", "16"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_TRUE(mentions(outcome.out, {"schedule rotated:list=5,1,2,9,3,4,8", " 5,1,2,9 ", " 1,2,9,3 ",
-                                     " 2,9,3,4 ", " 9,3,4,8,... ", " 3 "}));
+  EXPECT_TRUE(
+      mentions(outcome.out,
+               {"schedule rotated:list=5,1,2,9,3,4,8", " 5,1,2,9 ", " 1,2,9,3 ", " 2,9,3,4 ", " 9,3,4,8,... ",
+                " 3 ", "rotated: changes nothing in 1 of the 7 layers, whose mixer has one head"}));
+  for (const char* schedule : {"rotated:dyadic", "dyadic"}) {
+    const std::string heads = schedule == std::string("dyadic") ? "1" : "2";
+    const Outcome quiet =
+        run({"info", "--layers", "4*gated:heads=" + heads, "--schedule", schedule, "--context", "16"});
+    EXPECT_EQ(quiet.out.find("rotated: changes"), std::string::npos) << schedule;
+  }
   // 4 bytes * 16 channels * the mean shift of the heads; the eighth head of layer 3 is its first again.
   const double kept =
       (5 + 1 + 2 + 9) / 4.0 + (1 + 2 + 9 + 3) / 4.0 + (2 + 9 + 3 + 4) / 4.0 + (32 + 9) / 8.0 + 3;
