@@ -18,14 +18,18 @@ using Ids = std::vector<std::int32_t>;
 
 /// One layer of every kind, and one of them twice.
 inline const std::string kEveryKind =
-    "ab:heads=2,gated,attention:heads=2,gated-pair,softmax-local:heads=2:taps=3,ab";
+    "ab:heads=2,gated,attention:heads=2,gated-pair,softmax-local:heads=2:taps=3,channel,matrix,fusion,ab";
 
 /// The vocabulary of small_config.
 inline constexpr Index kVocabulary = 11;
 
 inline LanguageModelConfig small_config(std::string layers = kEveryKind) {
-  return {
-      .vocabulary = kVocabulary, .width = 8, .feed_forward = 12, .context = 24, .layers = std::move(layers)};
+  return {.vocabulary = kVocabulary,
+          .width = 8,
+          .feed_forward = 12,
+          .context = 24,
+          .layers = std::move(layers),
+          .schedule = "cyclic=4"};
 }
 
 inline Ids random_ids(Index count, Index vocabulary, Random& random) {

@@ -43,7 +43,7 @@ TYPED_TEST(LanguageModelOf, HiddenAndLogitsAreThoseOfPlainLoops) {
         for (const double value : reference.hidden(sequence)) expected_hidden.push_back(value);
         for (const double value : reference.logits(sequence)) expected_logits.push_back(value);
       }
-      // Layer after layer the error of one product (Tolerance::forward) adds up: six layers of two branches.
+      // Layer after layer the error of one product (Tolerance::forward) adds up: nine layers of two branches.
       const double tolerance = 10 * Tolerance<TypeParam>::forward;
       expect_close_to_scale(Values(h.data(), h.data() + h.size()), expected_hidden, tolerance, layers);
       expect_close_to_scale(Values(z.data(), z.data() + z.size()), expected_logits, tolerance, layers);

@@ -188,7 +188,7 @@ TEST(LanguageModelLoss, GradientsInFloatAreThoseInDouble) {
   std::size_t number = 0;
   LanguageModel<float>::visit(
       [&](std::string_view name, const auto& tensor) {
-        // Rounded weights are other weights, and six layers amplify that: a factor of 10.
+        // Rounded weights are other weights, and nine layers amplify that: a factor of 10.
         expect_close_to_scale(Values(tensor.data(), tensor.data() + tensor.size()), tensors[number++],
                               10 * Tolerance<float>::gradient, name);
       },
