@@ -8,8 +8,8 @@
 //
 // Tokens s apart form a chain: what is `now` to one is `past` to the next. Where the buffers allow, a few links
 // of the chain are worked through together, so that each value is read once and not twice, and the weights and
-// sums of a row once for all of them. Rows go by a cache line at a time; where z is x itself, tokens go from the
-// last to the first.
+// sums of a row once for all of them. Rows go a few cache lines at a time, all of them read before one is
+// written; where z is x itself, tokens go from the last to the first.
 #pragma once
 
 #include <algorithm>
