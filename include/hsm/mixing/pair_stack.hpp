@@ -194,41 +194,45 @@ class PairStack {
       Index slots[2 * kPeriod - 1];
       for (Index i = 0; i < kCount; ++i)
         for (Index k = 0; k < Index{1} << i; ++k) slots[(1 << i) - 1 + k] = (position + k * s) % (s << i);
-      const auto for_each_kept = [&](auto&& f) {
+      const auto for_each_kept = [&](auto&& f) HSM_INLINE_LAMBDA {
         HSM_WRITTEN_OUT
         for (Index i = 0; i < kCount; ++i) {
-          Scalar* kept = ring + ((Index{1} << i) - 1) * s * kLine + half * P::kSize;
           HSM_WRITTEN_OUT
-          for (Index k = 0; k < Index{1} << i; ++k) {
-            const Index j = (1 << i) - 1 + k;
-            f(past[j], kept + slots[j] * kLine);
-          }
+          for (Index k = 0; k < Index{1} << i; ++k) f(i, (Index{1} << i) - 1 + k);
         }
       };
-      for (Index first = 0; first < std::min(s, whole); ++first) {
-        for_each_kept([](P& values_of, const Scalar* kept) { values_of = P::read(kept); });
-        for (Index t = first; t < whole; t += kPeriod * s) {
-          HSM_WRITTEN_OUT
-          for (Index k = 0; k < kPeriod; ++k) {
-            Scalar* place = value + (t + k * s) * kLine;
-            P now = P::read(place);
+      for (Index first = 0; first < std::min(s, whole);) {
+        // Chains up to where the first of the slots is the last of its ring.
+        Index chains = std::min(s, whole) - first;
+        Scalar* kept[2 * kPeriod - 1];
+        for_each_kept([&](Index i, Index j) {
+          chains = std::min(chains, (s << i) - slots[j]);
+          kept[j] = ring + (((Index{1} << i) - 1) * s + slots[j]) * kLine + half * P::kSize;
+        });
+        for (Index c = 0; c < chains; ++c, ++first) {
+          for_each_kept([&](Index, Index j) { past[j] = P::read(kept[j] + c * kLine); });
+          for (Index t = first; t < whole; t += kPeriod * s) {
             HSM_WRITTEN_OUT
-            for (Index i = 0; i < kCount; ++i) {
-              P& before = past[(1 << i) - 1 + k % (1 << i)];
-              P sum = b[i] * before;
-              sum.add_product(a[i], now);
-              before = now;
-              now = sum;
+            for (Index k = 0; k < kPeriod; ++k) {
+              Scalar* place = value + (t + k * s) * kLine;
+              P now = P::read(place);
+              HSM_WRITTEN_OUT
+              for (Index i = 0; i < kCount; ++i) {
+                P& before = past[(1 << i) - 1 + k % (1 << i)];
+                P sum = b[i] * before;
+                sum.add_product(a[i], now);
+                before = now;
+                now = sum;
+              }
+              now.write(place);
             }
-            now.write(place);
           }
+          for_each_kept([&](Index, Index j) { past[j].write(kept[j] + c * kLine); });
         }
-        for_each_kept([](const P& values_of, Scalar* kept) { values_of.write(kept); });
-        for (Index i = 0; i < kCount; ++i)
-          for (Index k = 0; k < Index{1} << i; ++k) {
-            Index& slot = slots[(1 << i) - 1 + k];
-            if (++slot == s << i) slot = 0;
-          }
+        for_each_kept([&](Index i, Index j) {
+          slots[j] += chains;
+          if (slots[j] == s << i) slots[j] = 0;
+        });
       }
     }
     for (Index i = 0; kCount > 1 && i < kCount && whole < n; ++i) {  // what fills no whole links
