@@ -11,6 +11,7 @@
 #include <hsm/io/model_file.hpp>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "examples/hsm_lm_runner.hpp"
 
@@ -179,10 +180,11 @@ TEST_F(HsmLm, ShowsTheShiftsOfAllHeads) {
       mentions(outcome.out,
                {"schedule rotated:list=5,1,2,9,3,4,8", " 5,1,2,9 ", " 1,2,9,3 ", " 2,9,3,4 ", " 9,3,4,8,... ",
                 " 3 ", "rotated: changes nothing in 1 of the 7 layers, whose mixer has one head"}));
-  for (const char* schedule : {"rotated:dyadic", "dyadic"}) {
-    const std::string heads = schedule == std::string("dyadic") ? "1" : "2";
-    const Outcome quiet =
-        run({"info", "--layers", "4*gated:heads=" + heads, "--schedule", schedule, "--context", "16"});
+  // Two heads do rotate, and one head is no matter where nothing is rotated.
+  for (const auto& [schedule, heads] : {std::pair("rotated:dyadic", "2"), std::pair("dyadic", "1")}) {
+    const Outcome quiet = run({"info", "--layers", "4*gated:heads=" + std::string(heads), "--schedule",
+                               schedule, "--width", "16", "--context", "16"});
+    ASSERT_EQ(quiet.code, 0) << quiet.err;
     EXPECT_EQ(quiet.out.find("rotated: changes"), std::string::npos) << schedule;
   }
   // 4 bytes * 16 channels * the mean shift of the heads; the eighth head of layer 3 is its first again.
