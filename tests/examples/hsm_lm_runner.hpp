@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "io/io_test_support.hpp"
+#include "paths.hpp"
 
 namespace hsm::test {
 

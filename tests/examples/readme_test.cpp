@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "paths.hpp"
+
 namespace hsm {
 namespace {
 

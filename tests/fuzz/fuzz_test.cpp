@@ -16,6 +16,7 @@
 #include "fuzz/schedule_fuzz.hpp"
 #include "fuzz/session_fuzz.hpp"
 #include "fuzz/text_fuzz.hpp"
+#include "paths.hpp"
 #include "support/models.hpp"
 
 namespace hsm::test {

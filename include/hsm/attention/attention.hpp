@@ -14,7 +14,7 @@
 #include <hsm/core/random.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// project [3C, C] with bias [3C], output [C, C] with bias [C].
 template <ComputeScalar Scalar>
@@ -54,4 +54,4 @@ struct Attention {
   static double deviation(Index channels) { return 1 / std::sqrt(3.0 * static_cast<double>(channels)); }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -12,7 +12,7 @@
 #include <hsm/attention/attention_pass.hpp>
 #include <hsm/attention/causal_attention.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 namespace detail {
 
@@ -239,4 +239,4 @@ void CausalAttention<Scalar>::backward(const X& x_any, const Saved& saved, const
   detail::attention_backward<Scalar>(parameters_, x, saved, dy, dx, gradients, state_gradient, workspace);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -16,7 +16,7 @@
 #include <hsm/core/workspace.hpp>
 #include <hsm/mixing/segment.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// Copies what continuing segments were computed with into `saved`: their documents up to the last token.
 template <class Scalar>
@@ -120,4 +120,4 @@ void attention_backward(const Attention<Scalar>& parameters, const Tokens<const 
   }
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

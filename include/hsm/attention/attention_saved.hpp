@@ -13,7 +13,7 @@
 #include <hsm/core/types.hpp>
 #include <hsm/mixing/segment.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Filled by CausalAttention::forward, packed and extend, read by backward; keeps its memory from call to
 /// call.
@@ -40,4 +40,4 @@ struct AttentionSaved {
   }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -21,7 +21,7 @@
 #include <hsm/core/types.hpp>
 #include <hsm/mixing/segment.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// What a block of a cache holds.
 enum class CachePart { kKeys, kValues };
@@ -242,4 +242,4 @@ void AttentionState<Scalar>::grow(Stream& stream, Index room) const {
   stream = std::move(grown);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

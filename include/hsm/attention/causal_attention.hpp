@@ -36,7 +36,7 @@
 #include <hsm/core/workspace.hpp>
 #include <hsm/mixing/segment.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Attention as a token mixer. Const calls may run at the same time, each with a workspace of its own.
 template <ComputeScalar ScalarType>
@@ -207,6 +207,6 @@ class CausalAttention {
 template <ComputeScalar Scalar>
 CausalAttention(Attention<Scalar>) -> CausalAttention<Scalar>;
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI
 
 #include <hsm/attention/attention_entries.hpp>

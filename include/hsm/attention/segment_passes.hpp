@@ -23,7 +23,7 @@
 #include <hsm/core/workspace.hpp>
 #include <hsm/mixing/segment.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// The arrays of a call of N tokens; log_sums may be null. `Scalar` may be const.
 template <class Scalar>
@@ -171,4 +171,4 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
   });
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

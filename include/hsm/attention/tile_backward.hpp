@@ -22,7 +22,7 @@
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// Keys and queries per tile of the backward pass; a tile of queries is a whole number of strips.
 inline constexpr Index kBackwardTile = 64;
@@ -211,4 +211,4 @@ void attend_backward(Index width, Index count, Index past, const HeadTokens<Scal
   }
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

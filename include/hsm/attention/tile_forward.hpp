@@ -22,7 +22,7 @@
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// Keys per tile: with 16 lanes of float the scores of a strip are 6 KB and stay in the first-level cache.
 inline constexpr Index kKeyTile = 96;
@@ -214,4 +214,4 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
   }
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

@@ -19,7 +19,7 @@
 #include <hsm/core/product.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 template <class Scalar>
 using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
@@ -135,4 +135,4 @@ void strip_product(Index rows, Index depth, Left<kOrder, Scalar> a, const Scalar
   }
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

@@ -21,7 +21,7 @@
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// ln(2)^k / k!, exact to double.
 constexpr double exp2_coefficient(int k) {
@@ -133,4 +133,4 @@ struct OnlineSoftmax {
   }
 };
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

@@ -14,7 +14,7 @@
 
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Sizes of an array, outermost first.
 template <std::size_t Rank>
@@ -85,4 +85,4 @@ void check_apart(const char* who, const char* what, const A& a, const B& b) {
 }
 
 }  // namespace detail
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -12,6 +12,8 @@
 
 #include <Eigen/Core>
 
+#include <hsm/core/abi.hpp>
+
 #if defined(__GNUC__) && !defined(__clang__) && defined(__AVX__) && defined(__FMA__) && \
     !defined(__AVX512F__) && EIGEN_WORLD_VERSION == 3 && EIGEN_MAJOR_VERSION == 4 &&    \
     !defined(EIGEN_DONT_VECTORIZE)
@@ -23,7 +25,7 @@
 
 #if HSM_EIGEN_KERNEL
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// How the inner loop of a product computes, with the accumulating multiply-add for packets of 256 bits.
 template <class Scalar, int Architecture, int PacketSize>
@@ -49,7 +51,7 @@ class AccumulatingTraits
   }
 };
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail
 
 namespace Eigen::internal {
 
@@ -62,7 +64,7 @@ class gebp_traits<double, double, true, false, Architecture, PacketSize>
 
 }  // namespace Eigen::internal
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// C += op(A) op(B) of (rows, depth) and (depth, cols), each an address and a stride; kAOrder and kBOrder say how
 /// A and B lie in memory. Serial.
@@ -78,6 +80,6 @@ void add_product(Eigen::Index rows, Eigen::Index cols, Eigen::Index depth, const
                                         Scalar(1), blocking, nullptr);
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail
 
 #endif  // HSM_EIGEN_KERNEL

@@ -23,7 +23,7 @@
 
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 namespace detail {
 
@@ -280,4 +280,4 @@ inline void add_scaled(Index n, Scalar a, const Scalar* x, Scalar* out) {
 }
 
 }  // namespace detail
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -16,7 +16,7 @@
 
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// A reference to something callable as void(Index task, int worker); it does not own and does not allocate.
 class TaskRef {
@@ -75,4 +75,4 @@ void parallel_blocks(Executor& executor, Index count, Index block, F&& f) {
   }
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -13,7 +13,7 @@
 #include <hsm/core/random.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// y = W x + b. A bias shorter than W has rows is added to the first rows only.
 template <ComputeScalar Scalar>
@@ -77,4 +77,4 @@ struct Linear {
   }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -14,7 +14,7 @@
 #include <immintrin.h>
 #endif
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// kStreamWidth bytes of Scalar: 8 floats or 4 doubles with AVX, half as many without.
 template <class Scalar>
@@ -69,4 +69,4 @@ struct Pack {
   }
 };
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

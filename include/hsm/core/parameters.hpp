@@ -15,7 +15,7 @@
 
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Wraps f so that the names it is given start with "prefix.": for the members of a struct of structs.
 template <class F>
@@ -46,4 +46,4 @@ Parameters zeros_like(Parameters parameters) {
   return parameters;
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -24,7 +24,7 @@
 #include <hsm/core/executor.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Whether a result replaces what was there or is added to it.
 enum class Write { kOverwrite, kAdd };
@@ -217,4 +217,4 @@ void product_outer(ConstColumns<Scalar> dy, ConstColumns<Scalar> x, Weights<Scal
   });
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -8,7 +8,9 @@
 #include <string>
 #include <string_view>
 
-namespace hsm::detail {
+#include <hsm/core/abi.hpp>
+
+namespace hsm::inline HSM_ABI::detail {
 
 /// `text` in single quotes for a message: at most 80 bytes of it, and all but printable ASCII as \xNN.
 inline std::string in_quotes(std::string_view text) {
@@ -28,4 +30,4 @@ inline std::string in_quotes(std::string_view text) {
   return result + (text.size() > kLimit ? "...'" : "'");
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

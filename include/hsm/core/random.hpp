@@ -16,7 +16,9 @@
 #include <numbers>
 #include <stdexcept>
 
-namespace hsm {
+#include <hsm/core/abi.hpp>
+
+namespace hsm::inline HSM_ABI {
 
 /// A small, seedable generator with its distributions. Copy it to fork a stream. Not for cryptography.
 class Random {
@@ -64,4 +66,4 @@ class Random {
   std::uint64_t state_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

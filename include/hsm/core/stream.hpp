@@ -19,7 +19,7 @@
 #include <hsm/core/types.hpp>
 #include <hsm/core/workspace.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Results of at least this many bytes are written by streaming stores: from here on the tokens and the
 /// result no longer stay in a core's share of the usual last-level cache. Measured with two layers in turns
@@ -111,4 +111,4 @@ inline void stream_fence() {
 #endif
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

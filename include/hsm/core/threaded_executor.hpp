@@ -23,7 +23,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/core/executor.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Runs tasks on `threads` threads, the calling one included.
 class ThreadedExecutor final : public Executor {
@@ -138,4 +138,4 @@ class ThreadedExecutor final : public Executor {
   std::vector<std::thread> helpers_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

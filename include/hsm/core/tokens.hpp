@@ -20,7 +20,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// B x T tokens of C channels in somebody else's memory. `Scalar` may be const: a view to read from.
 template <class Scalar>
@@ -188,4 +188,4 @@ auto slice(X& x, Index first, Index count) {
   return all.slice(first, count);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -14,6 +14,8 @@
 #include <cmath>
 #include <type_traits>
 
+#include <hsm/core/abi.hpp>
+
 /// Before a function whose instructions must exist once, so that its bits do not depend on the caller.
 #if defined(__GNUC__) || defined(__clang__)
 #define HSM_NOINLINE __attribute__((noinline))
@@ -44,7 +46,7 @@
 
 /// Hierarchical Shift Mixing (arXiv 2601.22852): token mixers, their schedules, and what trains and runs models
 /// of them.
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Signed size and index type, the same as Eigen's.
 using Index = Eigen::Index;
@@ -93,4 +95,4 @@ inline Scalar multiply_add(Scalar a, Scalar x, Scalar y) {
 #endif
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -15,7 +15,7 @@
 #include <hsm/core/executor.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Whether results that leave the cache are written by streaming (non-temporal) stores; the bits are the same
 /// either way.
@@ -136,4 +136,4 @@ class Workspace {
   int depth_ = 0;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

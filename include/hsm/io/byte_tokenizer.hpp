@@ -15,9 +15,9 @@
 #include <string_view>
 #include <vector>
 
-#include "hsm/io/utf8_stream.hpp"
+#include <hsm/io/utf8_stream.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Bytes as token ids 0..255.
 struct ByteTokenizer {
@@ -48,4 +48,4 @@ struct ByteTokenizer {
   }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

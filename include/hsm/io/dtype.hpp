@@ -18,7 +18,9 @@
 #include <string_view>
 #include <type_traits>
 
-namespace hsm {
+#include <hsm/core/abi.hpp>
+
+namespace hsm::inline HSM_ABI {
 
 /// The type of the elements of a stored tensor.
 enum class DType : std::uint8_t {
@@ -128,4 +130,4 @@ constexpr float float16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(sign | (wide_exponent << 23) | (fraction << 13));
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

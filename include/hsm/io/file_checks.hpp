@@ -17,7 +17,7 @@
 #include <hsm/io/dtype.hpp>
 #include <hsm/io/safetensors_file.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// A file that is being read, and the tensors of it that had a meaning so far.
 class FileChecks {
@@ -109,4 +109,4 @@ class FileChecks {
   std::set<std::string, std::less<>> names_;
 };
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

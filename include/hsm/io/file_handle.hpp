@@ -15,9 +15,9 @@
 #include <string_view>
 #include <system_error>
 
-#include "hsm/core/quote.hpp"
+#include <hsm/core/quote.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// Closes a C stream and forgets the result. Writers that care close by hand first.
 struct FileCloser {
@@ -34,4 +34,4 @@ inline std::runtime_error file_error(const std::filesystem::path& path, std::str
                             std::system_category().message(error_number));
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

@@ -20,7 +20,7 @@
 #include <hsm/io/dtype.hpp>
 #include <hsm/mixing/mixer.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The 64-bit Fowler-Noll-Vo hash, variant 1a, of all bytes that are added.
 class Fnv1a64 {
@@ -88,4 +88,4 @@ std::string fingerprint(const CausalAttention<Scalar>& attention) {
   return fingerprint("attention heads " + std::to_string(attention.heads()), attention);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -18,9 +18,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "hsm/io/file_handle.hpp"
+#include <hsm/io/file_handle.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// An open file, read in order.
 class InputFile {
@@ -67,4 +67,4 @@ class InputFile {
   bool regular_ = false;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

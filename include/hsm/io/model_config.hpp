@@ -23,7 +23,7 @@
 #include <hsm/core/quote.hpp>
 #include <hsm/model/language_model_config.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The config of a model as the JSON text of a model file.
 inline std::string config_to_json(const LanguageModelConfig& config) {
@@ -113,4 +113,4 @@ class ModelConfigReader {
 };
 
 }  // namespace detail
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

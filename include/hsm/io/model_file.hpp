@@ -29,7 +29,7 @@
 #include <hsm/io/safetensors_writer.hpp>
 #include <hsm/model/language_model.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// What the metadata of a model file says it is.
 inline constexpr std::string_view kModelFormat = "hsm-language-model";
@@ -187,4 +187,4 @@ Model load_model(const std::filesystem::path& path) {
   return read_model<Model>(SafetensorsFile::load(path));
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -29,9 +29,9 @@
 #include <system_error>
 #include <utility>
 
-#include "hsm/io/file_handle.hpp"
+#include <hsm/io/file_handle.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Writes a file beside its target and renames it into place on `commit`.
 class OutputFile {
@@ -159,4 +159,4 @@ inline void OutputFile::sync_directory() const {
   static_cast<void>(::close(descriptor));
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -9,5 +9,5 @@
 // there.
 #pragma once
 
-#include "hsm/io/safetensors_file.hpp"
-#include "hsm/io/safetensors_writer.hpp"
+#include <hsm/io/safetensors_file.hpp>
+#include <hsm/io/safetensors_writer.hpp>

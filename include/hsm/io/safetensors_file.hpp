@@ -28,14 +28,14 @@
 #include <utility>
 #include <vector>
 
-#include "hsm/core/types.hpp"
-#include "hsm/io/dtype.hpp"
-#include "hsm/io/file_handle.hpp"
-#include "hsm/io/input_file.hpp"
-#include "hsm/io/safetensors_header.hpp"
-#include "hsm/io/tensor_info.hpp"
+#include <hsm/core/types.hpp>
+#include <hsm/io/dtype.hpp>
+#include <hsm/io/file_handle.hpp>
+#include <hsm/io/input_file.hpp>
+#include <hsm/io/safetensors_header.hpp>
+#include <hsm/io/tensor_info.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 static_assert(
     std::endian::native == std::endian::little,
@@ -236,4 +236,4 @@ void SafetensorsFile::copy_doubles(const TensorInfo& info, std::span<Scalar> out
   copy_elements<double>(from, out, [](double value) { return static_cast<Scalar>(value); });
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -27,11 +27,11 @@
 #include <utility>
 #include <vector>
 
-#include "hsm/io/dtype.hpp"
-#include "hsm/io/file_handle.hpp"
-#include "hsm/io/tensor_info.hpp"
+#include <hsm/io/dtype.hpp>
+#include <hsm/io/file_handle.hpp>
+#include <hsm/io/tensor_info.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 namespace detail {
 
@@ -282,4 +282,4 @@ inline SafetensorsHeader parse_safetensors_header(std::string_view text, std::ui
 }
 
 }  // namespace detail
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -29,12 +29,12 @@
 #include <utility>
 #include <vector>
 
-#include "hsm/io/dtype.hpp"
-#include "hsm/io/file_handle.hpp"
-#include "hsm/io/output_file.hpp"
-#include "hsm/io/tensor_info.hpp"
+#include <hsm/io/dtype.hpp>
+#include <hsm/io/file_handle.hpp>
+#include <hsm/io/output_file.hpp>
+#include <hsm/io/tensor_info.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 static_assert(
     std::endian::native == std::endian::little,
@@ -151,4 +151,4 @@ inline void SafetensorsWriter::write(const std::filesystem::path& path) const {
   file.commit();
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

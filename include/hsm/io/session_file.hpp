@@ -28,7 +28,7 @@
 #include <hsm/io/state_file.hpp>
 #include <hsm/model/session.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The metadata `format` of a session file.
 inline constexpr std::string_view kSessionFormat = "hsm-session";
@@ -146,4 +146,4 @@ SavedSession<typename Model::Scalar> load_session(const std::filesystem::path& p
   return read_session(SafetensorsFile::load(path), model);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -28,7 +28,7 @@
 #include <hsm/io/fingerprint.hpp>
 #include <hsm/io/safetensors_writer.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The metadata `format` of a state file.
 inline constexpr std::string_view kStateFormat = "hsm-state";
@@ -193,4 +193,4 @@ typename AMixer::State load_state(const std::filesystem::path& path, const AMixe
   return read_state(SafetensorsFile::load(path), mixer, capacity);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

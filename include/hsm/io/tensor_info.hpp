@@ -14,9 +14,9 @@
 #include <string_view>
 #include <vector>
 
-#include "hsm/io/dtype.hpp"
+#include <hsm/io/dtype.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// One tensor of a safetensors file. `begin` and `end` are byte offsets into the data that follows the
 /// header.
@@ -64,4 +64,4 @@ inline std::optional<std::uint64_t> tensor_bytes(const std::vector<std::int64_t>
 }
 
 }  // namespace detail
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

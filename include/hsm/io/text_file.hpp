@@ -14,9 +14,9 @@
 #include <span>
 #include <string>
 
-#include "hsm/io/input_file.hpp"
+#include <hsm/io/input_file.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The bytes of the file at `path`. Throws std::runtime_error if it is missing, a directory or not readable.
 inline std::string read_text_file(const std::filesystem::path& path) {
@@ -35,4 +35,4 @@ inline std::string read_text_file(const std::filesystem::path& path) {
   }
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -13,7 +13,9 @@
 #include <string_view>
 #include <utility>
 
-namespace hsm {
+#include <hsm/core/abi.hpp>
+
+namespace hsm::inline HSM_ABI {
 
 /// Cuts a stream of bytes into whole UTF-8 sequences and replaces what is ill-formed.
 class Utf8Stream {
@@ -64,4 +66,4 @@ class Utf8Stream {
   unsigned char high_ = 0xBF;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

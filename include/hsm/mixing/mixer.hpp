@@ -35,7 +35,7 @@
 #include <hsm/mixing/mixing_policy.hpp>
 #include <hsm/mixing/segment.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// One layer of Hierarchical Shift Mixing: a policy (its parameters) and the shift of each of its heads.
 template <class Policy>
@@ -216,6 +216,6 @@ class Mixer {
   std::vector<detail::HeadGroup> groups_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI
 
 #include <hsm/mixing/mixer_entries.hpp>

@@ -10,7 +10,7 @@
 #include <hsm/core/stream.hpp>
 #include <hsm/mixing/mixer_pass.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// Where an adjoint of tokens [start, end) writes, for taps first_tap ... last_tap.
 template <class Policy>
@@ -221,4 +221,4 @@ void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
   }
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

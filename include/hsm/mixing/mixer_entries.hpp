@@ -6,7 +6,7 @@
 
 #include <hsm/mixing/mixer.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 template <class Policy>
 void Mixer<Policy>::set_shifts(std::span<const Index> head_shifts) {
@@ -242,4 +242,4 @@ void Mixer<Policy>::backward(const X& x, const Saved& saved, const DY& dy, DX&& 
   Pass(*this, workspace).backward(in, saved, out_gradient, in_gradient, gradients, state_gradient);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -9,7 +9,7 @@
 #include <hsm/core/stream.hpp>
 #include <hsm/mixing/mixer_pass.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 template <class Policy>
 void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segment> list, State* state,
@@ -112,4 +112,4 @@ void MixerPass<Policy>::keep(const Scene& scene, State* state) {
   });
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

@@ -9,7 +9,7 @@
 
 #include <hsm/mixing/mixer_pass.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 template <class Policy>
 void MixerPass<Policy>::forward_in_place(const Out& x) {
@@ -80,4 +80,4 @@ void MixerPass<Policy>::mix_in_place(const Scene& scene, const Piece& piece, std
                });
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

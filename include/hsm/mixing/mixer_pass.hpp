@@ -15,7 +15,7 @@
 #include <hsm/mixing/segment.hpp>
 #include <hsm/mixing/timeline.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// The working set of a task; sizes in bytes, chosen once for the caches of current cores.
 inline constexpr Index kTaskBytes = Index{1} << 19;
@@ -239,4 +239,4 @@ struct MixerPass {
   Scalar* zeros;
 };
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

@@ -10,7 +10,7 @@
 #include <hsm/mixing/mixer_state.hpp>
 #include <hsm/mixing/segment.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The record of one forward call of a mixer; made by Mixer::make_saved, filled by forward, read by backward.
 template <ComputeScalar Scalar>
@@ -39,4 +39,4 @@ class MixerSaved {
   MixerState<Scalar> entry_;  // empty where all segments are fresh
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

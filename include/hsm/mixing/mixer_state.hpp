@@ -23,7 +23,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 template <class Policy>
 class Mixer;
@@ -222,4 +222,4 @@ class MixerState {
   Index spare_ = 0;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -34,7 +34,7 @@
 #include <hsm/core/parameters.hpp>
 #include <hsm/mixing/run.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Which stages a policy has, and how many planes of C rows each makes per token.
 struct Stages {
@@ -187,4 +187,4 @@ Index sum_count_of(const P& policy) {
 }
 
 }  // namespace detail
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

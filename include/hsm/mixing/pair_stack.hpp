@@ -21,7 +21,7 @@
 #include <hsm/mixing/mixer.hpp>
 #include <hsm/mixing/policies/pair_rows.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// A policy that is a weight a and a weight b per channel: channel_weights(a, b) writes C values each.
 template <class P>
@@ -252,4 +252,4 @@ class PairStack {
   Scalar* chunk_ = nullptr;
 };
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

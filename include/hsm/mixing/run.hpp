@@ -15,7 +15,7 @@
 
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The most taps a policy can have.
 inline constexpr Index kMostTaps = 16;
@@ -114,4 +114,4 @@ class RunGradient {
   }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

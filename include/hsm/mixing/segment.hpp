@@ -18,7 +18,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// `count` tokens from token `first` of the call on; `stream` is the stream whose state they continue, or
 /// kFresh.
@@ -118,4 +118,4 @@ Tokens as_streams(const char* who, const char* what, const Tokens& tokens, Index
 }
 
 }  // namespace detail
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

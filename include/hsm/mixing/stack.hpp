@@ -14,7 +14,7 @@
 #include <hsm/mixing/mixer.hpp>
 #include <hsm/mixing/pair_stack.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Fresh states for all layers of a stack. `layers` is a contiguous range of one Mixer type.
 template <class Layers>
@@ -83,4 +83,4 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
   }
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -15,7 +15,7 @@
 #include <hsm/core/types.hpp>
 #include <hsm/mixing/mixer_state.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// Columns of a run at the most: enough that finding where its taps are costs nothing.
 inline constexpr Index kRunColumns = 256;
@@ -74,4 +74,4 @@ void for_each_run(const Piece& piece, Index from, Index to, Index shift, Index t
   }
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

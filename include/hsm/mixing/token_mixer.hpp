@@ -11,7 +11,7 @@
 #include <hsm/core/workspace.hpp>
 #include <hsm/mixing/segment.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Every way of running a layer on [B,T,C], with its parameters, its state and its record for backward as
 /// plain values.
@@ -41,4 +41,4 @@ concept TokenMixer = std::copyable<M> && std::copyable<typename M::State> &&
   state.copy_stream(stream, stream);
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -26,7 +26,7 @@
 #include <hsm/mixing/token_mixer.hpp>
 #include <hsm/model/recipe.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The mixing policies a stack can hold.
 template <template <class> class... Policies>
@@ -158,4 +158,4 @@ AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...> pol
   return make_mixer<Scalar>(policies, layer, channels, std::span<const Index>(&shift, 1), random);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -9,7 +9,7 @@
 #include <hsm/model/feed_forward.hpp>
 #include <hsm/model/layer_norm.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The parameters of a block; the language model runs them, since a norm belongs to the sum before it.
 template <ComputeScalar Scalar, class List = StandardPolicies>
@@ -56,4 +56,4 @@ struct BlockSaved {
   FeedForwardSaved<Scalar> feed_forward;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

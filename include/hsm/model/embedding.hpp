@@ -17,7 +17,7 @@
 #include <hsm/core/product.hpp>
 #include <hsm/core/random.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// A table of rows [rows, C], looked up by number.
 template <ComputeScalar Scalar>
@@ -71,4 +71,4 @@ struct Embedding {
   }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -13,7 +13,7 @@
 #include <hsm/core/parameters.hpp>
 #include <hsm/core/workspace.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// What forward leaves for backward: both sides of the GELU, [F, n] each.
 template <ComputeScalar Scalar>
@@ -102,4 +102,4 @@ struct FeedForward {
   }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -30,7 +30,7 @@
 #include <hsm/model/language_model_state.hpp>
 #include <hsm/schedule/schedule_text.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// What forward leaves for backward.
 template <ComputeScalar Scalar>
@@ -207,7 +207,7 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
       *this);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI
 
 #include <hsm/model/language_model_checks.hpp>
 #include <hsm/model/language_model_extend.hpp>

@@ -5,7 +5,7 @@
 
 #include <hsm/model/language_model.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std::int32_t> ids,
@@ -126,4 +126,4 @@ auto LanguageModel<Scalar, List>::make_state(StateOptions options) const -> Stat
   return state;
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

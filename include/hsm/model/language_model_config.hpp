@@ -8,7 +8,7 @@
 
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// What tells a model where in the sequence a token is.
 enum class Positions { kNone, kLearned };
@@ -26,4 +26,4 @@ struct LanguageModelConfig {
   std::string schedule = "dyadic";  ///< see schedule/schedule_text.hpp
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -6,7 +6,7 @@
 
 #include <hsm/model/language_model.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state,
@@ -100,4 +100,4 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
   logits(detail::read(last), last_logits, workspace);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

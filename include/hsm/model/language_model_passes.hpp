@@ -6,7 +6,7 @@
 
 #include <hsm/model/language_model.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 template <ComputeScalar Scalar, class List>
 LanguageModel<Scalar, List>::AllStreams::AllStreams(Workspace::Frame& frame, Index count, Index T) {
@@ -182,4 +182,4 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
   }
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

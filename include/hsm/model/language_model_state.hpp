@@ -15,7 +15,7 @@
 
 #include <hsm/model/any_mixer.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// What a model remembers of its streams between calls to extend. Made by LanguageModel::make_state.
 template <ComputeScalar Scalar>
@@ -86,4 +86,4 @@ struct LanguageModelState {
   }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

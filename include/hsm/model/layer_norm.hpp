@@ -16,7 +16,7 @@
 #include <hsm/core/types.hpp>
 #include <hsm/core/workspace.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Layer normalisation with gain [C] (initially 1) and bias [C] (initially 0).
 template <ComputeScalar Scalar>
@@ -133,4 +133,4 @@ struct LayerNorm {
   }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -14,7 +14,7 @@
 #include <hsm/core/parameters.hpp>
 #include <hsm/model/language_model.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The number of values in all tensors of a model of this config. Cost as in the file comment. Throws what the
 /// constructor of the model throws.
@@ -46,4 +46,4 @@ Index feed_forward_for(LanguageModelConfig config, Index target) {
   return 1 + more + (2 * rest > per_width ? 1 : 0);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

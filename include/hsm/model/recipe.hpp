@@ -20,7 +20,7 @@
 #include <hsm/core/quote.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// One layer of a recipe.
 struct LayerRecipe {
@@ -157,4 +157,4 @@ inline std::string Recipe::text() const {
   return result;
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

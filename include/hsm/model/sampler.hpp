@@ -19,7 +19,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/core/random.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// How a token is chosen.
 struct SamplerOptions {
@@ -80,4 +80,4 @@ class Sampler {
   std::vector<double> weights_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -26,7 +26,7 @@
 #include <hsm/model/language_model.hpp>
 #include <hsm/model/session_memory.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// What a session does with tokens for which the model has no position left.
 enum class OnFull { kRefuse, kRestart };
@@ -178,6 +178,6 @@ class GenerationSession {
   std::vector<Index> all_, offsets_;  // 0, 1, ... streams-1, and room for their offsets
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI
 
 #include <hsm/model/session_reading.hpp>

@@ -11,7 +11,7 @@
 #include <hsm/model/language_model_config.hpp>
 #include <hsm/model/language_model_state.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The streams of a session between two calls.
 template <ComputeScalar Scalar>
@@ -61,4 +61,4 @@ struct SessionMemory {
   }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

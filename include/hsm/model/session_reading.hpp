@@ -6,7 +6,7 @@
 
 #include <hsm/model/session.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 template <class Model>
 GenerationSession<Model>::GenerationSession(const Model& model, Workspace& workspace, SessionOptions options)
@@ -111,4 +111,4 @@ void GenerationSession<Model>::restart(std::span<const std::int32_t> ids, std::s
   memory_.restarts = restarts;
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

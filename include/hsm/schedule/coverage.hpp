@@ -25,7 +25,7 @@
 
 #include <hsm/schedule/schedule.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// How one layer looks back.
 struct CoverageLayer {
@@ -235,4 +235,4 @@ constexpr void Coverage::pass(std::span<const Index> distances) {
   }
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

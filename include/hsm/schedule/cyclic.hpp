@@ -5,7 +5,7 @@
 
 #include <hsm/schedule/schedule.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The shifts 1, 2, ... 2^(period-1), 1, 2, ... over `layers` layers. Throws std::invalid_argument for period
 /// < 1.
@@ -32,4 +32,4 @@ struct CyclicSchedule {
 
 static_assert(Schedule<CyclicSchedule>);
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

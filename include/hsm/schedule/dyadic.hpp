@@ -6,7 +6,7 @@
 
 #include <hsm/schedule/schedule.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The shifts 1, 2, 4, ... 2^(layers-1). A shift of 2^63 or more is refused with std::invalid_argument.
 struct DyadicSchedule {
@@ -26,4 +26,4 @@ struct DyadicSchedule {
 
 static_assert(Schedule<DyadicSchedule>);
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -9,7 +9,7 @@
 
 #include <hsm/schedule/schedule.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The shifts that were listed: `ExplicitSchedule{1, 3, 9}`. Throws std::invalid_argument for a shift below 1
 /// or more than kMostLayers.
@@ -55,4 +55,4 @@ class ExplicitSchedule {
 
 static_assert(Schedule<ExplicitSchedule>);
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -6,7 +6,7 @@
 
 #include <hsm/schedule/schedule.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The shifts 1, b, b^2, ... b^(layers-1). Throws std::invalid_argument for base < 1 or a shift of 2^63 or
 /// more.
@@ -32,4 +32,4 @@ struct GeometricSchedule {
 
 static_assert(Schedule<GeometricSchedule>);
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -6,7 +6,7 @@
 
 #include <hsm/schedule/schedule.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// shift(l, h) of the inner schedule at layer (l + h) mod L.
 template <Schedule Inner>
@@ -31,4 +31,4 @@ struct HeadRotated {
 template <Schedule Inner>
 HeadRotated(Inner) -> HeadRotated<Inner>;
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -5,7 +5,7 @@
 
 #include <hsm/schedule/schedule.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// shift(l) of the inner schedule at layer L - 1 - l.
 template <Schedule Inner>
@@ -28,4 +28,4 @@ struct Reversed {
 template <Schedule Inner>
 Reversed(Inner) -> Reversed<Inner>;
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -16,7 +16,7 @@
 
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// `layers` layers; shift(l) is the distance of layer l, shift(l, h) that of its head h. Both throw
 /// std::out_of_range for l outside [0, layers) and std::invalid_argument where the schedule itself is not
@@ -52,4 +52,4 @@ constexpr Index power(const char* who, Index base, Index exponent) {
 }
 
 }  // namespace detail
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

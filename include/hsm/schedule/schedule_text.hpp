@@ -26,7 +26,7 @@
 #include <hsm/schedule/geometric.hpp>
 #include <hsm/schedule/schedule.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// A schedule that was read from text.
 class ScheduleText {
@@ -183,4 +183,4 @@ inline std::vector<Index> ScheduleText::head_shifts(Index l) const {
   return shifts;
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -23,7 +23,7 @@
 #include <hsm/core/executor.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// Hyper-parameters of AdamW; the defaults are those common for language models.
 struct AdamWConfig {
@@ -185,4 +185,4 @@ void AdamW<Parameters>::update(const Constants<Scalar>& k, Index n, Scalar* p, c
   }
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -27,7 +27,7 @@
 #include <hsm/core/executor.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The target that is not predicted.
 inline constexpr std::int32_t kIgnoredTarget = -1;
@@ -206,4 +206,4 @@ CrossEntropy cross_entropy_gradient(Columns<Scalar> logits, std::span<const std:
       [&](Index t) { std::fill(column(t), column(t) + V, Scalar(0)); });
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

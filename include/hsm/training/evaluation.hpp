@@ -19,7 +19,7 @@
 #include <hsm/training/language_model_loss.hpp>
 #include <hsm/training/token_windows.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The loss of a text.
 struct Evaluation {
@@ -97,4 +97,4 @@ Evaluation evaluate(const Model& model, std::span<const std::int32_t> text, cons
   return evaluate(model, text, config, workspace, [](Index, Index) { return true; });
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -19,7 +19,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 namespace detail {
 
@@ -75,4 +75,4 @@ double clip_global_norm(Parameters& gradients, double max_norm) {
   return norm;
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -12,7 +12,7 @@
 #include <hsm/model/language_model.hpp>
 #include <hsm/training/cross_entropy.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 namespace detail {
 
@@ -92,4 +92,4 @@ CrossEntropy language_model_gradients(const Model& model, std::span<const std::i
   return total;
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -17,7 +17,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The schedule; a plain value. Its fields are checked where it is asked.
 struct WarmupCosine {
@@ -64,4 +64,4 @@ struct WarmupCosine {
   }
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

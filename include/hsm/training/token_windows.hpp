@@ -21,7 +21,7 @@
 #include <hsm/core/random.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 namespace detail {
 
@@ -123,4 +123,4 @@ class ValidationWindows {
   Index time_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -29,7 +29,7 @@
 #include <hsm/training/token_windows.hpp>
 #include <hsm/training/training_config.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 namespace detail {
 
@@ -181,4 +181,4 @@ TrainingProgress train(Model& model, std::span<const std::int32_t> text,
   return run.run(callback);
 }
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

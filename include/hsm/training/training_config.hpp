@@ -13,7 +13,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// How to train. The length of a window, T, is the context of the model.
 struct TrainingConfig {
@@ -64,4 +64,4 @@ inline void check_training(const TrainingConfig& config) {
 }
 
 }  // namespace detail
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

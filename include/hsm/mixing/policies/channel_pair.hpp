@@ -13,7 +13,7 @@
 #include <hsm/mixing/mixing_policy.hpp>
 #include <hsm/mixing/policies/pair_rows.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The channel mixer. Parameters a [C], b [C].
 template <ComputeScalar ScalarType>
@@ -106,4 +106,4 @@ struct ChannelPair {
   Index heads_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

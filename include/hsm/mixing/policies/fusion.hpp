@@ -13,7 +13,7 @@
 
 #include <hsm/mixing/mixing_policy.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The fusion mixer. Parameters project.weight [U; V] [2C,C], project.bias c [C], output.weight W [C,C],
 /// output.bias d [C].
@@ -98,4 +98,4 @@ struct Fusion {
   Index heads_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

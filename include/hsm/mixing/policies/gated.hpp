@@ -14,7 +14,7 @@
 
 #include <hsm/mixing/mixing_policy.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The gated mixer. Parameters project.weight W [C,C], project.bias c [C].
 template <ComputeScalar ScalarType>
@@ -97,4 +97,4 @@ struct Gated {
   Index heads_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

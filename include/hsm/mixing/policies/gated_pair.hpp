@@ -13,7 +13,7 @@
 
 #include <hsm/mixing/mixing_policy.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The gated-pair mixer. Parameters project.weight [W; U] [2C,C], project.bias c [C].
 template <ComputeScalar ScalarType>
@@ -109,4 +109,4 @@ struct GatedPair {
   Index heads_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -11,7 +11,7 @@
 
 #include <hsm/mixing/mixing_policy.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The (A,B) mixer. Parameters project.weight [A; B] [2C,C].
 template <ComputeScalar ScalarType>
@@ -69,4 +69,4 @@ struct MatrixPair {
   Index heads_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -20,7 +20,7 @@
 #include <hsm/core/pack.hpp>
 #include <hsm/mixing/run.hpp>
 
-namespace hsm::detail {
+namespace hsm::inline HSM_ABI::detail {
 
 /// The rows that are worked on at a time: so few that their sums stay in the first-level cache, so many that
 /// memory is read in long stretches.
@@ -285,4 +285,4 @@ void adjoint_past_rows(const Run<Scalar>& run, Index first, Index n, const W& w,
   }
 }
 
-}  // namespace hsm::detail
+}  // namespace hsm::inline HSM_ABI::detail

@@ -13,7 +13,7 @@
 #include <hsm/mixing/mixing_policy.hpp>
 #include <hsm/mixing/policies/pair_rows.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The (a,b) mixer. Parameters a [H], b [H].
 template <ComputeScalar ScalarType>
@@ -126,4 +126,4 @@ struct ScalarPair {
   Index channels_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -13,7 +13,7 @@
 
 #include <hsm/mixing/mixing_policy.hpp>
 
-namespace hsm {
+namespace hsm::inline HSM_ABI {
 
 /// The softmax-local mixer. Parameters project.weight [W_q; W_k; W_v] [3C,C], output.weight W_o [C,C].
 template <ComputeScalar ScalarType>
@@ -161,4 +161,4 @@ struct SoftmaxLocal {
   Index taps_;
 };
 
-}  // namespace hsm
+}  // namespace hsm::inline HSM_ABI

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+//
+// What the code of this translation unit is compiled for, as the name of an inline namespace that everything in
+// hsm lives in:
+//
+//   hsm::eigen_avx_fma::Mixer    named hsm::Mixer in source
+//
+// The headers become other instructions under other flags: products by Eigen or by cblas, vectors of another
+// width, a multiply-add that rounds once or twice, exceptions or none. Two units of one program may differ in
+// that; under one name the linker would keep one of the two codes and let it serve both. With a name each, both
+// keep their own, and handing an hsm object from one to the other does not link.
+//
+// Eigen has no such names: units that differ in -m flags should not share Eigen objects or call the same
+// functions of Eigen.
+#pragma once
+
+#if defined(HSM_USE_BLAS)
+#define HSM_DETAIL_PRODUCTS blas
+#else
+#define HSM_DETAIL_PRODUCTS eigen
+#endif
+
+#if defined(__AVX512F__)
+#define HSM_DETAIL_VECTORS _avx512
+#elif defined(__AVX__)
+#define HSM_DETAIL_VECTORS _avx
+#else
+#define HSM_DETAIL_VECTORS
+#endif
+
+#if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMA)
+#define HSM_DETAIL_ROUNDING _fma
+#else
+#define HSM_DETAIL_ROUNDING
+#endif
+
+#if defined(__FAST_MATH__)
+#define HSM_DETAIL_FAST _fast
+#else
+#define HSM_DETAIL_FAST
+#endif
+
+#if defined(__cpp_exceptions)
+#define HSM_DETAIL_ERRORS
+#else
+#define HSM_DETAIL_ERRORS _abort
+#endif
+
+#define HSM_DETAIL_JOIN(a, b, c, d, e) a##b##c##d##e
+#define HSM_DETAIL_ABI(a, b, c, d, e) HSM_DETAIL_JOIN(a, b, c, d, e)
+
+/// The inline namespace of this translation unit.
+#define HSM_ABI                                                                                 \
+  HSM_DETAIL_ABI(HSM_DETAIL_PRODUCTS, HSM_DETAIL_VECTORS, HSM_DETAIL_ROUNDING, HSM_DETAIL_FAST, \
+                 HSM_DETAIL_ERRORS)
