@@ -6,7 +6,6 @@
 // off by an eighth.
 #pragma once
 
-#include <Eigen/Core>
 #include <cmath>
 #include <functional>
 #include <string>

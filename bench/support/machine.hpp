@@ -4,13 +4,13 @@
 // name, no path.
 #pragma once
 
-#include <Eigen/Core>
 #include <fstream>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include <hsm/core/eigen.hpp>
 #include <hsm/core/product.hpp>
 #include <hsm/version.hpp>
 

@@ -9,7 +9,6 @@
 // Both are plain std::threads and use nothing of the library's executor or products.
 #pragma once
 
-#include <Eigen/Core>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -19,6 +18,7 @@
 #include <cblas.h>
 #endif
 
+#include <hsm/core/eigen.hpp>
 #include <hsm/core/stream.hpp>
 
 #include "bench/support/measure.hpp"

@@ -84,7 +84,10 @@ class StackPicture {
   }
 
   static std::string shortened(const std::string& text, std::size_t most) {
-    return text.size() <= most ? text : text.substr(0, most - 3) + "...";
+    if (text.size() <= most) return text;
+    std::string start = text.substr(0, most - 3);
+    start += "...";
+    return start;
   }
 
   void draw_layers(Svg& svg) const;

@@ -215,6 +215,42 @@ TYPED_TEST(Product, OfNothingIsZeroOrNothing) {
   expect_same_bits(dw, w, "dW of no tokens");
 }
 
+// Windows of a signal: columns that overlap (stride 1), or one column again and again (stride 0).
+TYPED_TEST(Product, ReadsColumnsThatOverlapOrRepeat) {
+  Random random(7);
+  SerialExecutor serial;
+  for (const auto& [out, in, n] : kSizes) {
+    for (const Index stride : {0, 1, 2}) {
+      SCOPED_TRACE(::testing::Message() << out << " x " << in << " x " << n << ", stride " << stride);
+      const auto windows = [&](Index rows, std::vector<TypeParam>& signal) {
+        signal.resize(static_cast<std::size_t>(rows + stride * (n - 1)));
+        for (TypeParam& value : signal) value = static_cast<TypeParam>(random.normal());
+        return ConstColumns<TypeParam>(signal.data(), rows, n, Eigen::OuterStride<>(stride));
+      };
+      const auto w = random_weights<TypeParam>(out, in, random);
+      std::vector<TypeParam> signal, other_signal;
+      const auto x = windows(in, signal), dy = windows(out, other_signal);
+      const OwnedColumns<TypeParam> x_copy = x, dy_copy = dy;
+      const auto view = [](const OwnedColumns<TypeParam>& m) {
+        return ConstColumns<TypeParam>(m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.rows()));
+      };
+      Matrix<TypeParam> y(out, n, 0, random), expected = y, dx(in, n, 0, random), expected_dx = dx;
+      product(w, x, y.view(), serial);
+      product(w, view(x_copy), expected.view(), serial);
+      expect_same_bits(y.dense(), expected.dense(), "Y");
+      product_transposed(w, dy, Write::kAdd, dx.view(), serial);
+      product_transposed(w, view(dy_copy), Write::kAdd, expected_dx.view(), serial);
+      expect_same_bits(dx.dense(), expected_dx.dense(), "dX");
+      Weights<TypeParam> dw = w, expected_dw = w;
+      Vector<TypeParam> db = Vector<TypeParam>::Zero(out), expected_db = db;
+      product_outer(dy, x, dw, db, serial);
+      product_outer(view(dy_copy), view(x_copy), expected_dw, expected_db, serial);
+      expect_same_bits(dw, expected_dw, "dW");
+      expect_same_bits(db, expected_db, "db");
+    }
+  }
+}
+
 // A column's bits do not depend on which columns stand beside it where Eigen multiplies a multiple of 4
 // columns.
 TYPED_TEST(Product, OfAMultipleOfFourColumnsGivesEachColumnTheSameBits) {

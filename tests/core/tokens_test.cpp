@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <hsm/core/tokens.hpp>
+
 #include <numeric>
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <vector>

@@ -14,7 +14,6 @@
 
 #include <gtest/gtest.h>
 
-#include <Eigen/Core>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -26,6 +25,8 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+
+#include <hsm/core/eigen.hpp>
 
 namespace hsm::test {
 

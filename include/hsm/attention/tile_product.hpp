@@ -12,7 +12,6 @@
 // scalars.
 #pragma once
 
-#include <Eigen/Core>
 #include <cstddef>
 #include <utility>
 

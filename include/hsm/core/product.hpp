@@ -11,11 +11,13 @@
 // Work is split into blocks whose bounds follow from the sizes alone, so the bits do not depend on the number
 // of threads; inside a block the product is serial. An epilogue sees each finished block of Y while it is in
 // cache (bias, activation). Sizes are the caller's to check: these functions assert them.
+//
+// X and dY may be any readable view, columns that overlap or repeat included; what is written must lie apart.
 #pragma once
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <cassert>
+#include <limits>
 #if defined(HSM_USE_BLAS)
 #include <cblas.h>
 #endif
@@ -42,11 +44,35 @@ namespace detail {
 
 enum class Side { kPlain, kTransposed };
 
-/// C (+)= op(A) op(B), all column-major, serial. The one call of a product library.
+#if defined(HSM_USE_BLAS)
+/// Whether cblas can read m where it lies: it takes columns that do not overlap, at a distance within its integers.
+template <class Scalar>
+bool blas_can_read(const ConstColumns<Scalar>& m) {
+  return m.cols() <= 1 ||
+         (m.outerStride() >= m.rows() && m.outerStride() <= Index{std::numeric_limits<blasint>::max()});
+}
+
+/// m in memory of its own.
+template <class Scalar>
+ConstColumns<Scalar> compact(const ConstColumns<Scalar>& m, OwnedColumns<Scalar>& memory) {
+  memory = m;
+  return {memory.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.rows())};
+}
+#endif
+
+/// C (+)= op(A) op(B), all column-major, serial. The one call of a product library. Columns of A and B may overlap or
+/// repeat (windows of a signal); cblas gets a copy of those.
 template <Side A_side, Side B_side, class Scalar>
 void multiply(const ConstColumns<Scalar>& a, const ConstColumns<Scalar>& b, Write write, Columns<Scalar>& c) {
   if (c.size() == 0) return;
 #if defined(HSM_USE_BLAS)
+  if (!blas_can_read(a) || !blas_can_read(b)) {
+    OwnedColumns<Scalar> a_memory, b_memory;
+    const auto a_read = blas_can_read(a) ? a : compact(a, a_memory);
+    const auto b_read = blas_can_read(b) ? b : compact(b, b_memory);
+    multiply<A_side, B_side, Scalar>(a_read, b_read, write, c);
+    return;
+  }
   const auto size = [](Index n) { return static_cast<blasint>(n); };
   const auto stride = [](const auto& m) {
     return static_cast<blasint>(std::max<Index>({m.outerStride(), m.rows(), 1}));
@@ -79,7 +105,7 @@ void multiply(const ConstColumns<Scalar>& a, const ConstColumns<Scalar>& b, Writ
                 stride(a), b.data(), stride(b), beta, c.data(), stride(c));
   }
 #else
-#if HSM_EIGEN_KERNEL
+#if HSM_EIGEN_SERIAL
   const Index depth = A_side == Side::kTransposed ? a.rows() : a.cols();
   if (c.cols() > 1 && c.rows() > 1 && depth > 0 && c.rows() + c.cols() + depth >= 20) {  // as Eigen chooses
     constexpr int kAOrder = A_side == Side::kTransposed ? Eigen::RowMajor : Eigen::ColMajor;

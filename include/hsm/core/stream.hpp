@@ -10,14 +10,14 @@
 #include <cstdint>
 #include <cstring>
 
+#include <hsm/core/types.hpp>
+#include <hsm/core/workspace.hpp>
+
 #if defined(__AVX__)
 #include <immintrin.h>
 #elif defined(__SSE2__)
 #include <emmintrin.h>
 #endif
-
-#include <hsm/core/types.hpp>
-#include <hsm/core/workspace.hpp>
 
 namespace hsm::inline HSM_ABI {
 

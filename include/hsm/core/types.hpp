@@ -10,11 +10,11 @@
 // are row-major [out, in].
 #pragma once
 
-#include <Eigen/Core>
 #include <cmath>
 #include <type_traits>
 
 #include <hsm/core/abi.hpp>
+#include <hsm/core/eigen.hpp>
 
 /// Before a function whose instructions must exist once, so that its bits do not depend on the caller.
 #if defined(__GNUC__) || defined(__clang__)
@@ -57,21 +57,24 @@ concept ComputeScalar = std::is_same_v<S, float> || std::is_same_v<S, double>;
 
 /// A column vector [n] that owns its values: biases, gains, per-head scalars.
 template <class Scalar>
-using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
+using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor>;
 
 /// A row-major matrix [out, in] that owns its values, as torch.nn.Linear stores its weight.
 template <class Scalar>
 using Weights = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
+/// n tokens that own their values: a matrix (rows, n) whose columns lie one after another, whatever order Eigen
+/// takes by default (EIGEN_DEFAULT_TO_ROW_MAJOR).
+template <class Scalar>
+using OwnedColumns = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
+
 /// n tokens as a writable column-major block (rows, n): rows contiguous, columns outerStride() apart.
 template <class Scalar>
-using Columns =
-    Eigen::Map<Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>, Eigen::Unaligned, Eigen::OuterStride<>>;
+using Columns = Eigen::Map<OwnedColumns<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
 
 /// The read-only form of `Columns`. A stride of 0 repeats one column.
 template <class Scalar>
-using ConstColumns = Eigen::Map<const Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>, Eigen::Unaligned,
-                                Eigen::OuterStride<>>;
+using ConstColumns = Eigen::Map<const OwnedColumns<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
 
 /// The address of element (row, column) of a block of columns.
 template <class Block>

@@ -30,7 +30,7 @@ class MixerSaved {
   friend class Mixer;
   template <class>
   friend struct detail::MixerPass;
-  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+  using Matrix = OwnedColumns<Scalar>;
 
   Shape<3> shape_{-1, -1, -1};
   std::vector<Segment> segments_;

@@ -144,7 +144,7 @@ class MixerState {
     Index rows;
     Index shift;
     Index slots;
-    Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> columns;  // [rows, slots * streams]
+    OwnedColumns<Scalar> columns;  // [rows, slots * streams]
 
     bool same_shape(const Ring& other) const {
       return rows == other.rows && shift == other.shift && slots == other.slots &&

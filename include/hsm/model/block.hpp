@@ -43,7 +43,7 @@ struct Block {
 template <ComputeScalar Scalar>
 struct BlockSaved {
   /// Tokens as columns.
-  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+  using Matrix = OwnedColumns<Scalar>;
 
   Matrix before;       ///< [C, B T], the residual stream at entry
   Matrix mixer_input;  ///< [C, B T], normalised

@@ -18,8 +18,8 @@ namespace hsm::inline HSM_ABI {
 /// What forward leaves for backward: both sides of the GELU, [F, n] each.
 template <ComputeScalar Scalar>
 struct FeedForwardSaved {
-  Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> before;  ///< [F, n], the GELU's arguments
-  Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> after;   ///< [F, n], its values
+  OwnedColumns<Scalar> before;  ///< [F, n], the GELU's arguments
+  OwnedColumns<Scalar> after;   ///< [F, n], its values
 };
 
 /// W_2 gelu(W_1 x + b_1) + b_2.
@@ -97,7 +97,7 @@ struct FeedForward {
   }
 
  private:
-  static Columns<Scalar> whole(Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>& m) {
+  static Columns<Scalar> whole(OwnedColumns<Scalar>& m) {
     return {m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.rows())};
   }
 };

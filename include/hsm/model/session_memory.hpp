@@ -17,7 +17,7 @@ namespace hsm::inline HSM_ABI {
 template <ComputeScalar Scalar>
 struct SessionMemory {
   LanguageModelState<Scalar> state;                              ///< of the model's layers
-  Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> logits;  ///< [V, streams]
+  OwnedColumns<Scalar> logits;  ///< [V, streams]
   std::vector<std::uint8_t> ready;                               ///< per stream: 1 where its logits are there
   /// Per stream its last tokens, where positions are learned.
   std::vector<std::vector<std::int32_t>> history;
