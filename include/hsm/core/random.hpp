@@ -16,7 +16,7 @@
 #include <numbers>
 #include <stdexcept>
 
-#include <hsm/core/abi.hpp>
+#include <hsm/core/raise.hpp>
 
 namespace hsm::inline HSM_ABI {
 

@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 
+#include <hsm/core/raise.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm::inline HSM_ABI {
