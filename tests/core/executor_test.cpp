@@ -144,6 +144,58 @@ TEST(ThreadedExecutor, TakesTurnsWhereSeveralThreadsCall) {
   for (const auto& count : done) EXPECT_EQ(count, 250);
 }
 
+TEST_P(Executors, ALoopInsideOfATaskRunsThereOnTheSameWorker) {
+  const auto executor = make();
+  std::atomic<int> done{0}, elsewhere{0};
+  executor->run(6, [&](Index, int worker) {
+    const std::thread::id here = std::this_thread::get_id();
+    executor->run(5, [&](Index, int inner) {
+      ++done;
+      if (inner != worker || std::this_thread::get_id() != here) ++elsewhere;
+    });
+  });
+  EXPECT_EQ(done, 30);
+  EXPECT_EQ(elsewhere, 0);
+  EXPECT_THROW(executor->run(2, [&](Index, int) { executor->run(2, [](Index, int) { throw 1; }); }), int);
+}
+
+TEST(ThreadedExecutor, ALoopOfAnotherExecutorInsideOfATaskIsThreaded) {
+  ThreadedExecutor outer(2), inner(2);
+  std::atomic<int> done{0};
+  outer.run(2, [&](Index, int) { inner.run(3, [&](Index, int) { ++done; }); });
+  EXPECT_EQ(done, 6);
+}
+
+#if defined(__GLIBC__)
+// What musl gives a thread: a product that Eigen keeps its buffers for on the stack crashed there.
+TEST(ThreadedExecutor, ItsThreadsHaveTheStackThatProductsNeed) {
+  pthread_attr_t usual, small;
+  ASSERT_EQ(pthread_getattr_default_np(&usual), 0);
+  ASSERT_EQ(pthread_attr_init(&small), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&small, std::size_t{128} << 10), 0);
+  ASSERT_EQ(pthread_setattr_default_np(&small), 0);
+  ThreadedExecutor executor(2);
+  EXPECT_EQ(pthread_setattr_default_np(&usual), 0);
+  std::atomic<int> arrived{0};
+  std::array<std::size_t, 2> bytes{};
+  executor.run(2, [&](Index, int worker) {
+    ++arrived;
+    while (arrived < 2) std::this_thread::yield();
+    pthread_attr_t own;
+    pthread_getattr_np(pthread_self(), &own);
+    pthread_attr_getstacksize(&own, &bytes[static_cast<std::size_t>(worker)]);
+    pthread_attr_destroy(&own);
+    if (worker == 0) return;
+    const Eigen::MatrixXf a = Eigen::MatrixXf::Ones(96, 96);
+    const Eigen::MatrixXf b = Eigen::MatrixXf::Ones(96, 256), c = a * b;
+    if (!(c(95, 255) == 96.0f)) bytes[1] = 0;
+  });
+  EXPECT_GE(bytes[1], kThreadStackBytes);
+  pthread_attr_destroy(&usual);
+  pthread_attr_destroy(&small);
+}
+#endif
+
 TEST(ThreadedExecutor, RefusesLessThanOneThread) {
   EXPECT_THROW(ThreadedExecutor(0), std::invalid_argument);
   EXPECT_THROW(ThreadedExecutor(-4), std::invalid_argument);

@@ -160,9 +160,9 @@ template <ComputeScalar Scalar>
 void AttentionState<Scalar>::rewind(Index s, Index tokens) {
   Stream& stream = at("AttentionState::rewind", s);
   if (tokens < 0 || tokens > stream.count) {
-    throw std::out_of_range("AttentionState::rewind: stream " + std::to_string(s) + " holds " +
-                            std::to_string(stream.count) + " tokens, cannot take back " +
-                            std::to_string(tokens));
+    detail::raise<std::out_of_range>("AttentionState::rewind: stream " + std::to_string(s) + " holds " +
+                                     std::to_string(stream.count) + " tokens, cannot take back " +
+                                     std::to_string(tokens));
   }
   stream.count -= tokens;
 }
@@ -188,9 +188,9 @@ template <ComputeScalar Scalar>
 void AttentionState<Scalar>::resize(Index s, Index count) {
   Stream& stream = at("AttentionState::resize", s);
   if (count < 0 || (limit_ > 0 && count > limit_)) {
-    throw std::out_of_range("AttentionState::resize: the tokens of a stream must be " +
-                            (limit_ > 0 ? "0 to " + std::to_string(limit_) : "at least 0") + ", got " +
-                            std::to_string(count));
+    detail::raise<std::out_of_range>("AttentionState::resize: the tokens of a stream must be " +
+                                     (limit_ > 0 ? "0 to " + std::to_string(limit_) : "at least 0") +
+                                     ", got " + std::to_string(count));
   }
   if (count > stream.room) grow(stream, std::max(count, 2 * stream.room));
   const Index more = (count - stream.count) * width();
@@ -204,9 +204,10 @@ void AttentionState<Scalar>::check_room(const char* who, std::span<const Segment
   for (const Segment& segment : segments) {
     const Index count = at(who, segment.stream).count;
     if (segment.count > (limit_ > 0 ? limit_ : std::numeric_limits<Index>::max()) - count) {
-      throw std::out_of_range(std::string(who) + ": stream " + std::to_string(segment.stream) + " holds " +
-                              std::to_string(count) + " tokens of a capacity of " + std::to_string(limit_) +
-                              ", cannot take " + std::to_string(segment.count) + " more");
+      detail::raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(segment.stream) +
+                                       " holds " + std::to_string(count) + " tokens of a capacity of " +
+                                       std::to_string(limit_) + ", cannot take " +
+                                       std::to_string(segment.count) + " more");
     }
   }
 }
@@ -221,8 +222,8 @@ void AttentionState<Scalar>::reserve(Index s, Index more) {
 template <ComputeScalar Scalar>
 auto AttentionState<Scalar>::at(const char* who, Index s) const -> const Stream& {
   if (s < 0 || s >= streams()) {
-    throw std::out_of_range(std::string(who) + ": stream must be 0 to " + std::to_string(streams() - 1) +
-                            ", got " + std::to_string(s));
+    detail::raise<std::out_of_range>(std::string(who) + ": stream must be 0 to " +
+                                     std::to_string(streams() - 1) + ", got " + std::to_string(s));
   }
   return streams_[static_cast<std::size_t>(s)];
 }
@@ -230,8 +231,8 @@ auto AttentionState<Scalar>::at(const char* who, Index s) const -> const Stream&
 template <ComputeScalar Scalar>
 void AttentionState<Scalar>::grow(Stream& stream, Index room) const {
   if (room > std::numeric_limits<Index>::max() / (2 * channels_)) {
-    throw std::length_error("AttentionState: " + std::to_string(room) + " tokens of " +
-                            std::to_string(channels_) + " channels are more than memory can hold");
+    detail::raise<std::length_error>("AttentionState: " + std::to_string(room) + " tokens of " +
+                                     std::to_string(channels_) + " channels are more than memory can hold");
   }
   Stream grown;
   grown.count = stream.count;

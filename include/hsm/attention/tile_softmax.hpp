@@ -12,12 +12,12 @@
 // exp one exact subtraction. The series is that of core/elementwise.hpp, in packets and for arguments <= 0.
 #pragma once
 
-#include <bit>
 #include <limits>
 #include <numbers>
 #include <type_traits>
 
 #include <hsm/attention/tile_product.hpp>
+#include <hsm/core/bit_cast.hpp>
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/types.hpp>
 
@@ -55,8 +55,8 @@ inline Packet<Scalar> exp2_nonpositive(const Packet<Scalar>& x) {
   Scalar scale[kSize];
   store(scale, shifted);
   for (Index i = 0; i < kSize; ++i) {
-    const Bits biased = std::bit_cast<Bits>(scale[i]) + static_cast<Bits>(E::kBias);
-    scale[i] = std::bit_cast<Scalar>(static_cast<Bits>(biased << E::kMantissa));
+    const Bits biased = bit_cast<Bits>(scale[i]) + static_cast<Bits>(E::kBias);
+    scale[i] = bit_cast<Scalar>(static_cast<Bits>(biased << E::kMantissa));
   }
   return pmul(exp2_series<0, Scalar>(r), load(scale));
 }

@@ -2,7 +2,7 @@
 //
 // Precondition checks at public entries and their messages: "Mixer::forward: y must be [2,128,512], got
 // [2,128,256]". Each check is O(1) against work of O(T C), is on in every build, and throws
-// std::invalid_argument.
+// std::invalid_argument; compiled without exceptions, see core/raise.hpp.
 #pragma once
 
 #include <array>
@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include <hsm/core/raise.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -42,7 +43,7 @@ template <std::size_t Rank>
                                                         std::string_view expected, std::string_view got) {
   std::string message(who);
   message.append(": ").append(what).append(" must be ").append(expected).append(", got ").append(got);
-  throw std::invalid_argument(message);
+  raise<std::invalid_argument>(message);
 }
 
 template <class Value>

@@ -14,13 +14,13 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <numbers>
 #include <utility>
 
+#include <hsm/core/bit_cast.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -77,7 +77,7 @@ template <class Scalar>
 inline Scalar power_of_two(typename Exponential<Scalar>::Bits n) {
   using Unsigned = std::make_unsigned_t<typename Exponential<Scalar>::Bits>;
   const auto biased = static_cast<Unsigned>(n + Exponential<Scalar>::kBias);
-  return std::bit_cast<Scalar>(static_cast<Unsigned>(biased << Exponential<Scalar>::kMantissa));
+  return bit_cast<Scalar>(static_cast<Unsigned>(biased << Exponential<Scalar>::kMantissa));
 }
 
 /// exp for an argument within the bounds. 2^n is applied as 2^(n/2) 2^(n - n/2): each factor is a normal
@@ -90,7 +90,7 @@ inline Scalar exp_bounded(Scalar x) {
   const Scalar shifted = multiply_add(x, Scalar(std::numbers::log2e), E::kRound);
   const Scalar n = shifted - E::kRound;
   const Scalar r = multiply_add(-n, E::kLow, multiply_add(-n, E::kHigh, x));
-  const Bits exponent = std::bit_cast<Bits>(shifted) - std::bit_cast<Bits>(E::kRound);
+  const Bits exponent = bit_cast<Bits>(shifted) - bit_cast<Bits>(E::kRound);
   const Bits half = exponent >> 1;
   return exp_sum<0>(r) * power_of_two<Scalar>(half) * power_of_two<Scalar>(exponent - half);
 }

@@ -7,7 +7,7 @@
 //   SerialExecutor     the calling thread, the default of every Workspace
 //   ThreadedExecutor   core/threaded_executor.hpp, threads of its own
 //
-// A task must not start a parallel loop of its own on the same executor.
+// A task may start a loop of its own on the executor that runs it: that loop runs inside the task, in order.
 #pragma once
 
 #include <memory>

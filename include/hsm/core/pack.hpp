@@ -4,9 +4,9 @@
 // both keep in memory when they are arrays. Everything else is plain loops.
 #pragma once
 
-#include <bit>
 #include <cstring>
 
+#include <hsm/core/bit_cast.hpp>
 #include <hsm/core/stream.hpp>
 #include <hsm/core/types.hpp>
 
@@ -43,10 +43,10 @@ struct Pack {
   void write(Scalar* to, bool stream) const {
     if (stream) {
 #if defined(__AVX__)
-      _mm256_stream_si256(reinterpret_cast<__m256i*>(to), std::bit_cast<__m256i>(values));
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(to), bit_cast<__m256i>(values));
       return;
 #elif defined(__SSE2__)
-      _mm_stream_si128(reinterpret_cast<__m128i*>(to), std::bit_cast<__m128i>(values));
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to), bit_cast<__m128i>(values));
       return;
 #endif
     }

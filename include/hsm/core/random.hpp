@@ -16,7 +16,7 @@
 #include <numbers>
 #include <stdexcept>
 
-#include <hsm/core/abi.hpp>
+#include <hsm/core/raise.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -43,7 +43,7 @@ class Random {
 
   /// Uniform in {0, ..., n-1}. Throws std::invalid_argument for n = 0.
   constexpr std::uint64_t below(std::uint64_t n) {
-    if (n == 0) throw std::invalid_argument("Random::below: n must be at least 1, got 0");
+    if (n == 0) detail::raise<std::invalid_argument>("Random::below: n must be at least 1, got 0");
     const std::uint64_t unfair = (0 - n) % n;  // 2^64 mod n
     std::uint64_t value = bits();
     while (value < unfair) value = bits();

@@ -6,14 +6,18 @@
 //
 // Between loops the threads watch for the next one for some 40 microseconds before they sleep: a layer is a few
 // loops, one right after the other, and waking a thread takes longer than many of them. Executors share nothing
-// and live side by side. One loop at a time per executor; two threads that call run() on the same
-// ThreadedExecutor take turns.
+// and live side by side. One loop at a time per executor: two threads that call run() on the same
+// ThreadedExecutor take turns, and a task that calls it runs its loop alone, on its own worker number.
+// The threads have stacks of kThreadStackBytes at least (core/thread.hpp).
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <exception>
 #include <mutex>
-#include <thread>
+#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <vector>
 
 #if defined(__SSE2__)
@@ -22,38 +26,47 @@
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/executor.hpp>
+#include <hsm/core/thread.hpp>
 
 namespace hsm::inline HSM_ABI {
 
 /// Runs tasks on `threads` threads, the calling one included.
 class ThreadedExecutor final : public Executor {
  public:
-  /// Throws std::invalid_argument for threads < 1.
+  /// Throws std::invalid_argument for threads < 1, std::runtime_error where the system gives fewer.
   explicit ThreadedExecutor(int threads) : threads_(threads) {
     detail::check_at_least("ThreadedExecutor", "threads", threads, 1);
     shares_ = std::vector<Share>(static_cast<std::size_t>(threads));
-    helpers_.reserve(static_cast<std::size_t>(threads - 1));
-    try {
-      for (int worker = 1; worker < threads; ++worker)
-        helpers_.emplace_back([this, worker] { help(worker); });
-    } catch (...) {
-      stop();
-      throw;
+    helpers_.threads.reserve(static_cast<std::size_t>(threads - 1));
+    for (int worker = 1; worker < threads; ++worker) {
+      detail::Thread thread;
+      const int reason = thread.start([this, worker] { help(worker); });
+      if (reason != 0) {
+        detail::raise<std::runtime_error>("ThreadedExecutor: cannot start thread " +
+                                          std::to_string(worker + 1) + " of " + std::to_string(threads) +
+                                          ": " + std::generic_category().message(reason));
+      }
+      helpers_.threads.push_back(std::move(thread));
     }
   }
-  ~ThreadedExecutor() override { stop(); }
   ThreadedExecutor(const ThreadedExecutor&) = delete;
   ThreadedExecutor& operator=(const ThreadedExecutor&) = delete;
 
   int workers() const override { return threads_; }
 
   void run(Index tasks, TaskRef task) override {
+    for (const Place* place = place_; place; place = place->outer) {
+      if (place->executor != this) continue;
+      for (Index i = 0; i < tasks; ++i) task(i, place->worker);
+      return;
+    }
     const std::lock_guard<std::mutex> turn(turn_);
     Loop loop{task};
-    for (Index i = 0; i < threads_; ++i) {
+    const auto bound = [&](std::int64_t i) { return static_cast<Index>(i * tasks / threads_); };
+    for (int i = 0; i < threads_; ++i) {
       Share& share = shares_[static_cast<std::size_t>(i)];
-      share.next.store(i * tasks / threads_);
-      share.end = (i + 1) * tasks / threads_;
+      share.next.store(bound(i));
+      share.end = bound(i + 1);
     }
     const bool shared = threads_ > 1 && tasks > 1;
     if (shared) {
@@ -85,18 +98,40 @@ class ThreadedExecutor final : public Executor {
     Index end = 0;
   };
 
+  /// Where a thread is at work: as which worker of whom, and inside of what.
+  struct Place {
+    const ThreadedExecutor* executor;
+    int worker;
+    const Place* outer;
+  };
+
+  /// The threads, ended and joined before anything that they use is gone.
+  struct Helpers {
+    ThreadedExecutor* executor;
+    std::vector<detail::Thread> threads;
+
+    ~Helpers() {
+      executor->stopped_.store(true);
+      executor->published_.fetch_add(1);
+      executor->published_.notify_all();
+      for (detail::Thread& thread : threads) thread.join();
+    }
+  };
+
   void work(Loop& loop, int worker) {
+    const Place here{this, worker, place_};
+    place_ = &here;
     for (int i = 0; i < threads_; ++i) {
       Share& share = shares_[static_cast<std::size_t>((worker + i) % threads_)];
       for (Index task = share.next.fetch_add(1); task < share.end; task = share.next.fetch_add(1)) {
-        try {
-          loop.task(task, worker);
-        } catch (...) {
-          const std::lock_guard<std::mutex> lock(loop.error_mutex);
-          if (!loop.error) loop.error = std::current_exception();
-        }
+        detail::guarded([&] { loop.task(task, worker); },
+                        [&] {
+                          const std::lock_guard<std::mutex> lock(loop.error_mutex);
+                          if (!loop.error) loop.error = std::current_exception();
+                        });
       }
     }
+    place_ = here.outer;
   }
 
   /// What a helper does all its life: wait for a loop that it has not seen, take tasks of it.
@@ -121,12 +156,7 @@ class ThreadedExecutor final : public Executor {
     published_.wait(seen);
   }
 
-  void stop() {
-    stopped_.store(true);
-    published_.fetch_add(1);
-    published_.notify_all();
-    for (std::thread& helper : helpers_) helper.join();
-  }
+  static inline thread_local const Place* place_ = nullptr;
 
   int threads_;
   std::mutex turn_;
@@ -135,7 +165,7 @@ class ThreadedExecutor final : public Executor {
   std::atomic<int> published_{0};  // how many loops, modulo 2^32
   std::atomic<int> inside_{0};     // helpers that may hold loop_
   std::atomic<bool> stopped_{false};
-  std::vector<std::thread> helpers_;
+  Helpers helpers_{this, {}};  // the last member, so the first to go
 };
 
 }  // namespace hsm::inline HSM_ABI

@@ -15,6 +15,8 @@
 #pragma once
 
 #include <concepts>
+#include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include <hsm/core/check.hpp>
@@ -125,6 +127,26 @@ consteval void check_kept() {
   }
 }
 
+/// Throws std::invalid_argument where an Index of 32 bits could not count what a call computes from x, a few
+/// values for each of its own, or not reach its last value.
+template <class View>
+const View& check_indexable(const View& x, [[maybe_unused]] const char* who) {
+  if constexpr (kIndexBits < 63) {
+    using Wide = std::int64_t;
+    constexpr Wide kMost = Wide{1} << (kIndexBits - 3);
+    const Wide tokens = Wide{x.batch} * x.time;
+    const Wide reach =
+        (Wide{x.batch} - 1) * x.batch_stride + (Wide{x.time} - 1) * x.token_stride + x.channels;
+    if (tokens > 0 && x.channels > 0 &&
+        (tokens > kMost / x.channels || reach > std::numeric_limits<Index>::max()))
+      fail(who, "the tokens",
+           "at most 2^" + std::to_string(kIndexBits - 3) + " values at strides that an index of " +
+               std::to_string(kIndexBits + 1) + " bits reaches",
+           to_text(x.shape()));
+  }
+  return x;
+}
+
 /// The view of x with elements of type Element (const or not). `who` names the argument in messages.
 template <class Element, class X>
 Tokens<Element> view(X& x, const char* who) {
@@ -140,7 +162,7 @@ Tokens<Element> view(X& x, const char* who) {
     check_at_least(who, "channels", tokens.channels, 0);
     if (tokens.time > 1) check_at_least(who, "token_stride", tokens.token_stride, tokens.channels);
     if (tokens.batch > 1) check_at_least(who, "batch_stride", tokens.batch_stride, 0);
-    return tokens;
+    return check_indexable(tokens, who);
   } else {
     constexpr bool kTensor = TensorLike<Plain>;
     constexpr bool kMatrix = DirectMatrix<Plain>;
@@ -160,14 +182,17 @@ Tokens<Element> view(X& x, const char* who) {
         static_assert(
             Plain::NumDimensions == 3 && static_cast<int>(Plain::Layout) == static_cast<int>(Eigen::RowMajor),
             "hsm: a tensor argument must be Tensor<Scalar, 3, RowMajor>, [batch, time, channels]");
-        return {x.data(), x.dimension(0), x.dimension(1), x.dimension(2)};
+        return check_indexable(
+            Tokens<Element>(x.data(), static_cast<Index>(x.dimension(0)), static_cast<Index>(x.dimension(1)),
+                            static_cast<Index>(x.dimension(2))),
+            who);
       } else {
         const Index channels = Plain::IsRowMajor ? x.cols() : x.rows();
         const Index time = Plain::IsRowMajor ? x.rows() : x.cols();
         if (channels > 1 && time > 0)
           check_equal(who, "the step from channel to channel", x.innerStride(), Index{1});
         const Index stride = time > 1 ? x.outerStride() : channels;
-        return {x.data(), 1, time, channels, stride, time * stride};
+        return check_indexable(Tokens<Element>(x.data(), 1, time, channels, stride, time * stride), who);
       }
     }
   }

@@ -10,7 +10,9 @@
 // are row-major [out, in].
 #pragma once
 
+#include <cfloat>
 #include <cmath>
+#include <limits>
 #include <type_traits>
 
 #include <hsm/core/abi.hpp>
@@ -50,6 +52,15 @@ namespace hsm::inline HSM_ABI {
 
 /// Signed size and index type, the same as Eigen's.
 using Index = Eigen::Index;
+
+static_assert(std::numeric_limits<Index>::is_signed && std::numeric_limits<Index>::digits >= 31,
+              "hsm: Eigen's index type (EIGEN_DEFAULT_DENSE_INDEX_TYPE) must be signed, of at least 32 bits");
+static_assert(FLT_EVAL_METHOD != 2,
+              "hsm: x87 arithmetic keeps more bits than float and double have, and its results would depend "
+              "on the compiler; on a 32-bit x86 processor compile with -msse2 -mfpmath=sse");
+
+/// Index counts from -2^kIndexBits to 2^kIndexBits - 1: 63, or 31 on 32-bit targets and where Eigen was told so.
+inline constexpr int kIndexBits = std::numeric_limits<Index>::digits;
 
 /// The scalars that the library computes in.
 template <class S>

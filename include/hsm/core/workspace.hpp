@@ -88,8 +88,9 @@ class Workspace {
   struct Free {
     void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t(kAlignment)); }
   };
+  using Memory = std::unique_ptr<std::byte[], Free>;
   struct Piece {
-    std::unique_ptr<std::byte[], Free> memory;
+    Memory memory;
     std::size_t size;
   };
 
@@ -107,8 +108,7 @@ class Workspace {
   }
 
   void add(std::size_t size) {
-    pieces_.push_back(
-        {std::unique_ptr<std::byte[], Free>(new (std::align_val_t(kAlignment)) std::byte[size]), size});
+    pieces_.push_back({Memory(new (std::align_val_t(kAlignment)) std::byte[size]), size});
   }
 
   void release(std::size_t piece, std::size_t used) {
@@ -119,11 +119,10 @@ class Workspace {
       const std::size_t size = bytes();
       pieces_.clear();
       piece_ = used_ = 0;
-      try {
-        add(size);
-      } catch (const std::bad_alloc&) {
-        // Nothing is held then; the next call asks for what it needs and reports what it cannot get.
-      }
+      // Where there is no such piece, nothing is held; the next call asks for what it needs and reports what it
+      // cannot get.
+      void* memory = ::operator new[](size, std::align_val_t(kAlignment), std::nothrow);
+      if (memory) pieces_.push_back({Memory(static_cast<std::byte*>(memory)), size});
     }
   }
 

@@ -11,14 +11,13 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
 #include <type_traits>
 
-#include <hsm/core/abi.hpp>
+#include <hsm/core/bit_cast.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -113,7 +112,7 @@ constexpr DType dtype_of() {
 
 /// The value of a bfloat16, given by its bits; exact.
 constexpr float bfloat16_to_float(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  return detail::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
 /// The value of an IEEE binary16, given by its bits; exact, also for subnormals; the payload of a NaN is
@@ -124,10 +123,10 @@ constexpr float float16_to_float(std::uint16_t bits) {
   const std::uint32_t fraction = bits & 0x3FFu;
   if (exponent == 0) {  // zero or subnormal: fraction * 2^-24
     const float magnitude = static_cast<float>(fraction) * 0x1.0p-24f;
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
+    return detail::bit_cast<float>(detail::bit_cast<std::uint32_t>(magnitude) | sign);
   }
   const std::uint32_t wide_exponent = exponent == 0x1Fu ? 0xFFu : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | (wide_exponent << 23) | (fraction << 13));
+  return detail::bit_cast<float>(sign | (wide_exponent << 23) | (fraction << 13));
 }
 
 }  // namespace hsm::inline HSM_ABI

@@ -5,6 +5,7 @@
 // std::runtime_error `file: what was expected, what came`.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -43,7 +44,7 @@ class FileChecks {
     fail("was saved with other parameters: the fingerprint must be " + in_quotes(own) + ", got " +
          in_quotes(metadata("fingerprint")));
   }
-  /// A number from 0 to 2^62 in decimal digits.
+  /// A number from 0 to kMost in decimal digits.
   Index number(std::string_view key) const {
     const std::string& text = metadata(key);
     Index value = text.empty() || text.size() > 19 ? -1 : 0;
@@ -52,7 +53,8 @@ class FileChecks {
       value = c >= '0' && c <= '9' && value <= (kMost - (c - '0')) / 10 ? value * 10 + (c - '0') : -1;
     }
     if (value < 0)
-      fail("metadata " + in_quotes(key) + " must be a number from 0 to 2^62, got " + in_quotes(text));
+      fail("metadata " + in_quotes(key) + " must be a number from 0 to 2^" + std::to_string(kIndexBits - 1) +
+           ", got " + in_quotes(text));
     return value;
   }
 
@@ -61,7 +63,10 @@ class FileChecks {
     const TensorInfo& info = file_.at(name);
     if (info.shape.size() != 1)
       fail("tensor " + in_quotes(name) + " must be a list, got " + shape_text(info.shape));
-    return info.shape[0];
+    if (info.shape[0] > kMost)
+      fail("tensor " + in_quotes(name) + " must have at most 2^" + std::to_string(kIndexBits - 1) +
+           " elements, got " + shape_text(info.shape));
+    return static_cast<Index>(info.shape[0]);
   }
   /// Throws unless the tensor is there with this type and shape: then the file bears out its size.
   template <class Element>
@@ -84,6 +89,26 @@ class FileChecks {
       fail("tensor " + in_quotes(name) + " has another size than its place");
     if (!bytes.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
   }
+  /// Copies a tensor of sizes or counts, which files hold as I64 whatever Index is here.
+  void read_numbers(const std::string& name, const std::vector<Index>& shape, std::span<Index> out) {
+    std::vector<std::int64_t> stored(out.size());
+    read<std::int64_t>(name, shape, std::span(stored));
+    for (std::size_t i = 0; i < stored.size(); ++i) {
+      if (stored[i] < std::numeric_limits<Index>::min() || stored[i] > std::numeric_limits<Index>::max())
+        fail("tensor " + in_quotes(name) + " must hold numbers below 2^" + std::to_string(kIndexBits) +
+             ", got " + std::to_string(stored[i]));
+      out[i] = static_cast<Index>(stored[i]);
+    }
+  }
+  /// A list of sizes or counts, of any length.
+  std::vector<Index> numbers(const std::string& name) {
+    std::vector<Index> values;
+    const Index n = length(name);
+    expect<std::int64_t>(name, {n});
+    values.resize(static_cast<std::size_t>(n));
+    read_numbers(name, {n}, values);
+    return values;
+  }
   /// A list of any length.
   template <class Element>
   std::vector<Element> list(const std::string& name) {
@@ -103,7 +128,7 @@ class FileChecks {
   }
 
  private:
-  static constexpr Index kMost = Index{1} << 62;
+  static constexpr Index kMost = Index{1} << (kIndexBits - 1);
 
   const SafetensorsFile& file_;
   std::set<std::string, std::less<>> names_;

@@ -37,7 +37,7 @@ class Fnv1a64 {
   }
   /// The bytes of `text` and where it ends.
   void add(std::string_view text) {
-    add(std::as_bytes(std::span(text)));
+    add(std::as_bytes(std::span(text.data(), text.size())));
     constexpr std::byte kEnd{0};
     add(std::span(&kEnd, 1));
   }

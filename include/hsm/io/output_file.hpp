@@ -61,7 +61,7 @@ class OutputFile {
   }
 
   /// Appends the bytes of `text`; otherwise as the form for bytes.
-  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
 
   /// Brings everything to the disk and replaces the target. Throws std::runtime_error if any step or any
   /// earlier write failed, with the target untouched; std::logic_error when called again.

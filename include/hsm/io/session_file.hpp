@@ -69,9 +69,10 @@ void save_session(const std::filesystem::path& path, const GenerationSession<Mod
   const Index n = session.streams();
   Index spare = 0;
   SafetensorsWriter writer;
-  detail::Gathered<Index> numbers;
+  detail::GatheredNumbers numbers;
   detail::Gathered<Scalar> values;
-  writer.add("counts", {n}, std::span<const Index>(memory.state.counts));
+  const auto& counts = numbers.emplace_back(memory.state.counts.begin(), memory.state.counts.end());
+  writer.add("counts", {n}, std::span<const std::int64_t>(counts));
   writer.add("ready", {n}, std::span<const std::uint8_t>(memory.ready));
   writer.add("logits", {n, memory.logits.rows()},
              std::span<const Scalar>(memory.logits.data(), static_cast<std::size_t>(memory.logits.size())));
@@ -109,7 +110,7 @@ SavedSession<typename Model::Scalar> read_session(const SafetensorsFile& from, c
   const Index spare = file.number("spare"), V = model.config().vocabulary;
   memory.restarts = file.number("restarts");
   try {
-    memory.state.counts = file.template list<Index>("counts");
+    memory.state.counts = file.numbers("counts");
     const Index n = memory.state.streams();
     detail::check_at_least("session", "streams", n, 1);
     memory.ready = file.template list<std::uint8_t>("ready");

@@ -16,12 +16,14 @@
 // expected, what came`; std::invalid_argument for a state that is not the layer's.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <filesystem>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <hsm/io/file_checks.hpp>
@@ -40,16 +42,22 @@ namespace detail {
 /// Tensors that are put together for a file, and live until it is written.
 template <class Element>
 using Gathered = std::deque<std::vector<Element>>;
+/// Sizes and counts for a file, which holds them as I64 whatever Index is here.
+using GatheredNumbers = Gathered<std::int64_t>;
 
 /// Adds what the state of a mixer holds; the state must live until the file is written.
 template <class Scalar>
 void add_state(SafetensorsWriter& writer, const std::string& prefix, const MixerState<Scalar>& state,
-               Gathered<Index>&, Gathered<Scalar>&) {
+               GatheredNumbers& numbers, Gathered<Scalar>&) {
   MixerState<Scalar>::visit(
       [&](const std::string& name, auto values, const std::vector<Index>& shape) {
-        using Element = typename decltype(values)::value_type;
-        writer.add(prefix + name, std::vector<std::int64_t>(shape.begin(), shape.end()),
-                   std::span<const Element>(values));
+        const std::vector<std::int64_t> sizes(shape.begin(), shape.end());
+        if constexpr (std::is_same_v<typename decltype(values)::value_type, Scalar>) {
+          writer.add(prefix + name, sizes, std::span<const Scalar>(values));
+        } else {
+          const auto& copy = numbers.emplace_back(values.begin(), values.end());
+          writer.add(prefix + name, sizes, std::span<const std::int64_t>(copy));
+        }
       },
       state);
 }
@@ -57,10 +65,10 @@ void add_state(SafetensorsWriter& writer, const std::string& prefix, const Mixer
 /// Adds what the state of attention holds.
 template <class Scalar>
 void add_state(SafetensorsWriter& writer, const std::string& prefix, const AttentionState<Scalar>& state,
-               Gathered<Index>& numbers, Gathered<Scalar>& caches) {
+               GatheredNumbers& numbers, Gathered<Scalar>& caches) {
   auto& counts = numbers.emplace_back();
   for (Index s = 0; s < state.streams(); ++s) counts.push_back(state.count(s));
-  writer.add(prefix + "counts", {state.streams()}, std::span<const Index>(counts));
+  writer.add(prefix + "counts", {state.streams()}, std::span<const std::int64_t>(counts));
   const std::size_t first = caches.size();
   for (Index s = 0; s < state.streams(); ++s) caches.emplace_back();
   state.visit([&](Index s, CachePart, Index, std::span<const Scalar> block) {
@@ -83,13 +91,22 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer<Poli
   State::visit(
       [&](const std::string& name, auto values, std::vector<Index> shape) {
         shape[0] = streams;
-        file.template expect<typename decltype(values)::value_type>(prefix + name, shape);
+        using Element = typename decltype(values)::value_type;
+        constexpr bool kScalar = std::is_same_v<Element, typename Mixer<Policy>::Scalar>;
+        file.template expect<std::conditional_t<kScalar, Element, std::int64_t>>(prefix + name, shape);
       },
       none);
   State state = mixer.make_state({.streams = streams, .spare = options.spare});
-  State::visit([&](const std::string& name, auto values,
-                   const std::vector<Index>& shape) { file.read(prefix + name, shape, values); },
-               state);
+  State::visit(
+      [&](const std::string& name, auto values, const std::vector<Index>& shape) {
+        using Element = typename decltype(values)::value_type;
+        if constexpr (std::is_same_v<Element, typename Mixer<Policy>::Scalar>) {
+          file.read(prefix + name, shape, values);
+        } else {
+          file.read_numbers(prefix + name, shape, values);
+        }
+      },
+      state);
   if (!state.is_sound())
     file.fail("the counts in " + in_quotes(prefix + "counts") + " must be ones that its rings allow");
   return state;
@@ -100,8 +117,8 @@ template <class Scalar>
 auto read_state_of(FileChecks& file, const std::string& prefix, const CausalAttention<Scalar>& attention,
                    Index streams, StateOptions options) {
   const std::string name = prefix + "counts";
-  file.template expect<Index>(name, {streams});
-  const std::vector<Index> counts = file.template list<Index>(name);
+  file.template expect<std::int64_t>(name, {streams});
+  const std::vector<Index> counts = file.numbers(name);
   const Index H = attention.heads(), width = attention.channels() / H;
   for (std::size_t s = 0; s < counts.size(); ++s) {
     if (counts[s] < 0 || (options.capacity > 0 && counts[s] > options.capacity)) {
@@ -161,7 +178,7 @@ void save_state(const std::filesystem::path& path, const AMixer& mixer, const ty
   writer.set_metadata("version", std::string(kStateVersion));
   writer.set_metadata("fingerprint", fingerprint(mixer));
   writer.set_metadata("spare", std::to_string(detail::spare_of(state)));
-  detail::Gathered<Index> numbers;
+  detail::GatheredNumbers numbers;
   detail::Gathered<typename AMixer::Scalar> values;
   detail::add_state(writer, "", state, numbers, values);
   writer.write(path);

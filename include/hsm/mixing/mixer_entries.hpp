@@ -22,8 +22,8 @@ void Mixer<Policy>::set_shifts(std::span<const Index> head_shifts) {
   for (Index h = 0; h < H; ++h) {
     const Index s = head_shifts[static_cast<std::size_t>(h)];
     detail::check_at_least("Mixer", "shift", s, 1);
-    if (s > Index{1} << 57) {  // (kMostTaps - 1) s and sums with a position stay far from overflow
-      detail::fail("Mixer", "shift", "at most 2^57", std::to_string(s));
+    if (s > Index{1} << (kIndexBits - 6)) {  // (kMostTaps - 1) s and sums with a position do not overflow
+      detail::fail("Mixer", "shift", "at most 2^" + std::to_string(kIndexBits - 6), std::to_string(s));
     }
     if (!groups_.empty() && groups_.back().shift == s) {
       ++groups_.back().heads;
@@ -38,8 +38,8 @@ Index Mixer<Policy>::shift(Index h) const {
   for (const detail::HeadGroup& group : groups_) {
     if (h >= group.first_head && h < group.first_head + group.heads) return group.shift;
   }
-  throw std::out_of_range("Mixer::shift: head must be 0 to " + std::to_string(heads() - 1) + ", got " +
-                          std::to_string(h));
+  detail::raise<std::out_of_range>("Mixer::shift: head must be 0 to " + std::to_string(heads() - 1) +
+                                   ", got " + std::to_string(h));
 }
 
 template <class Policy>
@@ -47,7 +47,8 @@ auto Mixer<Policy>::make_state(StateOptions options) const -> State {
   detail::check_at_least("Mixer::make_state", "streams", options.streams, 0);
   detail::check_at_least("Mixer::make_state", "spare", options.spare, 0);
   if (options.spare > std::numeric_limits<Index>::max() / 2)
-    detail::fail("Mixer::make_state", "spare", "at most 2^62", std::to_string(options.spare));
+    detail::fail("Mixer::make_state", "spare", "below 2^" + std::to_string(kIndexBits - 1),
+                 std::to_string(options.spare));
   State state;
   state.counts_.assign(static_cast<std::size_t>(options.streams), 0);
   state.highest_ = state.counts_;
@@ -85,8 +86,8 @@ bool Mixer<Policy>::fits(const State& state) const {
 template <class Policy>
 void Mixer<Policy>::check_state(const char* who, const State& state) const {
   if (!fits(state))
-    throw std::invalid_argument(std::string(who) +
-                                ": the state must come from this mixer's make_state, got another's");
+    detail::raise<std::invalid_argument>(std::string(who) +
+                                         ": the state must come from this mixer's make_state, got another's");
 }
 
 template <class Policy>
@@ -178,6 +179,7 @@ void Mixer<Policy>::run_step(const X& x, const std::span<const Index>* streams, 
   const std::span<Segment> segments = pass.segments(count, nullptr);
   detail::fill_segments(segments, 1, true);
   for (std::size_t i = 0; streams && i < segments.size(); ++i) segments[i].stream = (*streams)[i];
+  pass.check_room("Mixer::step", segments, state);
   pass.forward(in, out, segments, &state, nullptr);
 }
 
@@ -197,6 +199,7 @@ void Mixer<Policy>::run_extend(const X& x, std::span<const Index> offsets, std::
   pass.check_streams("Mixer::extend", streams, count, state);
   const std::span<Segment> segments = pass.segments(count, saved);
   detail::fill_chosen(segments, offsets, streams);
+  pass.check_room("Mixer::extend", segments, state);
   pass.record(in, &state, saved);
   pass.forward(in, out, segments, &state, saved);
 }
@@ -213,6 +216,7 @@ void Mixer<Policy>::run_extend(const X& x, State& state, Y& y, Record saved, Wor
   Pass pass(*this, workspace);
   const std::span<Segment> segments = pass.segments(in.batch, saved);
   detail::fill_segments(segments, in.time, true);
+  pass.check_room("Mixer::extend", segments, state);
   pass.record(in, &state, saved);
   pass.forward(in, out, segments, &state, saved);
 }
@@ -235,7 +239,7 @@ void Mixer<Policy>::backward(const X& x, const Saved& saved, const DY& dy, DX&& 
   if (state_gradient) {
     check_state("Mixer::backward", *state_gradient);
     if (!saved.entry_.same_shape(*state_gradient)) {
-      throw std::invalid_argument(
+      detail::raise<std::invalid_argument>(
           "Mixer::backward: state_gradient must have the shape of the state that was extended");
     }
   }

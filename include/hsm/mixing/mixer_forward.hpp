@@ -18,7 +18,7 @@ void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
   constexpr int kPlanes = kStages.projected() + (kStages.output ? 1 : 0);
   Index chunk = std::max<Index>(N, 1);
   if (!saved && kPlanes > 0) {
-    const Index fitting = workspace.chunk_bytes / (kPlanes * C() * static_cast<Index>(sizeof(Scalar)));
+    const Index fitting = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar)) / (kPlanes * C());
     chunk = std::min(chunk, std::clamp<Index>(fitting / 64 * 64, 64, 2048));
   }
   Scene scene{x, list, state};

@@ -76,6 +76,11 @@ struct MixerPass {
                           frame.template take<Index>(static_cast<Index>(streams.size())));
   }
 
+  /// Throws std::out_of_range where a stream would pass the most tokens that it can count.
+  void check_room(const char* who, std::span<const Segment> list, const State& state) {
+    for (const Segment& segment : list) state.check_room(who, segment.stream, segment.count);
+  }
+
   /// `saved` has been made ready by `record`.
   void forward(const In& x, const Out& y, std::span<const Segment> list, State* state, Saved* saved);
   void forward_in_place(const Out& x);
@@ -102,12 +107,12 @@ struct MixerPass {
   Index first_row(const HeadGroup& group) const { return C() / mixer.heads() * group.first_head; }
   Index projected_rows() const { return kStages.projected() * C(); }
   Index task_tokens() const {
-    return std::max<Index>(16, kTaskBytes / (C() * static_cast<Index>(sizeof(Scalar))));
+    return std::max<Index>(16, kTaskBytes / static_cast<Index>(sizeof(Scalar)) / C());
   }
 
   /// How many columns of `rows` values fit into `bytes`.
   static Index columns_in(Index bytes, Index rows) {
-    return bytes / (rows * static_cast<Index>(sizeof(Scalar)));
+    return bytes / static_cast<Index>(sizeof(Scalar)) / rows;
   }
 
   /// Calls f(piece, from, to) for the pieces that tokens [first, first + n) of the call touch, and which of

@@ -62,6 +62,17 @@ class MixerState {
     for (const Ring& ring : rings_) sum += static_cast<std::size_t>(ring.columns.size()) * sizeof(Scalar);
     return sum;
   }
+  /// The most tokens of a stream, reset or rewound ones apart: 2^62, or 2^30 where Index has 32 bits.
+  static constexpr Index kMostTokens = Index{1} << (kIndexBits - 1);
+  /// Throws std::out_of_range where stream `stream` cannot take `tokens` more; `who` begins the message.
+  void check_room(const char* who, Index stream, Index tokens) const {
+    const Index n = counts_[checked(stream)];
+    if (tokens <= kMostTokens - n) return;
+    detail::raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(stream) + " has seen " +
+                                     std::to_string(n) + " tokens of at most 2^" +
+                                     std::to_string(kIndexBits - 1) + ", cannot take " +
+                                     std::to_string(tokens) + " more");
+  }
   /// How many tokens below the highest count can always be taken back.
   Index spare() const { return spare_; }
 
@@ -123,11 +134,11 @@ class MixerState {
         std::vector<Index>{n, ring.slots, ring.rows});
     }
   }
-  /// Whether every count is one that calls and rewinds can lead to; at most 2^62 tokens.
+  /// Whether every count is one that calls and rewinds can lead to.
   bool is_sound() const {
     for (std::size_t i = 0; i < counts_.size(); ++i) {
       const Index n = counts_[i], h = highest_[i];
-      if (n < 0 || h < n || h > Index{1} << 62 || (n == 0 && h > 0) || !holds(n, h)) return false;
+      if (n < 0 || h < n || h > kMostTokens || (n == 0 && h > 0) || !holds(n, h)) return false;
     }
     return true;
   }
@@ -154,8 +165,8 @@ class MixerState {
 
   std::size_t checked(Index stream) const {
     if (stream < 0 || stream >= streams()) {
-      throw std::out_of_range("MixerState: stream must be 0 to " + std::to_string(streams() - 1) + ", got " +
-                              std::to_string(stream));
+      detail::raise<std::out_of_range>("MixerState: stream must be 0 to " + std::to_string(streams() - 1) +
+                                       ", got " + std::to_string(stream));
     }
     return static_cast<std::size_t>(stream);
   }
@@ -175,8 +186,8 @@ class MixerState {
       expected = "at most " + std::to_string(most) + ", or all " + std::to_string(n) +
                  ", since the state was made with " + std::to_string(spare_) + " spare slots";
     }
-    throw std::out_of_range("MixerState::rewind: the number of tokens must be " + expected + ", got " +
-                            std::to_string(k));
+    detail::raise<std::out_of_range>("MixerState::rewind: the number of tokens must be " + expected +
+                                     ", got " + std::to_string(k));
   }
 
   /// Moves the count of a stream on.

@@ -49,9 +49,10 @@ class PairStack {
     Index slots = 0;
     for (Index l = 0; l < L_; ++l) {
       if (layers_[l].groups_.size() != 1 || states_[l].spare() != 0) return false;
+      if (shift(l) > T - slots) return false;
       slots += shift(l);
     }
-    return T >= slots;
+    return true;
   }
 
   /// y = all layers of x; the states move on.
@@ -60,7 +61,7 @@ class PairStack {
     lines_ = (C + kLine - 1) / kLine;
     slots_ = 0;
     for (Index l = 0; l < L_; ++l) slots_ += shift(l);
-    const Index fitting = workspace.chunk_bytes / (lines_ * kLine * static_cast<Index>(sizeof(Scalar)));
+    const Index fitting = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar)) / (lines_ * kLine);
     tokens_ = std::clamp<Index>(fitting, 16, kStackTokens);
     Workspace::Frame frame(workspace);
     weights_ = frame.template take<Scalar>(2 * L_ * lines_ * kLine);

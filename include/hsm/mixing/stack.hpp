@@ -48,8 +48,10 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
   detail::check_apart(kWho, "x and y", in, out);
   const auto* layer = std::data(layers);
   auto* state = std::data(states);
-  for (Index l = 0; l < L; ++l)  // checks, and reads and writes nothing
+  for (Index l = 0; l < L; ++l) {  // checks, and reads and writes nothing
     layer[l].extend(in.slice(0, 0), state[l], out.slice(0, 0), workspace);
+    for (Index b = 0; b < in.batch; ++b) state[l].check_room(kWho, b, in.time);
+  }
 
   const bool stream =
       should_stream(workspace.stores, static_cast<std::size_t>(out.count() * in.channels) * sizeof(Scalar));
@@ -59,8 +61,8 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
     if (stack.takes(in.time)) return stack.run(in, out, stream, workspace);
   }
   const Index B = in.batch, T = in.time, C = in.channels;
-  const Index token_bytes = 2 * B * C * static_cast<Index>(sizeof(Scalar));
-  const Index fitting = workspace.chunk_bytes / std::max<Index>(1, token_bytes);
+  const Index values = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar));
+  const Index fitting = values / std::max<Index>(1, 2 * B * C);
   const Index chunk = std::min(std::max<Index>(16, fitting / 16 * 16), std::max<Index>(1, T));
   Workspace::Frame frame(workspace);
   Scalar* between[2] = {frame.template take<Scalar>(B * chunk * C),

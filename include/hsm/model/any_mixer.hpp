@@ -69,7 +69,7 @@ struct MixerVariant<Scalar, PolicyList<Policies...>> {
 };
 
 [[noreturn]] inline void fail_layer(const LayerRecipe& layer, const std::string& what) {
-  throw std::invalid_argument("recipe: " + what + " at character " + std::to_string(layer.place));
+  detail::raise<std::invalid_argument>("recipe: " + what + " at character " + std::to_string(layer.place));
 }
 
 /// The policy of a layer, by the longest constructor it has.

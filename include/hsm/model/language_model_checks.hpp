@@ -13,8 +13,9 @@ void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std
   detail::check_equal(who, "the number of token ids", static_cast<Index>(ids.size()), expected);
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= config_.vocabulary) {
-      throw std::out_of_range(std::string(who) + ": token id " + std::to_string(i) + " must be 0 to " +
-                              std::to_string(config_.vocabulary - 1) + ", got " + std::to_string(ids[i]));
+      detail::raise<std::out_of_range>(std::string(who) + ": token id " + std::to_string(i) +
+                                       " must be 0 to " + std::to_string(config_.vocabulary - 1) + ", got " +
+                                       std::to_string(ids[i]));
     }
   }
 }
@@ -22,9 +23,9 @@ void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_positions(const char* who, Index before, Index more) const {
   if (positions_.empty() || more <= config_.context - before) return;
-  throw std::out_of_range(std::string(who) + ": the model has learned " + std::to_string(config_.context) +
-                          " positions, got " + std::to_string(before) + " tokens before and " +
-                          std::to_string(more) + " more");
+  detail::raise<std::out_of_range>(
+      std::string(who) + ": the model has learned " + std::to_string(config_.context) + " positions, got " +
+      std::to_string(before) + " tokens before and " + std::to_string(more) + " more");
 }
 
 template <ComputeScalar Scalar, class List>
@@ -44,8 +45,9 @@ void LanguageModel<Scalar, List>::check_chosen(const char* who, std::span<const 
     const Index more = offsets[i + 1] - offsets[i], most = room(state, streams[i]);
     check_positions(who, state.count(streams[i]), more);
     if (more > most) {
-      throw std::out_of_range(std::string(who) + ": stream " + std::to_string(streams[i]) + " has room for " +
-                              std::to_string(most) + " more tokens, got " + std::to_string(more));
+      detail::raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(streams[i]) +
+                                       " has room for " + std::to_string(most) + " more tokens, got " +
+                                       std::to_string(more));
     }
   }
 }

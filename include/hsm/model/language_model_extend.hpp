@@ -40,8 +40,9 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
     longest = std::max(longest, length);
   }
   if (S == 0) return;
-  const Index token_bytes = (4 * C + config_.feed_forward) * static_cast<Index>(sizeof(Scalar));
-  const Index chunk = std::clamp<Index>(workspace.chunk_bytes / (token_bytes * S) / 16 * 16, 16, 1024);
+  const Index token_values = 4 * C + config_.feed_forward;
+  const Index fitting = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar)) / token_values / S;
+  const Index chunk = std::clamp<Index>(fitting / 16 * 16, 16, 1024);
   Executor& executor = workspace.executor();
   Workspace::Frame frame(workspace);
   const Index most = std::min(std::min(chunk, longest) * S, static_cast<Index>(ids.size()));

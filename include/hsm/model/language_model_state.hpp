@@ -60,10 +60,10 @@ struct LanguageModelState {
   /// std::out_of_range, with nothing changed, where can_rewind is false.
   void rewind(Index stream, Index k) {
     if (!can_rewind(stream, k)) {
-      throw std::out_of_range("LanguageModelState::rewind: the number of tokens must be at most the " +
-                              std::to_string(count(stream)) + " of stream " + std::to_string(stream) +
-                              ", and within the spare slots of every layer unless all are taken back, got " +
-                              std::to_string(k));
+      detail::raise<std::out_of_range>(
+          "LanguageModelState::rewind: the number of tokens must be at most the " +
+          std::to_string(count(stream)) + " of stream " + std::to_string(stream) +
+          ", and within the spare slots of every layer unless all are taken back, got " + std::to_string(k));
     }
     for (auto& layer : layers) std::visit([&](auto& state) { state.rewind(stream, k); }, layer);
     counts[checked(stream)] -= k;
@@ -79,8 +79,8 @@ struct LanguageModelState {
  private:
   std::size_t checked(Index stream) const {
     if (stream < 0 || stream >= streams()) {
-      throw std::out_of_range("LanguageModelState: stream must be 0 to " + std::to_string(streams() - 1) +
-                              ", got " + std::to_string(stream));
+      detail::raise<std::out_of_range>("LanguageModelState: stream must be 0 to " +
+                                       std::to_string(streams() - 1) + ", got " + std::to_string(stream));
     }
     return static_cast<std::size_t>(stream);
   }

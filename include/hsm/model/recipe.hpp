@@ -127,8 +127,8 @@ class RecipeReader {
 
   [[noreturn]] void fail(const std::string& expected) const {
     const std::string got = place_ < text_.size() ? in_quotes(text_.substr(place_, 12)) : "the end";
-    throw std::invalid_argument("recipe: expected " + expected + " at character " + std::to_string(place_) +
-                                ", got " + got);
+    detail::raise<std::invalid_argument>("recipe: expected " + expected + " at character " +
+                                         std::to_string(place_) + ", got " + got);
   }
 
   static bool is_digit(char c) { return c >= '0' && c <= '9'; }

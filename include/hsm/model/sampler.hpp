@@ -45,11 +45,11 @@ class Sampler {
   template <class Scalar>
   std::int32_t operator()(std::span<const Scalar> logits, Random& random) {
     if (logits.empty())
-      throw std::invalid_argument("Sampler: expected the logits of at least one token, got none");
+      detail::raise<std::invalid_argument>("Sampler: expected the logits of at least one token, got none");
     for (std::size_t i = 0; i < logits.size(); ++i) {
       if (std::isnan(logits[i]))
-        throw std::invalid_argument("Sampler: the logit of token " + std::to_string(i) +
-                                    " must be a number, got NaN");
+        detail::raise<std::invalid_argument>("Sampler: the logit of token " + std::to_string(i) +
+                                             " must be a number, got NaN");
     }
     const auto best = std::max_element(logits.begin(), logits.end());
     if (options_.temperature == 0) return static_cast<std::int32_t>(best - logits.begin());

@@ -90,7 +90,7 @@ class GenerationSession {
   std::span<const Scalar> logits(Index stream = 0) const {
     const std::size_t i = checked("GenerationSession::logits", stream);
     if (!memory_.ready[i]) {
-      throw std::out_of_range(
+      detail::raise<std::out_of_range>(
           "GenerationSession::logits: expected a prompt first, got no token yet in stream " +
           std::to_string(stream));
     }
@@ -155,8 +155,8 @@ class GenerationSession {
 
   std::size_t checked(const char* who, Index stream) const {
     if (stream < 0 || stream >= streams()) {
-      throw std::out_of_range(std::string(who) + ": stream must be 0 to " + std::to_string(streams() - 1) +
-                              ", got " + std::to_string(stream));
+      detail::raise<std::out_of_range>(std::string(who) + ": stream must be 0 to " +
+                                       std::to_string(streams() - 1) + ", got " + std::to_string(stream));
     }
     return static_cast<std::size_t>(stream);
   }

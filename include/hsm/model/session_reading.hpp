@@ -48,10 +48,10 @@ void GenerationSession<Model>::read(const char* who, std::span<const std::int32_
     const Index more = offsets[i + 1] - offsets[i];
     if (more <= room(chosen[i])) continue;
     if (on_full_ == OnFull::kRestart) return restart(ids, offsets, chosen);
-    throw std::out_of_range("GenerationSession: the model has learned " +
-                            std::to_string(model_->config().context) + " positions and " +
-                            std::to_string(position(chosen[i])) + " are used, got " + std::to_string(more) +
-                            " more tokens");
+    detail::raise<std::out_of_range>("GenerationSession: the model has learned " +
+                                     std::to_string(model_->config().context) + " positions and " +
+                                     std::to_string(position(chosen[i])) + " are used, got " +
+                                     std::to_string(more) + " more tokens");
   }
   extend(ids, offsets, chosen, memory_.state);
   if (!remembers()) return;

@@ -25,6 +25,13 @@
 
 #include <hsm/schedule/schedule.hpp>
 
+// A std::vector lives in constant expressions from g++ 12 and libc++ 15 on; before, Coverage is for run time.
+#if defined(__cpp_lib_constexpr_vector)
+#define HSM_DETAIL_CONSTEXPR constexpr
+#else
+#define HSM_DETAIL_CONSTEXPR inline
+#endif
+
 namespace hsm::inline HSM_ABI {
 
 /// How one layer looks back.
@@ -55,40 +62,40 @@ class Coverage {
   /// The most offsets that are looked at.
   static constexpr Index kMostOffsets = Index{1} << 22;
   /// The most additions of counts that this may take.
-  static constexpr Index kMostAdditions = Index{1} << 32;
+  static constexpr std::int64_t kMostAdditions = std::int64_t{1} << 32;
   /// A count that stands for itself and all above; `paths` refuses it.
   static constexpr std::uint64_t kUncounted = std::numeric_limits<std::uint64_t>::max();
 
   /// The stack whose layers mix by `schedule`. Throws std::invalid_argument for heads < 1, taps < 2, window
-  /// < 0, a reach of 2^63 - 1 or more, and more than kMostOffsets offsets or kMostAdditions additions;
+  /// < 0, a reach that Index does not hold, and more than kMostOffsets offsets or kMostAdditions additions;
   /// std::out_of_range for an attention layer that is not there; and what the schedule throws.
   template <detail::ScheduleOtherThan<Coverage> S>
-  constexpr explicit Coverage(const S& schedule, const CoverageOptions& options = {})
+  HSM_DETAIL_CONSTEXPR explicit Coverage(const S& schedule, const CoverageOptions& options = {})
       : Coverage(layers_of(schedule, options), options.window) {}
 
   /// The stack of these layers. Throws as above, and std::invalid_argument for a shift < 1.
-  constexpr explicit Coverage(std::span<const CoverageLayer> layers, Index window = 0);
+  HSM_DETAIL_CONSTEXPR explicit Coverage(std::span<const CoverageLayer> layers, Index window = 0);
   /// The same from a vector.
-  constexpr explicit Coverage(const std::vector<CoverageLayer>& layers, Index window = 0)
+  HSM_DETAIL_CONSTEXPR explicit Coverage(const std::vector<CoverageLayer>& layers, Index window = 0)
       : Coverage(std::span<const CoverageLayer>(layers), window) {}
 
   /// The farthest offset of any path: the sum over layers of (K-1) s, of its largest s.
-  constexpr Index reach() const { return reach_; }
+  HSM_DETAIL_CONSTEXPR Index reach() const { return reach_; }
   /// Columns that a stream's state keeps, per channel and plane: the sum over layers of (K-1) s, of the
   /// mean s.
-  constexpr double state_tokens() const { return state_tokens_; }
+  HSM_DETAIL_CONSTEXPR double state_tokens() const { return state_tokens_; }
   /// Whether some layer is attention, which reaches the offsets that no path does.
-  constexpr bool hybrid() const { return hybrid_; }
+  HSM_DETAIL_CONSTEXPR bool hybrid() const { return hybrid_; }
   /// How many offsets were looked at, 0 ... window()-1: those up to the reach, as far as the window goes.
-  constexpr Index window() const { return static_cast<Index>(counts_.size()); }
+  HSM_DETAIL_CONSTEXPR Index window() const { return static_cast<Index>(counts_.size()); }
 
   /// Whether a path leads from `offset` places back; false past the window. Throws std::invalid_argument for
   /// offset < 0.
-  constexpr bool reached(Index offset) const { return count(offset) > 0; }
+  HSM_DETAIL_CONSTEXPR bool reached(Index offset) const { return count(offset) > 0; }
   /// How many do. Throws std::out_of_range for 2^64 - 1 paths or more.
-  constexpr std::uint64_t paths(Index offset) const { return counted(count(offset)); }
+  HSM_DETAIL_CONSTEXPR std::uint64_t paths(Index offset) const { return counted(count(offset)); }
   /// The least paths of an offset that has any, in the window. Throws as `paths`.
-  constexpr std::uint64_t least_paths() const {
+  HSM_DETAIL_CONSTEXPR std::uint64_t least_paths() const {
     std::uint64_t least = kUncounted;
     for (const std::uint64_t count : counts_) {
       if (count > 0) least = std::min(least, count);
@@ -96,24 +103,24 @@ class Coverage {
     return counted(least);
   }
   /// The most paths of an offset in the window. Throws as `paths`.
-  constexpr std::uint64_t most_paths() const {
+  HSM_DETAIL_CONSTEXPR std::uint64_t most_paths() const {
     return counted(*std::max_element(counts_.begin(), counts_.end()));
   }
   /// The counts themselves, [window()]; kUncounted = that many or more.
-  constexpr std::span<const std::uint64_t> counts() const { return counts_; }
+  HSM_DETAIL_CONSTEXPR std::span<const std::uint64_t> counts() const { return counts_; }
 
   /// How many offsets of the window have a path, 0 (the token itself) included.
-  constexpr Index reached_count() const { return window() - hole_count(); }
+  HSM_DETAIL_CONSTEXPR Index reached_count() const { return window() - hole_count(); }
   /// How many have none: holes, or in a hybrid the offsets that rest on attention alone.
-  constexpr Index hole_count() const {
+  HSM_DETAIL_CONSTEXPR Index hole_count() const {
     return static_cast<Index>(std::count(counts_.begin(), counts_.end(), std::uint64_t{0}));
   }
   /// The nearest offset of the window without a path; window() if there is none.
-  constexpr Index first_hole() const {
+  HSM_DETAIL_CONSTEXPR Index first_hole() const {
     return static_cast<Index>(std::find(counts_.begin(), counts_.end(), std::uint64_t{0}) - counts_.begin());
   }
   /// The most offsets in a row without a path, in the window.
-  constexpr Index largest_gap() const {
+  HSM_DETAIL_CONSTEXPR Index largest_gap() const {
     Index largest = 0, run = 0;
     for (const std::uint64_t count : counts_) {
       run = count == 0 ? run + 1 : 0;
@@ -124,20 +131,23 @@ class Coverage {
 
  private:
   template <Schedule S>
-  static constexpr std::vector<CoverageLayer> layers_of(const S& schedule, const CoverageOptions& options);
-  [[noreturn]] static void fail(const std::string& what) { throw std::invalid_argument("Coverage: " + what); }
-  constexpr std::uint64_t count(Index offset) const {
+  static HSM_DETAIL_CONSTEXPR std::vector<CoverageLayer> layers_of(const S& schedule,
+                                                                   const CoverageOptions& options);
+  [[noreturn]] static void fail(const std::string& what) {
+    detail::raise<std::invalid_argument>("Coverage: " + what);
+  }
+  HSM_DETAIL_CONSTEXPR std::uint64_t count(Index offset) const {
     if (offset < 0) fail("the offset must be at least 0, got " + std::to_string(offset));
     return offset < window() ? counts_[static_cast<std::size_t>(offset)] : 0;
   }
-  static constexpr std::uint64_t counted(std::uint64_t count) {
+  static HSM_DETAIL_CONSTEXPR std::uint64_t counted(std::uint64_t count) {
     if (count == kUncounted)
-      throw std::out_of_range("Coverage: the number of paths must be below 2^64 - 1, got more");
+      detail::raise<std::out_of_range>("Coverage: the number of paths must be below 2^64 - 1, got more");
     return count;
   }
-  constexpr void measure(const CoverageLayer& layer);
-  static constexpr std::vector<Index> distances_of(const CoverageLayer& layer, Index size);
-  constexpr void pass(std::span<const Index> distances);
+  HSM_DETAIL_CONSTEXPR void measure(const CoverageLayer& layer);
+  static HSM_DETAIL_CONSTEXPR std::vector<Index> distances_of(const CoverageLayer& layer, Index size);
+  HSM_DETAIL_CONSTEXPR void pass(std::span<const Index> distances);
 
   std::vector<std::uint64_t> counts_;  // [window]
   Index reach_ = 0;
@@ -145,7 +155,7 @@ class Coverage {
   bool hybrid_ = false;
 };
 
-constexpr Coverage::Coverage(std::span<const CoverageLayer> layers, Index window) {
+HSM_DETAIL_CONSTEXPR Coverage::Coverage(std::span<const CoverageLayer> layers, Index window) {
   if (window < 0) fail("the window must be at least 0, got " + std::to_string(window));
   for (const CoverageLayer& layer : layers) measure(layer);
   const Index size = window > 0 ? std::min(window, reach_ + 1) : reach_ + 1;
@@ -155,10 +165,10 @@ constexpr Coverage::Coverage(std::span<const CoverageLayer> layers, Index window
   }
   counts_.assign(static_cast<std::size_t>(size), 0);
   counts_[0] = 1;
-  Index steps = 0;
+  std::int64_t steps = 0;
   for (const CoverageLayer& layer : layers) {
     const std::vector<Index> distances = distances_of(layer, size);
-    steps += static_cast<Index>(distances.size());
+    steps += static_cast<std::int64_t>(distances.size());
     if (steps > kMostAdditions / size) {
       fail("the layers must have at most " + std::to_string(kMostAdditions / size) +
            " distances in all for a window of " + std::to_string(size) + ", got more");
@@ -168,7 +178,8 @@ constexpr Coverage::Coverage(std::span<const CoverageLayer> layers, Index window
 }
 
 template <Schedule S>
-constexpr std::vector<CoverageLayer> Coverage::layers_of(const S& schedule, const CoverageOptions& options) {
+HSM_DETAIL_CONSTEXPR std::vector<CoverageLayer> Coverage::layers_of(const S& schedule,
+                                                                    const CoverageOptions& options) {
   if (options.heads < 1) fail("heads must be at least 1, got " + std::to_string(options.heads));
   const Index L = schedule.layer_count();
   std::vector<CoverageLayer> layers;
@@ -184,7 +195,7 @@ constexpr std::vector<CoverageLayer> Coverage::layers_of(const S& schedule, cons
 }
 
 // Adds a layer to reach and state.
-constexpr void Coverage::measure(const CoverageLayer& layer) {
+HSM_DETAIL_CONSTEXPR void Coverage::measure(const CoverageLayer& layer) {
   if (layer.taps < 2) fail("taps must be at least 2, got " + std::to_string(layer.taps));
   if (layer.shifts.empty()) {
     hybrid_ = true;
@@ -199,8 +210,8 @@ constexpr void Coverage::measure(const CoverageLayer& layer) {
   }
   // reach + 1 is an Index too.
   if (largest > (std::numeric_limits<Index>::max() - 1 - reach_) / (layer.taps - 1)) {
-    fail("the reach must be below 2^63 - 1, got " + std::to_string(reach_) + " and one more layer with " +
-         std::to_string(layer.taps) + " taps at " + std::to_string(largest));
+    fail("the reach must be below 2^" + std::to_string(kIndexBits) + " - 1, got " + std::to_string(reach_) +
+         " and one more layer with " + std::to_string(layer.taps) + " taps at " + std::to_string(largest));
   }
   reach_ += (layer.taps - 1) * largest;
   state_tokens_ += static_cast<double>(layer.taps - 1) * sum / static_cast<double>(layer.shifts.size());
@@ -208,7 +219,7 @@ constexpr void Coverage::measure(const CoverageLayer& layer) {
 
 // The distances s, 2s, ... (K-1)s of a layer over all heads that are in a window of `size`, each once,
 // rising.
-constexpr std::vector<Index> Coverage::distances_of(const CoverageLayer& layer, Index size) {
+HSM_DETAIL_CONSTEXPR std::vector<Index> Coverage::distances_of(const CoverageLayer& layer, Index size) {
   const auto once = [](std::vector<Index>& values) {
     std::sort(values.begin(), values.end());
     values.erase(std::unique(values.begin(), values.end()), values.end());
@@ -223,7 +234,7 @@ constexpr std::vector<Index> Coverage::distances_of(const CoverageLayer& layer, 
 }
 
 // counts[d] += the sum of counts[d - distance], from the far end, so that what is read is not yet added to.
-constexpr void Coverage::pass(std::span<const Index> distances) {
+HSM_DETAIL_CONSTEXPR void Coverage::pass(std::span<const Index> distances) {
   for (Index d = window() - 1; d > 0; --d) {
     std::uint64_t sum = counts_[static_cast<std::size_t>(d)];
     for (const Index distance : distances) {

@@ -21,8 +21,8 @@ struct CyclicSchedule {
   constexpr Index shift(Index l) const {
     detail::check_layer("CyclicSchedule::shift", l, layers);
     if (period < 1) {
-      throw std::invalid_argument("CyclicSchedule::shift: period must be at least 1, got " +
-                                  std::to_string(period));
+      detail::raise<std::invalid_argument>("CyclicSchedule::shift: period must be at least 1, got " +
+                                           std::to_string(period));
     }
     return detail::power("CyclicSchedule::shift", 2, l % period);
   }

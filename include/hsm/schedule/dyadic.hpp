@@ -8,7 +8,8 @@
 
 namespace hsm::inline HSM_ABI {
 
-/// The shifts 1, 2, 4, ... 2^(layers-1). A shift of 2^63 or more is refused with std::invalid_argument.
+/// The shifts 1, 2, 4, ... 2^(layers-1). A shift that Index does not hold (2^63, or 2^31
+/// on 32-bit targets) is refused with std::invalid_argument.
 struct DyadicSchedule {
   /// L.
   Index layers = 0;

@@ -26,13 +26,13 @@ class ExplicitSchedule {
   constexpr explicit ExplicitSchedule(std::span<const Index> shifts)
       : layers_(static_cast<Index>(shifts.size())) {
     if (layers_ > kMostLayers) {
-      throw std::invalid_argument("ExplicitSchedule: at most " + std::to_string(kMostLayers) +
-                                  " layers, got " + std::to_string(layers_));
+      detail::raise<std::invalid_argument>("ExplicitSchedule: at most " + std::to_string(kMostLayers) +
+                                           " layers, got " + std::to_string(layers_));
     }
     for (std::size_t l = 0; l < shifts.size(); ++l) {
       if (shifts[l] < 1) {
-        throw std::invalid_argument("ExplicitSchedule: the shift of layer " + std::to_string(l) +
-                                    " must be at least 1, got " + std::to_string(shifts[l]));
+        detail::raise<std::invalid_argument>("ExplicitSchedule: the shift of layer " + std::to_string(l) +
+                                             " must be at least 1, got " + std::to_string(shifts[l]));
       }
       shifts_[l] = shifts[l];
     }

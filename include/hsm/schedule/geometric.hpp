@@ -8,8 +8,8 @@
 
 namespace hsm::inline HSM_ABI {
 
-/// The shifts 1, b, b^2, ... b^(layers-1). Throws std::invalid_argument for base < 1 or a shift of 2^63 or
-/// more.
+/// The shifts 1, b, b^2, ... b^(layers-1). Throws std::invalid_argument for base < 1 or a shift that
+/// Index does not hold.
 struct GeometricSchedule {
   /// L.
   Index layers = 0;
@@ -22,8 +22,8 @@ struct GeometricSchedule {
   constexpr Index shift(Index l) const {
     detail::check_layer("GeometricSchedule::shift", l, layers);
     if (base < 1)
-      throw std::invalid_argument("GeometricSchedule::shift: base must be at least 1, got " +
-                                  std::to_string(base));
+      detail::raise<std::invalid_argument>("GeometricSchedule::shift: base must be at least 1, got " +
+                                           std::to_string(base));
     return detail::power("GeometricSchedule::shift", base, l);
   }
   /// The same for every head.

@@ -22,7 +22,8 @@ struct HeadRotated {
   constexpr Index shift(Index l, Index head) const {
     detail::check_layer("HeadRotated::shift", l, layer_count());
     if (head < 0)
-      throw std::out_of_range("HeadRotated::shift: head must be at least 0, got " + std::to_string(head));
+      detail::raise<std::out_of_range>("HeadRotated::shift: head must be at least 0, got " +
+                                       std::to_string(head));
     return inner.shift((l + head) % layer_count());
   }
 };

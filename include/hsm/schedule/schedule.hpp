@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <string>
 
+#include <hsm/core/raise.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -33,8 +34,8 @@ namespace detail {
 /// Throws std::out_of_range unless 0 <= l < layers.
 constexpr void check_layer(const char* who, Index l, Index layers) {
   if (l < 0 || l >= layers) {
-    throw std::out_of_range(std::string(who) + ": layer must be 0 to " + std::to_string(layers - 1) +
-                            ", got " + std::to_string(l));
+    detail::raise<std::out_of_range>(std::string(who) + ": layer must be 0 to " + std::to_string(layers - 1) +
+                                     ", got " + std::to_string(l));
   }
 }
 
@@ -43,8 +44,9 @@ constexpr Index power(const char* who, Index base, Index exponent) {
   Index value = 1;
   for (Index i = 0; i < exponent; ++i) {
     if (value > std::numeric_limits<Index>::max() / base) {
-      throw std::invalid_argument(std::string(who) + ": the shift must be an index below 2^63, got " +
-                                  std::to_string(base) + "^" + std::to_string(exponent));
+      detail::raise<std::invalid_argument>(std::string(who) + ": the shift must be an index below 2^" +
+                                           std::to_string(kIndexBits) + ", got " + std::to_string(base) +
+                                           "^" + std::to_string(exponent));
     }
     value *= base;
   }

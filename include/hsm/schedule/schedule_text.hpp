@@ -35,7 +35,7 @@ class ScheduleText {
   ScheduleText() = default;
 
   /// Reads the schedule of `layers` layers that `text` names. Throws std::invalid_argument for a text that
-  /// names none, a number below 1, a shift of 2^63 or more, or a list of another length than layers.
+  /// names none, a number below 1, a shift that Index does not hold, or a list of another length than layers.
   static ScheduleText parse(std::string_view text, Index layers);
 
   /// The canonical text; parse(text(), layer_count()) gives the same schedule.
@@ -115,9 +115,9 @@ class ScheduleText::Reader {
       name += (shifts.size() > 1 ? "," : "") + std::to_string(shifts.back());
     } while (take(","));
     if (static_cast<Index>(shifts.size()) != layers_) {
-      throw std::invalid_argument("schedule: expected one shift for each of " + std::to_string(layers_) +
-                                  " layers at character " + std::to_string(start) + ", got " +
-                                  std::to_string(shifts.size()));
+      detail::raise<std::invalid_argument>("schedule: expected one shift for each of " +
+                                           std::to_string(layers_) + " layers at character " +
+                                           std::to_string(start) + ", got " + std::to_string(shifts.size()));
     }
     base(ExplicitSchedule(std::span<const Index>(shifts)), std::move(name));
   }
@@ -139,7 +139,7 @@ class ScheduleText::Reader {
     }
     if (value < 1 || value == kMost) {
       place_ = start;
-      fail(std::string(what) + " from 1 to 2^63 - 2");
+      fail(std::string(what) + " from 1 to 2^" + std::to_string(kIndexBits) + " - 2");
     }
     return value;
   }
@@ -152,8 +152,8 @@ class ScheduleText::Reader {
 
   [[noreturn]] void fail(const std::string& expected) const {
     const std::string got = place_ < text_.size() ? detail::in_quotes(text_.substr(place_, 12)) : "the end";
-    throw std::invalid_argument("schedule: expected " + expected + " at character " + std::to_string(place_) +
-                                ", got " + got);
+    detail::raise<std::invalid_argument>("schedule: expected " + expected + " at character " +
+                                         std::to_string(place_) + ", got " + got);
   }
 
   std::string_view text_;
@@ -170,7 +170,8 @@ inline Index ScheduleText::shift(Index l, Index head) const {
   const Index L = layer_count();
   detail::check_layer("ScheduleText::shift", l, L);
   if (head < 0)
-    throw std::out_of_range("ScheduleText::shift: head must be at least 0, got " + std::to_string(head));
+    detail::raise<std::out_of_range>("ScheduleText::shift: head must be at least 0, got " +
+                                     std::to_string(head));
   if (reversed_) l = L - 1 - l;
   if (rotated_) l = (l + head % L) % L;
   if (reversed_inside_) l = L - 1 - l;

@@ -63,8 +63,9 @@ inline void check_targets(const char* who, std::span<const std::int32_t> targets
   if (!losses.empty()) check_equal(who, "the number of losses", static_cast<Index>(losses.size()), n);
   for (std::size_t i = 0; i < targets.size(); ++i) {
     if (targets[i] < kIgnoredTarget || targets[i] >= V) {
-      throw std::out_of_range(std::string(who) + ": target " + std::to_string(targets[i]) + " at position " +
-                              std::to_string(i) + " must be -1 or in [0, V), V = " + std::to_string(V));
+      detail::raise<std::out_of_range>(std::string(who) + ": target " + std::to_string(targets[i]) +
+                                       " at position " + std::to_string(i) +
+                                       " must be -1 or in [0, V), V = " + std::to_string(V));
     }
   }
 }

@@ -39,7 +39,7 @@ struct Evaluation {
   /// Throws std::out_of_range.
   CrossEntropy between(Index first, Index last) const {
     if (first < 1 || last < first || last > static_cast<Index>(by_position.size())) {
-      throw std::out_of_range(
+      detail::raise<std::out_of_range>(
           "Evaluation::between: expected 1 <= first <= last <= " + std::to_string(by_position.size()) +
           ", got " + std::to_string(first) + " and " + std::to_string(last));
     }

@@ -25,7 +25,7 @@ void for_each_logit_block(const Model& model, const typename Model::Saved& saved
   using Scalar = typename Model::Scalar;
   const Index V = model.config().vocabulary, C = model.config().width, N = saved.hidden.cols();
   const Index block =
-      std::clamp<Index>(kLogitBytes / (V * static_cast<Index>(sizeof(Scalar))) / 64 * 64, 64, 4096);
+      std::clamp<Index>(kLogitBytes / static_cast<Index>(sizeof(Scalar)) / V / 64 * 64, 64, 4096);
   Workspace::Frame frame(workspace);
   Scalar* buffer = frame.template take<Scalar>(V * std::min(block, N));
   for (Index first = 0; first < N; first += block) {

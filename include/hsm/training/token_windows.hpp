@@ -105,9 +105,9 @@ class ValidationWindows {
   void fill(std::span<std::int32_t> tokens, std::span<std::int32_t> targets, Index first, Index batch) const {
     detail::check_at_least("ValidationWindows::fill", "batch", batch, 1);
     if (first < 0 || first > count() || batch > count() - first) {
-      throw std::out_of_range("ValidationWindows::fill: windows must be within [0, " +
-                              std::to_string(count()) + "), got " + std::to_string(batch) + " from " +
-                              std::to_string(first));
+      detail::raise<std::out_of_range>("ValidationWindows::fill: windows must be within [0, " +
+                                       std::to_string(count()) + "), got " + std::to_string(batch) +
+                                       " from " + std::to_string(first));
     }
     detail::check_window_buffer("ValidationWindows::fill", "tokens", tokens.size(), batch, time_);
     detail::check_window_buffer("ValidationWindows::fill", "targets", targets.size(), batch, time_);

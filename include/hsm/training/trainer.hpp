@@ -37,8 +37,9 @@ namespace detail {
 inline void check_text(const char* what, std::span<const std::int32_t> text, Index V) {
   const auto bad = std::find_if(text.begin(), text.end(), [V](std::int32_t id) { return id < 0 || id >= V; });
   if (bad == text.end()) return;
-  throw std::out_of_range("train: token " + std::to_string(bad - text.begin()) + " of the " + what +
-                          " text must be 0 to " + std::to_string(V - 1) + ", got " + std::to_string(*bad));
+  detail::raise<std::out_of_range>("train: token " + std::to_string(bad - text.begin()) + " of the " + what +
+                                   " text must be 0 to " + std::to_string(V - 1) + ", got " +
+                                   std::to_string(*bad));
 }
 
 /// The state of one run of `train`.
@@ -134,10 +135,10 @@ class TrainingRun {
 
   void check_finite(const char* what, double value) const {
     if (std::isfinite(value)) return;
-    throw std::runtime_error("train: the " + std::string(what) + " of step " +
-                             std::to_string(progress_.step + 1) + " must be finite, got " +
-                             std::to_string(value) +
-                             "; the weights are those before it, and a smaller learning rate may help");
+    detail::raise<std::runtime_error>(
+        "train: the " + std::string(what) + " of step " + std::to_string(progress_.step + 1) +
+        " must be finite, got " + std::to_string(value) +
+        "; the weights are those before it, and a smaller learning rate may help");
   }
 
   Model& model_;
