@@ -119,7 +119,7 @@ void attend_one(Index width, const Scalar* query, Index position, const HeadToke
   Scalar* scaled = scratch;
   Scalar* weights = scratch + width;
   for (Index d = 0; d < width; ++d) scaled[d] = scale * query[d], out[d] = 0;
-  Scalar largest = -std::numeric_limits<Scalar>::infinity(), sum = 0;
+  Scalar largest = kLeastScore<Scalar>, sum = 0;
   for (Index first = 0; first <= position; first += kKeyTile) {
     const Index count = std::min(kKeyTile, position + 1 - first);
     const Scalar before = largest;
@@ -192,7 +192,7 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
       strip_product<Write::kOverwrite>(rows, width,
                                        Left<Order::kRows, Scalar>{head.keys + key * width, width},
                                        query_strips + s * width * kStrip, kStrip, scores, kStrip);
-      hide_future(rows, scores, kStrip, key, query, -std::numeric_limits<Scalar>::infinity());
+      hide_future(rows, scores, kStrip, key, query, kLeastScore<Scalar>);
       softmax[s].add(rows, scores, width, sum);
       const Left<Order::kColumns, Scalar> values{head.values + key * width, width};
       strip_product<Write::kAdd>(width, seen, values, scores, kStrip, sum, kStrip);

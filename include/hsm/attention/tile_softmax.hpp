@@ -23,6 +23,25 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
+/// Keeps the compiler from calculating with what it knows of a packet: under -ffast-math (x + c) - c would be x.
+template <class PacketOfScalar>
+HSM_INLINE void forget([[maybe_unused]] PacketOfScalar& value) {
+#if HSM_FAST_MATH && defined(__AVX512F__)
+  asm("" : "+v"(value));
+#elif HSM_FAST_MATH && defined(__SSE2__)
+  asm("" : "+x"(value));
+#elif HSM_FAST_MATH && (defined(__aarch64__) || defined(__ARM_NEON))
+  asm("" : "+w"(value));
+#elif HSM_FAST_MATH
+  asm("" : "+m"(value));
+#endif
+}
+
+/// A score below all others; under -ffast-math there are no infinities, and it is far below what scores can be.
+template <class Scalar>
+inline constexpr Scalar kLeastScore = HSM_FAST_MATH ? std::numeric_limits<Scalar>::lowest() / 4
+                                                    : -std::numeric_limits<Scalar>::infinity();
+
 /// ln(2)^k / k!, exact to double.
 constexpr double exp2_coefficient(int k) {
   double product = 1;
@@ -49,8 +68,11 @@ inline Packet<Scalar> exp2_nonpositive(const Packet<Scalar>& x) {
   using Bits = std::make_unsigned_t<typename E::Bits>;
   constexpr Index kSize = kPacket<Scalar>;
   const Packet<Scalar> bounded = pmax(x, broadcast(Scalar(1 - E::kBias)));  // in this order NaN is kept
-  const Packet<Scalar> shifted = padd(bounded, broadcast(Scalar(E::kRound)));
-  const Packet<Scalar> r = psub(bounded, psub(shifted, broadcast(Scalar(E::kRound))));
+  Packet<Scalar> shifted = padd(bounded, broadcast(Scalar(E::kRound)));
+  forget(shifted);
+  Packet<Scalar> n = psub(shifted, broadcast(Scalar(E::kRound)));
+  forget(n);
+  const Packet<Scalar> r = psub(bounded, n);
   // 2^n: the low bits of `shifted` are n. Eigen has no packet of 64-bit integers, the compiler has.
   Scalar scale[kSize];
   store(scale, shifted);
@@ -104,12 +126,12 @@ struct OnlineSoftmax {
   alignas(64) Scalar sum[kLanes<Scalar>];
 
   void clear() {
-    std::fill_n(largest, kLanes<Scalar>, -std::numeric_limits<Scalar>::infinity());
+    std::fill_n(largest, kLanes<Scalar>, kLeastScore<Scalar>);
     std::fill_n(sum, kLanes<Scalar>, Scalar(0));
   }
 
   /// Turns the scores of `rows` more keys into weights, and brings what was summed before, with `width` rows
-  /// of results beside it, to the new largest score. Hidden scores are -infinity; some score of each query,
+  /// of results beside it, to the new largest score. Hidden scores are kLeastScore; some score of each query,
   /// here or before, is not.
   void add(Index rows, Scalar* scores, Index width, Scalar* results) {
     using Eigen::internal::padd, Eigen::internal::pmadd, Eigen::internal::pmax, Eigen::internal::pmul;

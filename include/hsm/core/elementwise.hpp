@@ -10,7 +10,8 @@
 // exp, sigmoid and gelu run over fixed blocks of kBlock elements in one function that is never inlined; a
 // shorter rest is padded to a whole block, so an element meets the same instructions always. NaN stays NaN;
 // exp(-infinity) = 0 exactly. Accuracy: exp and sigmoid 4 epsilon relative where the result is a normal
-// number, gelu and its slope 8 epsilon of |x| + 1.
+// number, gelu and its slope 8 epsilon of |x| + 1. Under -ffast-math (-Ofast) too: the flag is off for these
+// functions. A program that g++ links with it rounds results that are not normal to 0.
 #pragma once
 
 #include <algorithm>
@@ -24,6 +25,8 @@
 #include <hsm/core/types.hpp>
 
 namespace hsm::inline HSM_ABI {
+
+HSM_EXACT_BEGIN
 
 namespace detail {
 
@@ -41,7 +44,7 @@ struct Exponential<float> {
   static constexpr float kLowest = -104.0f, kHighest = 89.0f;
   static constexpr float kRound =
       12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low bits
-  static constexpr float kHigh = 0.693359375f, kLow = -2.12194440e-4f;
+  static constexpr float kMinusHigh = -0.693359375f, kMinusLow = 2.12194440e-4f;
 };
 
 template <>
@@ -50,7 +53,7 @@ struct Exponential<double> {
   static constexpr int kTerms = 13, kMantissa = 52, kBias = 1023;
   static constexpr double kLowest = -746.0, kHighest = 710.0;
   static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
-  static constexpr double kHigh = 0.693145751953125, kLow = 1.42860682030941723212e-6;
+  static constexpr double kMinusHigh = -0.693145751953125, kMinusLow = -1.42860682030941723212e-6;
 };
 
 /// 1 / k!, exact to double.
@@ -89,7 +92,7 @@ inline Scalar exp_bounded(Scalar x) {
   using Bits = typename E::Bits;
   const Scalar shifted = multiply_add(x, Scalar(std::numbers::log2e), E::kRound);
   const Scalar n = shifted - E::kRound;
-  const Scalar r = multiply_add(-n, E::kLow, multiply_add(-n, E::kHigh, x));
+  const Scalar r = multiply_add(n, E::kMinusLow, multiply_add(n, E::kMinusHigh, x));
   const Bits exponent = bit_cast<Bits>(shifted) - bit_cast<Bits>(E::kRound);
   const Bits half = exponent >> 1;
   return exp_sum<0>(r) * power_of_two<Scalar>(half) * power_of_two<Scalar>(exponent - half);
@@ -110,7 +113,7 @@ inline void exp_block(const Scalar (&x)[kBlock], Scalar (&result)[kBlock]) {
 template <class Scalar>
 inline void sigmoid_block(const Scalar (&x)[kBlock], Scalar (&result)[kBlock]) {
   Scalar negated[kBlock];
-  for (Index i = 0; i < kBlock; ++i) negated[i] = -x[i];
+  for (Index i = 0; i < kBlock; ++i) negated[i] = Scalar(-1) * x[i];
   exp_block(negated, result);
   for (Index i = 0; i < kBlock; ++i) result[i] = Scalar(1) / (Scalar(1) + result[i]);
 }
@@ -210,6 +213,8 @@ template <ComputeScalar Scalar>
 void gelu_slope(Index n, const Scalar* in, Scalar* out) {
   detail::apply_blocks<detail::GeluSlopeFunction>(n, in, out);
 }
+
+HSM_EXACT_END
 
 namespace detail {
 

@@ -12,10 +12,12 @@
 
 #include <cfloat>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <type_traits>
 
 #include <hsm/core/abi.hpp>
+#include <hsm/core/bit_cast.hpp>
 #include <hsm/core/eigen.hpp>
 
 /// Before a function whose instructions must exist once, so that its bits do not depend on the caller.
@@ -44,6 +46,28 @@
 #define HSM_INDEPENDENT _Pragma("GCC ivdep")
 #define HSM_UNROLLED _Pragma("GCC ivdep") _Pragma("GCC unroll 4")
 #define HSM_WRITTEN_OUT _Pragma("GCC unroll 8")
+#endif
+
+/// 1 where the compiler may calculate as with real numbers (-ffast-math, -Ofast), else 0.
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#define HSM_FAST_MATH 1
+#else
+#define HSM_FAST_MATH 0
+#endif
+
+/// Around functions that are right as written only: -ffast-math is off between the two. With g++ they are inlined
+/// into each other and, where HSM_INLINE, into others. With clang a unary minus in a template keeps the flag; a
+/// product with -1 does not.
+#if HSM_FAST_MATH && defined(__clang__)
+#define HSM_EXACT_BEGIN _Pragma("float_control(push)") _Pragma("float_control(precise, on)")
+#define HSM_EXACT_END _Pragma("float_control(pop)")
+#elif HSM_FAST_MATH && defined(__GNUC__)
+#define HSM_EXACT_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"no-fast-math\")")
+#define HSM_EXACT_END _Pragma("GCC pop_options")
+#else
+#define HSM_EXACT_BEGIN
+#define HSM_EXACT_END
 #endif
 
 /// Hierarchical Shift Mixing (arXiv 2601.22852): token mixers, their schedules, and what trains and runs models
@@ -98,15 +122,43 @@ Scalar* at(Columns<Scalar>& block, Index row, Index column) {
   return block.data() + row + column * block.outerStride();
 }
 
+HSM_EXACT_BEGIN
+
 /// a * x + y with one rounding where the target fuses it in hardware, so that the compiler has no choice of
 /// how to round.
 template <class Scalar>
-inline Scalar multiply_add(Scalar a, Scalar x, Scalar y) {
+HSM_INLINE Scalar multiply_add(Scalar a, Scalar x, Scalar y) {
 #if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMA)
+#if HSM_FAST_MATH  // std::fma is a function of others, without these pragmas
+  if constexpr (std::is_same_v<Scalar, float>) return __builtin_fmaf(a, x, y);
+  if constexpr (std::is_same_v<Scalar, double>) return __builtin_fma(a, x, y);
+#endif
   return std::fma(a, x, y);
 #else
   return a * x + y;
 #endif
 }
+
+HSM_EXACT_END
+
+namespace detail {
+
+/// Whether x is neither infinite nor NaN, by its bits: under -ffast-math std::isfinite is always true.
+template <class Scalar>
+inline bool is_finite(Scalar x) {
+  using Bits = std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint64_t>;
+  constexpr Bits kExponent = bit_cast<Bits>(std::numeric_limits<Scalar>::infinity());
+  return (bit_cast<Bits>(x) & kExponent) != kExponent;
+}
+
+/// Whether x is NaN, by its bits.
+template <class Scalar>
+inline bool is_nan(Scalar x) {
+  using Bits = std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint64_t>;
+  constexpr Bits kInfinity = bit_cast<Bits>(std::numeric_limits<Scalar>::infinity());
+  return (bit_cast<Bits>(x) & ~(Bits{1} << (8 * sizeof(Bits) - 1))) > kInfinity;
+}
+
+}  // namespace detail
 
 }  // namespace hsm::inline HSM_ABI

@@ -114,7 +114,7 @@ void read_tensors(const SafetensorsFile& file, Model& model) {
     file.read(name, file_shape(tensor), values);
     names.emplace(name);
     for (std::size_t i = 0; i < values.size(); ++i) {
-      if (std::isfinite(values[i])) continue;
+      if (detail::is_finite(values[i])) continue;
       throw std::runtime_error(file.source() + ": tensor " + in_quotes(name) +
                                " must hold finite numbers, got " + std::to_string(values[i]) +
                                " at element " + std::to_string(i));
@@ -141,7 +141,8 @@ void save_model(const std::filesystem::path& path, const Model& model) {
   writer.set_metadata("config", config_to_json(model.config()));
   const auto add = [&](std::string_view name, const auto& tensor) {
     using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
-    if (!tensor.allFinite()) {
+    if (!std::all_of(tensor.data(), tensor.data() + tensor.size(),
+                     [](Scalar value) { return detail::is_finite(value); })) {
       throw std::runtime_error(path.string() + ": tensor " + detail::in_quotes(name) +
                                " must hold finite numbers to be saved, got NaN or infinity");
     }

@@ -33,7 +33,7 @@ class Sampler {
  public:
   /// Throws std::invalid_argument for options outside their range.
   explicit Sampler(SamplerOptions options) : options_(options) {
-    if (!(options.temperature >= 0) || !std::isfinite(options.temperature)) {
+    if (!(options.temperature >= 0) || !detail::is_finite(options.temperature)) {
       detail::fail("Sampler", "temperature", "at least 0", std::to_string(options.temperature));
     }
     detail::check_at_least("Sampler", "top_k", options.top_k, 0);
@@ -47,7 +47,7 @@ class Sampler {
     if (logits.empty())
       detail::raise<std::invalid_argument>("Sampler: expected the logits of at least one token, got none");
     for (std::size_t i = 0; i < logits.size(); ++i) {
-      if (std::isnan(logits[i]))
+      if (detail::is_nan(logits[i]))
         detail::raise<std::invalid_argument>("Sampler: the logit of token " + std::to_string(i) +
                                              " must be a number, got NaN");
     }

@@ -103,9 +103,9 @@ class AdamW {
     };
     check(config.beta1 >= 0 && config.beta1 < 1, "beta1", "in [0, 1)", config.beta1);
     check(config.beta2 >= 0 && config.beta2 < 1, "beta2", "in [0, 1)", config.beta2);
-    check(config.epsilon > 0 && std::isfinite(config.epsilon), "epsilon", "above 0 and finite",
+    check(config.epsilon > 0 && detail::is_finite(config.epsilon), "epsilon", "above 0 and finite",
           config.epsilon);
-    check(config.weight_decay >= 0 && std::isfinite(config.weight_decay), "weight_decay",
+    check(config.weight_decay >= 0 && detail::is_finite(config.weight_decay), "weight_decay",
           "at least 0 and finite", config.weight_decay);
     return config;
   }
@@ -133,7 +133,7 @@ class AdamW {
 template <class Parameters>
 void AdamW<Parameters>::step(Parameters& p, const Parameters& gradients, double learning_rate,
                              Executor& executor) {
-  if (!(learning_rate >= 0) || !std::isfinite(learning_rate)) {
+  if (!(learning_rate >= 0) || !detail::is_finite(learning_rate)) {
     detail::fail("AdamW::step", "learning_rate", "at least 0 and finite", std::to_string(learning_rate));
   }
   check_shapes("AdamW::step", p, gradients);

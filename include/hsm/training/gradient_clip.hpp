@@ -64,7 +64,7 @@ template <class Parameters>
 double clip_global_norm(Parameters& gradients, double max_norm) {
   if (!(max_norm > 0)) detail::fail("clip_global_norm", "max_norm", "above 0", std::to_string(max_norm));
   const double norm = global_norm(gradients);
-  if (!std::isfinite(norm) || norm <= max_norm) return norm;
+  if (!detail::is_finite(norm) || norm <= max_norm) return norm;
   const double factor = max_norm / norm;
   const auto scale = [factor](std::string_view, auto& tensor) {
     using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;

@@ -45,7 +45,7 @@ struct WarmupCosine {
 
  private:
   double rate(const char* who, double x) const {
-    if (!(peak > 0) || !std::isfinite(peak)) {
+    if (!(peak > 0) || !detail::is_finite(peak)) {
       detail::fail(who, "peak", "above 0 and finite", std::to_string(peak));
     }
     detail::check_at_least(who, "total", total, 1);

@@ -134,7 +134,7 @@ class TrainingRun {
   }
 
   void check_finite(const char* what, double value) const {
-    if (std::isfinite(value)) return;
+    if (detail::is_finite(value)) return;
     detail::raise<std::runtime_error>(
         "train: the " + std::string(what) + " of step " + std::to_string(progress_.step + 1) +
         " must be finite, got " + std::to_string(value) +

@@ -52,7 +52,7 @@ namespace detail {
 inline void check_training(const TrainingConfig& config) {
   constexpr const char* kWho = "train";
   check_at_least(kWho, "batch", config.batch, 1);
-  if (!(config.minutes >= 0) || !std::isfinite(config.minutes)) {
+  if (!(config.minutes >= 0) || !detail::is_finite(config.minutes)) {
     fail(kWho, "minutes", "at least 0 and finite", std::to_string(config.minutes));
   }
   if (config.minutes == 0) check_at_least(kWho, "steps", config.steps, 1);
