@@ -58,7 +58,7 @@ void MixerPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& 
   if (!d.state || segment.fresh()) return;
   const RingView<Scalar> ring = d.state->ring(g, segment.stream);
   const Index rows = rows_of(mixer.groups_[g]);
-  for (Index t = std::max(from, piece.count - ring.slots); t < to; ++t) {
+  for (Index t = std::max(from, piece.count - ring.slot_count); t < to; ++t) {
     Scalar* slot = ring.slot(piece.position + t);
     for (int plane = 0; plane < kStages.planes(); ++plane) {
       Scalar* column = kept_gradient(d, mixer.groups_[g], piece.first + t, plane).data;
@@ -118,7 +118,7 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
       for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
         const HeadGroup& group = mixer.groups_[g];
         const Index s = group.shift;
-        for_each_run(piece, from, to, s, 2, ring(scene, piece, g).slots, true,
+        for_each_run(piece, from, to, s, 2, ring(scene, piece, g).slot_count, true,
                      [&](Index start, Index end) { gather_run(scene, d, piece, g, start, end, task_sums); });
         take_state_gradient(scene, d, piece, g, from, to);
       }
@@ -137,7 +137,7 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
     for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
       const HeadGroup& group = mixer.groups_[g];
       const Index reach = std::min(group.shift, piece.count);
-      for_each_run(piece, 0, reach, group.shift, 2, ring(scene, piece, g).slots, false,
+      for_each_run(piece, 0, reach, group.shift, 2, ring(scene, piece, g).slot_count, false,
                    [&](Index start, Index end) {
                      if (place_of(piece, start, group.shift) != Place::kRing) return;
                      policy.adjoint_past(make_run(scene, piece, g, start, end),
@@ -168,7 +168,7 @@ void MixerPass<Policy>::scatter_adjoint(const Scene& scene, const Gradient& d) {
       }
     }
     take_state_gradient(scene, d, piece, g, 0, piece.count);
-    for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slots, false,
+    for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
                  [&](Index start, Index end) {
                    mixer.policy_.adjoint(make_run(scene, piece, g, start, end),
                                          mixed_gradient(d, group, piece.first + start, end - start),

@@ -140,7 +140,7 @@ struct MixerPass {
     const Segment& segment = scene.segments[static_cast<std::size_t>(piece.segment)];
     if (!segment.fresh()) return scene.entry->ring(g, segment.stream);
     const RingView<Scalar> carried = carry_ring(scene, g);
-    return {carried.data, carried.rows, carried.slots};
+    return {carried.data, carried.rows, carried.slot_count};
   }
   RingView<Scalar> carry_ring(const Scene& scene, std::size_t g) const {
     if (!scene.carry) return {nullptr, 0, 1};
@@ -149,7 +149,7 @@ struct MixerPass {
     return {scene.carry + offset, kStages.planes() * rows_of(mixer.groups_[g]), carry_slots(scene, g)};
   }
   Index carry_slots(const Scene& scene, std::size_t g) const {
-    return std::min(mixer.slots(mixer.groups_[g], 0), scene.longest);
+    return std::min(mixer.slot_count(mixer.groups_[g], 0), scene.longest);
   }
   Index carry_size(const Scene& scene, std::size_t g) const {
     return kStages.planes() * rows_of(mixer.groups_[g]) * carry_slots(scene, g);
