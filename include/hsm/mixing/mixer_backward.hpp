@@ -58,7 +58,7 @@ void MixerPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& 
   if (!d.state || segment.fresh()) return;
   const RingView<Scalar> ring = d.state->ring(g, segment.stream);
   const Index rows = rows_of(mixer.groups_[g]);
-  for (Index t = std::max(from, piece.count - ring.slot_count); t < to; ++t) {
+  for (Index t = (std::max)(from, piece.count - ring.slot_count); t < to; ++t) {
     Scalar* slot = ring.slot(piece.position + t);
     for (int plane = 0; plane < kStages.planes(); ++plane) {
       Scalar* column = kept_gradient(d, mixer.groups_[g], piece.first + t, plane).data;
@@ -91,7 +91,7 @@ void MixerPass<Policy>::gather_run(const Scene& scene, const Gradient& d, const 
     RunGradient<Scalar> d_next =
         make_gradient(scene, d, piece, g, next_start, next_start + n, followed, followed);
     for (Index first = start; first < end; first += part) {
-      const Index count = std::min(part, end - first), token = piece.first + first;
+      const Index count = (std::min)(part, end - first), token = piece.first + first;
       now.count = d_now.count = next.count = d_next.count = count;
       policy.adjoint_now(now, mixed_gradient(d, group, token, count), d_now, sums);
       if (followed) policy.adjoint_past(next, mixed_gradient(d, group, token + s, count), d_next);
@@ -136,7 +136,7 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
   for_each_piece(scene, 0, scene.count, [&](const Piece& piece, Index, Index) {
     for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
       const HeadGroup& group = mixer.groups_[g];
-      const Index reach = std::min(group.shift, piece.count);
+      const Index reach = (std::min)(group.shift, piece.count);
       for_each_run(piece, 0, reach, group.shift, 2, ring(scene, piece, g).slot_count, false,
                    [&](Index start, Index end) {
                      if (place_of(piece, start, group.shift) != Place::kRing) return;

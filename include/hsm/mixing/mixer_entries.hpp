@@ -46,7 +46,7 @@ template <class Policy>
 auto Mixer<Policy>::make_state(StateOptions options) const -> State {
   detail::check_at_least("Mixer::make_state", "streams", options.streams, 0);
   detail::check_at_least("Mixer::make_state", "spare", options.spare, 0);
-  if (options.spare > std::numeric_limits<Index>::max() / 2)
+  if (options.spare > (std::numeric_limits<Index>::max)() / 2)
     detail::fail("Mixer::make_state", "spare", "below 2^" + std::to_string(kIndexBits - 1),
                  std::to_string(options.spare));
   State state;

@@ -15,7 +15,7 @@ template <class Policy>
 void MixerPass<Policy>::forward_in_place(const Out& x) {
   const Index B = x.batch, T = x.time;
   Index farthest = 1;  // of the partners
-  for (const HeadGroup& group : mixer.groups_) farthest = std::max(farthest, mixer.slot_count(group, 0));
+  for (const HeadGroup& group : mixer.groups_) farthest = (std::max)(farthest, mixer.slot_count(group, 0));
   // What is copied before a part is at most an eighth of it.
   const Index length = std::max<Index>(4 * task_tokens(), farthest > T ? T : 8 * farthest);
   const Index parts = (T + length - 1) / length;
@@ -33,7 +33,7 @@ void MixerPass<Policy>::forward_in_place(const Out& x) {
   const std::span<Segment> list = segments(B * parts, nullptr);
   for (Index i = 0; i < B * parts; ++i) {
     const Index first = i % parts * length;
-    list[static_cast<std::size_t>(i)] = {i / parts * T + first, std::min(length, T - first),
+    list[static_cast<std::size_t>(i)] = {i / parts * T + first, (std::min)(length, T - first),
                                          first == 0 ? Segment::kFresh : i};
     halo.counts_[static_cast<std::size_t>(i)] = first;
   }
@@ -67,10 +67,10 @@ void MixerPass<Policy>::mix_in_place(const Scene& scene, const Piece& piece, std
   for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
                [&](Index start, Index end) {
                  Run<Scalar> run = make_run(scene, piece, g, start, end);
-                 const Index most = kStages.in_place ? run.count : std::min(group.shift, run.count),
+                 const Index most = kStages.in_place ? run.count : (std::min)(group.shift, run.count),
                              last = mixer.taps() - 1;
                  for (Index left = end - start; left > 0;) {
-                   const Index n = std::min(most, left);
+                   const Index n = (std::min)(most, left);
                    left -= n;
                    run.count = n;
                    run.blocks.advance(left, 0, last, kStages.planes());

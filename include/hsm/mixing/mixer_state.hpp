@@ -194,15 +194,15 @@ class MixerState {
   void advance(Index stream, Index tokens) {
     const auto i = static_cast<std::size_t>(stream);
     counts_[i] += tokens;
-    highest_[i] = std::max(highest_[i], counts_[i]);
+    highest_[i] = (std::max)(highest_[i], counts_[i]);
   }
 
   /// Adds the ring of a group; throws std::invalid_argument where it could never be held in memory.
   void add_ring(Index rows, Index shift, Index slot_count) {
-    const Index columns = slot_count > std::numeric_limits<Index>::max() / std::max<Index>(1, streams())
-                              ? std::numeric_limits<Index>::max()
+    const Index columns = slot_count > (std::numeric_limits<Index>::max)() / std::max<Index>(1, streams())
+                              ? (std::numeric_limits<Index>::max)()
                               : slot_count * streams();
-    constexpr Index kMost = std::numeric_limits<Index>::max() / static_cast<Index>(sizeof(Scalar));
+    constexpr Index kMost = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(Scalar));
     if (columns > kMost / std::max<Index>(1, rows)) {
       detail::fail("Mixer::make_state", "the state", "small enough to address",
                    std::to_string(rows) + " rows x " + std::to_string(slot_count) + " slots x " +

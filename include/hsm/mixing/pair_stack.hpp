@@ -75,13 +75,13 @@ class PairStack {
     Executor& executor = workspace.executor();
     for (Index b = 0; b < x.batch; ++b) {
       for_each_ring(b, [&](Scalar* ring, Index l, auto state) {
-        const Index known = std::min(shift(l), states_[l].count(b));
+        const Index known = (std::min)(shift(l), states_[l].count(b));
         gather(known, state.data, state.rows, C, ring, slots_);
         for (Index line = 0; line < lines_; ++line)
           std::fill_n(ring + (line * slots_ + known) * kLine, (shift(l) - known) * kLine, Scalar(0));
       });
       for (Index first = 0; first < T; first += tokens_) {
-        const Index n = std::min(tokens_, T - first);
+        const Index n = (std::min)(tokens_, T - first);
         const Scalar* from = x.at(b * T + first);
         Scalar* to = y.at(b * T + first);
         parallel_blocks(executor, n, 16, [&](Index t, Index count, int) {
@@ -203,12 +203,12 @@ class PairStack {
           for (Index k = 0; k < Index{1} << i; ++k) f(i, (Index{1} << i) - 1 + k);
         }
       };
-      for (Index first = 0; first < std::min(s, whole);) {
+      for (Index first = 0; first < (std::min)(s, whole);) {
         // Chains up to where the first of the slots is the last of its ring.
-        Index chains = std::min(s, whole) - first;
+        Index chains = (std::min)(s, whole) - first;
         Scalar* kept[2 * kPeriod - 1];
         for_each_kept([&](Index i, Index j) {
-          chains = std::min(chains, (s << i) - slot_count[j]);
+          chains = (std::min)(chains, (s << i) - slot_count[j]);
           kept[j] = ring + (((Index{1} << i) - 1) * s + slot_count[j]) * kLine + half * P::kSize;
         });
         for (Index c = 0; c < chains; ++c, ++first) {

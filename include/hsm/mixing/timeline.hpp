@@ -52,7 +52,7 @@ inline Index strided_start(const Piece& piece, Index end, Index distance, Index 
       return distance - piece.available;
     case Place::kRing: {
       const Index slot = (piece.position + last - distance) % slot_count;
-      return std::max(distance - piece.position, last - slot);
+      return (std::max)(distance - piece.position, last - slot);
     }
     case Place::kNowhere:
       break;
@@ -66,10 +66,10 @@ template <class F>
 void for_each_run(const Piece& piece, Index from, Index to, Index shift, Index taps, Index slot_count,
                   bool forward_pairs, F&& f) {
   for (Index end = to; end > from;) {
-    Index start = std::max(from, end - kRunColumns);
+    Index start = (std::max)(from, end - kRunColumns);
     for (Index k = 1; k < taps; ++k)
-      start = std::max(start, strided_start(piece, end, k * shift, slot_count));
-    if (forward_pairs && piece.count - shift < end) start = std::max(start, piece.count - shift);
+      start = (std::max)(start, strided_start(piece, end, k * shift, slot_count));
+    if (forward_pairs && piece.count - shift < end) start = (std::max)(start, piece.count - shift);
     f(start, end);
     end = start;
   }
