@@ -30,8 +30,8 @@ inline std::span<const Segment> cut_segments(std::span<const Segment> segments, 
                                              std::span<Segment> parts) {
   std::size_t n = 0;
   for (const Segment& segment : segments) {
-    const Index from = std::max(first, segment.first);
-    const Index to = std::min(first + count, segment.first + segment.count);
+    const Index from = (std::max)(first, segment.first);
+    const Index to = (std::min)(first + count, segment.first + segment.count);
     if (from < to) parts[n++] = {from - first, to - from, segment.stream};
   }
   return parts.first(n);
@@ -180,7 +180,7 @@ void CausalAttention<Scalar>::run_extend(const X& x_any, State& state, Y& y_any,
     return;
   }
   for (Index first = 0; first < x.time; first += detail::kExtendChunk) {
-    const Index count = std::min(detail::kExtendChunk, x.time - first);
+    const Index count = (std::min)(detail::kExtendChunk, x.time - first);
     detail::fill_segments(segments, count, true);
     detail::attention_forward<Scalar>(parameters_, x.slice(first, count), y.slice(first, count), segments,
                                       &state, nullptr, workspace);
@@ -212,7 +212,7 @@ void CausalAttention<Scalar>::run_extend(const X& x_any, std::span<const Index> 
   }
   const std::span<Segment> parts = detail::take_segments(frame, count);
   for (Index first = 0; first < x.time; first += detail::kExtendChunk) {
-    const Index tokens = std::min(detail::kExtendChunk, x.time - first);
+    const Index tokens = (std::min)(detail::kExtendChunk, x.time - first);
     const std::span<const Segment> here = detail::cut_segments(segments, first, tokens, parts);
     detail::attention_forward<Scalar>(parameters_, x.slice(first, tokens), y.slice(first, tokens), here,
                                       &state, nullptr, workspace);

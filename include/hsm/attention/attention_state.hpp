@@ -178,7 +178,7 @@ template <ComputeScalar Scalar>
 void AttentionState<Scalar>::copy_stream(const AttentionState& other, Index from, Index to) {
   const Stream& source = other.at("AttentionState::copy_stream", from);
   Stream& target = at("AttentionState::copy_stream", to);
-  if (source.count > target.room) grow(target, std::max(source.count, 2 * target.room));
+  if (source.count > target.room) grow(target, (std::max)(source.count, 2 * target.room));
   target.count = source.count;
   for (Index h = 0; source.count > 0 && h < 2 * heads_; ++h)
     std::copy_n(other.head(source, h), source.count * width(), head(target, h));
@@ -192,7 +192,7 @@ void AttentionState<Scalar>::resize(Index s, Index count) {
                                      (limit_ > 0 ? "0 to " + std::to_string(limit_) : "at least 0") +
                                      ", got " + std::to_string(count));
   }
-  if (count > stream.room) grow(stream, std::max(count, 2 * stream.room));
+  if (count > stream.room) grow(stream, (std::max)(count, 2 * stream.room));
   const Index more = (count - stream.count) * width();
   for (Index h = 0; more > 0 && h < 2 * heads_; ++h)
     std::fill_n(head(stream, h) + stream.count * width(), more, Scalar(0));
@@ -203,7 +203,7 @@ template <ComputeScalar Scalar>
 void AttentionState<Scalar>::check_room(const char* who, std::span<const Segment> segments) const {
   for (const Segment& segment : segments) {
     const Index count = at(who, segment.stream).count;
-    if (segment.count > (limit_ > 0 ? limit_ : std::numeric_limits<Index>::max()) - count) {
+    if (segment.count > (limit_ > 0 ? limit_ : (std::numeric_limits<Index>::max)()) - count) {
       detail::raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(segment.stream) +
                                        " holds " + std::to_string(count) + " tokens of a capacity of " +
                                        std::to_string(limit_) + ", cannot take " +
@@ -216,7 +216,7 @@ template <ComputeScalar Scalar>
 void AttentionState<Scalar>::reserve(Index s, Index more) {
   Stream& stream = at("AttentionState::reserve", s);
   if (stream.count + more <= stream.room) return;
-  grow(stream, std::max({stream.count + more, 2 * stream.room, kSmallest}));
+  grow(stream, (std::max)({stream.count + more, 2 * stream.room, kSmallest}));
 }
 
 template <ComputeScalar Scalar>
@@ -230,7 +230,7 @@ auto AttentionState<Scalar>::at(const char* who, Index s) const -> const Stream&
 
 template <ComputeScalar Scalar>
 void AttentionState<Scalar>::grow(Stream& stream, Index room) const {
-  if (room > std::numeric_limits<Index>::max() / (2 * channels_)) {
+  if (room > (std::numeric_limits<Index>::max)() / (2 * channels_)) {
     detail::raise<std::length_error>("AttentionState: " + std::to_string(room) + " tokens of " +
                                      std::to_string(channels_) + " channels are more than memory can hold");
   }

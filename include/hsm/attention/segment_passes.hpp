@@ -47,7 +47,7 @@ void for_each_stretch(Index most, F&& f, const View& x, const Views&... more) {
   const bool flat = x.is_flat() && (more.is_flat() && ...);
   const Index length = flat ? x.count() : x.time;
   for (Index start = 0; start < x.count(); start += length) {
-    for (Index i = 0; i < length; i += most) f(start + i, std::min(most, length - i));
+    for (Index i = 0; i < length; i += most) f(start + i, (std::min)(most, length - i));
   }
 }
 
@@ -60,13 +60,13 @@ void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
   constexpr Index kStretch = 4096;  // bounds that scratch and still gives many threads work
   const Index D = memory.width();
   Workspace::Frame frame(workspace);
-  Columns<Scalar> joint = frame.columns<Scalar>(3 * memory.C, std::min(memory.N, kStretch));
+  Columns<Scalar> joint = frame.columns<Scalar>(3 * memory.C, (std::min)(memory.N, kStretch));
   for_each_stretch(
       kStretch,
       [&](Index first, Index count) {
         const auto sort = [&](Index row, Index column, const Columns<Scalar>& block) {
           for (Index r = 0; r < block.rows();) {
-            const Index d = (row + r) % D, rows = std::min(D - d, block.rows() - r);
+            const Index d = (row + r) % D, rows = (std::min)(D - d, block.rows() - r);
             // Row / D counts heads through all three parts, as they follow each other in memory.
             Scalar* out = memory.queries((row + r) / D, first + column) + d;
             for (Index j = 0; j < block.cols(); ++j) std::copy_n(&block(r, j), rows, out + j * D);
@@ -130,7 +130,7 @@ void attend_segments(std::span<const Segment> segments, const HeadMemory<Scalar>
     }
     const HeadResults<Scalar> results{memory.mixed + segment.first * C + task.head * D, C,
                                       memory.log_sum(task.head, segment.first)};
-    attend(D, task.first, std::min(kQueryTile, segment.count - task.first), past, head, results,
+    attend(D, task.first, (std::min)(kQueryTile, segment.count - task.first), past, head, results,
            scratch + worker * scratch_size);
   });
 }
@@ -144,7 +144,7 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
                               Workspace& workspace) {
   const Index C = memory.C, H = memory.H, D = memory.width();
   Index longest = 0;
-  for (const Segment& segment : saved.segments) longest = std::max(longest, segment.count);
+  for (const Segment& segment : saved.segments) longest = (std::max)(longest, segment.count);
   const Index scratch_size = BackwardScratch<Scalar>::size(D, longest);
   const Index tasks = static_cast<Index>(saved.segments.size()) * H;
   Workspace::Frame frame(workspace);

@@ -154,7 +154,7 @@ void attend_backward(Index width, Index count, Index past, const HeadTokens<Scal
 
   const Index end = past + count;
   for (Index key = 0; key < end; key += kTile) {
-    const Index keys = std::min(kTile, end - key);
+    const Index keys = (std::min)(kTile, end - key);
     const bool wanted = key + keys > past || gradients.document_keys;  // the gradients of these keys
     const Left<Order::kRows, Scalar> key_rows{head.keys + key * width, width};
     const Left<Order::kRows, Scalar> value_rows{head.values + key * width, width};

@@ -121,7 +121,7 @@ void attend_one(Index width, const Scalar* query, Index position, const HeadToke
   for (Index d = 0; d < width; ++d) scaled[d] = scale * query[d], out[d] = 0;
   Scalar largest = kLeastScore<Scalar>, sum = 0;
   for (Index first = 0; first <= position; first += kKeyTile) {
-    const Index count = std::min(kKeyTile, position + 1 - first);
+    const Index count = (std::min)(kKeyTile, position + 1 - first);
     const Scalar before = largest;
     for (Index j = 0; j < count; ++j) {
       weights[j] = packet_dot(width, scaled, head.keys + (first + j) * width);
@@ -175,7 +175,7 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
   Scalar* scores = sums + strips<Scalar>(kQueryTile) * width * kStrip;
   const Scalar scale = Scalar(std::numbers::log2e) / std::sqrt(static_cast<Scalar>(width));
   for (Index s = 0; s * kStrip < count; ++s) {
-    load_strip(std::min(kStrip, count - s * kStrip), width, queries + s * kStrip * width, width, scale,
+    load_strip((std::min)(kStrip, count - s * kStrip), width, queries + s * kStrip * width, width, scale,
                query_strips + s * width * kStrip);
     std::fill_n(sums + s * width * kStrip, width * kStrip, Scalar(0));
     softmax[s].clear();
@@ -185,7 +185,7 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
   for (Index key = 0; key < end; key += kKeyTile) {
     for (Index s = 0; s * kStrip < count; ++s) {
       const Index query = position + s * kStrip;  // of lane 0
-      const Index rows = std::min({kKeyTile, end - key, query + kStrip - key});
+      const Index rows = (std::min)({kKeyTile, end - key, query + kStrip - key});
       if (rows <= 0) continue;
       const Index seen = std::clamp(query + 1 - key, Index{0}, rows);  // by every lane
       Scalar* sum = sums + s * width * kStrip;
@@ -204,7 +204,7 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
   }
 
   for (Index s = 0; s * kStrip < count; ++s) {
-    const Index first_lane = s * kStrip, lanes = std::min(kStrip, count - first_lane);
+    const Index first_lane = s * kStrip, lanes = (std::min)(kStrip, count - first_lane);
     for (Index i = 0; log_sum && i < lanes; ++i) {
       log_sum[first_lane + i] = softmax[s].largest[i] + std::log2(softmax[s].sum[i]);
     }

@@ -114,7 +114,7 @@ StripRow<Scalar> exp2_shifted(Index rows, Scalar* values, Index stride, const St
 template <class Scalar>
 void hide_future(Index rows, Scalar* values, Index stride, Index first_key, Index first_query, Scalar value) {
   for (Index j = std::max<Index>(0, first_query + 1 - first_key); j < rows; ++j) {
-    const Index hidden = std::min(first_key + j - first_query, kLanes<Scalar>);
+    const Index hidden = (std::min)(first_key + j - first_query, kLanes<Scalar>);
     std::fill_n(values + j * stride, hidden, value);
   }
 }

@@ -260,7 +260,7 @@ namespace detail {
 /// f(first, n) for [0, count) in pieces of kBlock, for what needs a small buffer of results.
 template <class F>
 inline void in_blocks(Index count, F&& f) {
-  for (Index first = 0; first < count; first += kBlock) f(first, std::min(kBlock, count - first));
+  for (Index first = 0; first < count; first += kBlock) f(first, (std::min)(kBlock, count - first));
 }
 
 /// out[i] = x[i] + y[i]; out may be x or y.

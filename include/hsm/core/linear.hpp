@@ -47,7 +47,7 @@ struct Linear {
   void forward(ConstColumns<Scalar> x, Columns<Scalar> y, Executor& executor,
                const Epilogue& epilogue = {}) const {
     product(weight, x, y, executor, [&](Index row, Index column, Columns<Scalar>& block) {
-      const Index biased = std::min(block.rows(), bias.size() - row);
+      const Index biased = (std::min)(block.rows(), bias.size() - row);
       for (Index j = 0; biased > 0 && j < block.cols(); ++j) {
         const Scalar* b = bias.data() + row;
         Scalar* out = &block(0, j);

@@ -162,8 +162,8 @@ struct Grid {
 
   Grid(Index r, Index c, Index depth)
       : rows(r), cols(c), row_block(std::max<Index>(r, 1)), col_block(even(c, 256)) {
-    const bool small = r * depth < (Index{1} << 16) / std::max<Index>(1, c);
-    if (!small && (c + col_block - 1) / col_block < 4) row_block = even(r, 256);
+    const bool is_small = r * depth < (Index{1} << 16) / std::max<Index>(1, c);
+    if (!is_small && (c + col_block - 1) / col_block < 4) row_block = even(r, 256);
   }
 
   Index row_blocks() const { return (rows + row_block - 1) / row_block; }
@@ -177,7 +177,7 @@ void for_each_block(Executor& executor, const Grid& grid, F&& f) {
   parallel_blocks(executor, grid.tasks(), 1, [&](Index task, Index, int) {
     const Index row = task % grid.row_blocks() * grid.row_block;
     const Index col = task / grid.row_blocks() * grid.col_block;
-    f(row, std::min(grid.row_block, grid.rows - row), col, std::min(grid.col_block, grid.cols - col));
+    f(row, (std::min)(grid.row_block, grid.rows - row), col, (std::min)(grid.col_block, grid.cols - col));
   });
 }
 
@@ -238,7 +238,7 @@ void product_outer(ConstColumns<Scalar> dy, ConstColumns<Scalar> x, Weights<Scal
     auto block = detail::part(dwt, 0, dwt.rows(), r, rows);
     const auto dy_rows = detail::part(dy, r, rows, 0, dy.cols());
     detail::multiply<detail::Side::kPlain, detail::Side::kTransposed, Scalar>(x, dy_rows, Write::kAdd, block);
-    const Index biased = std::min(rows, db.size() - r);
+    const Index biased = (std::min)(rows, db.size() - r);
     for (Index j = 0; biased > 0 && j < dy.cols(); ++j) db.segment(r, biased) += dy_rows.col(j).head(biased);
   });
 }

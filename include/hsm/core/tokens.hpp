@@ -138,7 +138,7 @@ const View& check_indexable(const View& x, [[maybe_unused]] const char* who) {
     const Wide reach =
         (Wide{x.batch} - 1) * x.batch_stride + (Wide{x.time} - 1) * x.token_stride + x.channels;
     if (tokens > 0 && x.channels > 0 &&
-        (tokens > kMost / x.channels || reach > std::numeric_limits<Index>::max()))
+        (tokens > kMost / x.channels || reach > (std::numeric_limits<Index>::max)()))
       fail(who, "the tokens",
            "at most 2^" + std::to_string(kIndexBits - 3) + " values at strides that an index of " +
                std::to_string(kIndexBits + 1) + " bits reaches",

@@ -94,7 +94,7 @@ class FileChecks {
     std::vector<std::int64_t> stored(out.size());
     read<std::int64_t>(name, shape, std::span(stored));
     for (std::size_t i = 0; i < stored.size(); ++i) {
-      if (stored[i] < std::numeric_limits<Index>::min() || stored[i] > std::numeric_limits<Index>::max())
+      if (stored[i] < (std::numeric_limits<Index>::min)() || stored[i] > (std::numeric_limits<Index>::max)())
         fail("tensor " + in_quotes(name) + " must hold numbers below 2^" + std::to_string(kIndexBits) +
              ", got " + std::to_string(stored[i]));
       out[i] = static_cast<Index>(stored[i]);

@@ -226,7 +226,8 @@ void SafetensorsFile::copy_doubles(const TensorInfo& info, std::span<Scalar> out
     for (std::size_t i = 0; i < out.size(); ++i) {
       double value = 0;
       std::memcpy(&value, from.data() + i * sizeof(double), sizeof(double));
-      if (detail::is_finite(value) && std::abs(value) > static_cast<double>(std::numeric_limits<float>::max())) {
+      if (detail::is_finite(value) &&
+          (std::abs)(value) > static_cast<double>((std::numeric_limits<float>::max)())) {
         throw std::runtime_error(source_ + ": tensor " + detail::in_quotes(info.name) +
                                  " must fit the range of float, got " + std::to_string(value) +
                                  " at element " + std::to_string(i));

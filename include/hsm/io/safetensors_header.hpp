@@ -115,7 +115,8 @@ inline void SafetensorsHeaderReader::refuse(const std::string& came) const {
 }
 
 inline bool SafetensorsHeaderReader::number_unsigned(Json::number_unsigned_t value) {
-  if (place_ != Place::list || value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+  if (place_ != Place::list ||
+      value > static_cast<std::uint64_t>((std::numeric_limits<std::int64_t>::max)())) {
     refuse("the number " + std::to_string(value));
   }
   List& list = field_ == Field::shape ? *shape_ : *offsets_;

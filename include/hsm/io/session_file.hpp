@@ -83,7 +83,7 @@ void save_session(const std::filesystem::path& path, const GenerationSession<Mod
   for (std::size_t l = 0; l < memory.state.layers.size(); ++l) {
     std::visit(
         [&](const auto& state) {
-          spare = std::max(spare, detail::spare_of(state));
+          spare = (std::max)(spare, detail::spare_of(state));
           detail::add_state(writer, detail::layer_prefix(l), state, numbers, values);
         },
         memory.state.layers[l]);

@@ -52,7 +52,7 @@ inline std::string shape_text(const std::vector<std::int64_t>& shape) {
 
 /// Bytes of a tensor, or nothing if a dimension is negative or a running product passes 2^63 - 1.
 inline std::optional<std::uint64_t> tensor_bytes(const std::vector<std::int64_t>& shape, DType dtype) {
-  constexpr std::uint64_t kLimit = std::numeric_limits<std::int64_t>::max();
+  constexpr std::uint64_t kLimit = (std::numeric_limits<std::int64_t>::max)();
   std::uint64_t bytes = dtype_size(dtype);
   for (const std::int64_t dimension : shape) {
     if (dimension < 0) return std::nullopt;

@@ -31,7 +31,7 @@ inline std::string read_text_file(const std::filesystem::path& path) {
     const std::size_t count = file.read(std::as_writable_bytes(std::span(text).subspan(old_size)));
     text.resize(old_size + count);
     if (count < room) return text;
-    room = std::max(kChunk, text.size());
+    room = (std::max)(kChunk, text.size());
   }
 }
 

@@ -208,7 +208,7 @@ class Mixer {
   void check_state(const char* who, const State& state) const;
   void check_saved(const Tokens<const Scalar>& x, const Saved& saved) const;
   void check_gradients(const Policy& gradients) const;
-  Index slots(const detail::HeadGroup& group, Index spare) const {
+  Index slot_count(const detail::HeadGroup& group, Index spare) const {
     return (taps() - 1) * group.shift + spare;
   }
 

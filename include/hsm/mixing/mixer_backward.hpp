@@ -58,7 +58,7 @@ void MixerPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& 
   if (!d.state || segment.fresh()) return;
   const RingView<Scalar> ring = d.state->ring(g, segment.stream);
   const Index rows = rows_of(mixer.groups_[g]);
-  for (Index t = std::max(from, piece.count - ring.slots); t < to; ++t) {
+  for (Index t = (std::max)(from, piece.count - ring.slot_count); t < to; ++t) {
     Scalar* slot = ring.slot(piece.position + t);
     for (int plane = 0; plane < kStages.planes(); ++plane) {
       Scalar* column = kept_gradient(d, mixer.groups_[g], piece.first + t, plane).data;
@@ -91,7 +91,7 @@ void MixerPass<Policy>::gather_run(const Scene& scene, const Gradient& d, const 
     RunGradient<Scalar> d_next =
         make_gradient(scene, d, piece, g, next_start, next_start + n, followed, followed);
     for (Index first = start; first < end; first += part) {
-      const Index count = std::min(part, end - first), token = piece.first + first;
+      const Index count = (std::min)(part, end - first), token = piece.first + first;
       now.count = d_now.count = next.count = d_next.count = count;
       policy.adjoint_now(now, mixed_gradient(d, group, token, count), d_now, sums);
       if (followed) policy.adjoint_past(next, mixed_gradient(d, group, token + s, count), d_next);
@@ -118,7 +118,7 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
       for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
         const HeadGroup& group = mixer.groups_[g];
         const Index s = group.shift;
-        for_each_run(piece, from, to, s, 2, ring(scene, piece, g).slots, true,
+        for_each_run(piece, from, to, s, 2, ring(scene, piece, g).slot_count, true,
                      [&](Index start, Index end) { gather_run(scene, d, piece, g, start, end, task_sums); });
         take_state_gradient(scene, d, piece, g, from, to);
       }
@@ -136,8 +136,8 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
   for_each_piece(scene, 0, scene.count, [&](const Piece& piece, Index, Index) {
     for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
       const HeadGroup& group = mixer.groups_[g];
-      const Index reach = std::min(group.shift, piece.count);
-      for_each_run(piece, 0, reach, group.shift, 2, ring(scene, piece, g).slots, false,
+      const Index reach = (std::min)(group.shift, piece.count);
+      for_each_run(piece, 0, reach, group.shift, 2, ring(scene, piece, g).slot_count, false,
                    [&](Index start, Index end) {
                      if (place_of(piece, start, group.shift) != Place::kRing) return;
                      policy.adjoint_past(make_run(scene, piece, g, start, end),
@@ -168,7 +168,7 @@ void MixerPass<Policy>::scatter_adjoint(const Scene& scene, const Gradient& d) {
       }
     }
     take_state_gradient(scene, d, piece, g, 0, piece.count);
-    for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slots, false,
+    for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
                  [&](Index start, Index end) {
                    mixer.policy_.adjoint(make_run(scene, piece, g, start, end),
                                          mixed_gradient(d, group, piece.first + start, end - start),

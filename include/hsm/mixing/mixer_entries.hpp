@@ -46,7 +46,7 @@ template <class Policy>
 auto Mixer<Policy>::make_state(StateOptions options) const -> State {
   detail::check_at_least("Mixer::make_state", "streams", options.streams, 0);
   detail::check_at_least("Mixer::make_state", "spare", options.spare, 0);
-  if (options.spare > std::numeric_limits<Index>::max() / 2)
+  if (options.spare > (std::numeric_limits<Index>::max)() / 2)
     detail::fail("Mixer::make_state", "spare", "below 2^" + std::to_string(kIndexBits - 1),
                  std::to_string(options.spare));
   State state;
@@ -55,7 +55,7 @@ auto Mixer<Policy>::make_state(StateOptions options) const -> State {
   state.spare_ = options.spare;
   const Index rows_per_head = Policy::kStages.planes() * channels() / heads();
   for (const detail::HeadGroup& group : groups_)
-    state.add_ring(group.heads * rows_per_head, group.shift, slots(group, options.spare));
+    state.add_ring(group.heads * rows_per_head, group.shift, slot_count(group, options.spare));
   return state;
 }
 
@@ -78,7 +78,7 @@ bool Mixer<Policy>::fits(const State& state) const {
   for (std::size_t g = 0; fits && g < groups_.size(); ++g) {
     fits = state.rings_[g].rows == groups_[g].heads * rows_per_head &&
            state.rings_[g].shift == groups_[g].shift &&
-           state.rings_[g].slots == slots(groups_[g], state.spare_);
+           state.rings_[g].slot_count == slot_count(groups_[g], state.spare_);
   }
   return fits;
 }

@@ -19,12 +19,12 @@ void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
   Index chunk = std::max<Index>(N, 1);
   if (!saved && kPlanes > 0) {
     const Index fitting = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar)) / (kPlanes * C());
-    chunk = std::min(chunk, std::clamp<Index>(fitting / 64 * 64, 64, 2048));
+    chunk = (std::min)(chunk, std::clamp<Index>(fitting / 64 * 64, 64, 2048));
   }
   Scene scene{x, list, state};
   scene.history = saved || kStages.kept == 0;
   if (!scene.history && chunk < N) {
-    for (const Segment& segment : list) scene.longest = std::max(scene.longest, segment.count);
+    for (const Segment& segment : list) scene.longest = (std::max)(scene.longest, segment.count);
     Index size = 0;
     for (std::size_t g = 0; g < mixer.groups_.size(); ++g) size += carry_size(scene, g);
     scene.carry = frame.template take<Scalar>(size);
@@ -36,7 +36,7 @@ void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
                                   : frame.template take<Scalar>(C() * chunk);
   scene.projected = projected;
   for (scene.first = 0; scene.first < N; scene.first += chunk) {
-    scene.count = std::min(chunk, N - scene.first);
+    scene.count = (std::min)(chunk, N - scene.first);
     project(scene, projected);
     combine(scene, mixed, y);
     if (state || scene.carry) keep(scene, state);
@@ -71,7 +71,7 @@ void MixerPass<Policy>::combine(const Scene& scene, Scalar* mixed, const Out& y)
     for_each_piece(scene, scene.first + begin, n, [&](const Piece& piece, Index from, Index to) {
       for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
         const HeadGroup& group = mixer.groups_[g];
-        for_each_run(piece, from, to, group.shift, mixer.taps(), ring(scene, piece, g).slots, false,
+        for_each_run(piece, from, to, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
                      [&](Index start, Index end) {
                        Run<Scalar> run = make_run(scene, piece, g, start, end);
                        const Index token = piece.first + start;
@@ -100,7 +100,7 @@ void MixerPass<Policy>::keep(const Scene& scene, State* state) {
         const RingView<Scalar> to_ring =
             segment.fresh() ? carry_ring(scene, g) : state->ring(g, segment.stream);
         const Index rows = rows_of(mixer.groups_[g]);
-        for (Index t = std::max(from, piece.count - to_ring.slots); t < to; ++t) {
+        for (Index t = (std::max)(from, piece.count - to_ring.slot_count); t < to; ++t) {
           Scalar* slot = to_ring.slot(piece.position + t);
           for (int plane = 0; plane < kStages.planes(); ++plane) {
             const Scalar* column = kept_strip(scene, mixer.groups_[g], piece.first + t, plane).data;

@@ -15,7 +15,7 @@ template <class Policy>
 void MixerPass<Policy>::forward_in_place(const Out& x) {
   const Index B = x.batch, T = x.time;
   Index farthest = 1;  // of the partners
-  for (const HeadGroup& group : mixer.groups_) farthest = std::max(farthest, mixer.slots(group, 0));
+  for (const HeadGroup& group : mixer.groups_) farthest = (std::max)(farthest, mixer.slot_count(group, 0));
   // What is copied before a part is at most an eighth of it.
   const Index length = std::max<Index>(4 * task_tokens(), farthest > T ? T : 8 * farthest);
   const Index parts = (T + length - 1) / length;
@@ -27,13 +27,13 @@ void MixerPass<Policy>::forward_in_place(const Out& x) {
   halo.counts_.resize(static_cast<std::size_t>(B * parts));
   if (parts > 1) {
     for (const HeadGroup& group : mixer.groups_)
-      halo.add_ring(kStages.planes() * rows_of(group), group.shift, mixer.slots(group, 0));
+      halo.add_ring(kStages.planes() * rows_of(group), group.shift, mixer.slot_count(group, 0));
   }
   scene.entry = &halo;
   const std::span<Segment> list = segments(B * parts, nullptr);
   for (Index i = 0; i < B * parts; ++i) {
     const Index first = i % parts * length;
-    list[static_cast<std::size_t>(i)] = {i / parts * T + first, std::min(length, T - first),
+    list[static_cast<std::size_t>(i)] = {i / parts * T + first, (std::min)(length, T - first),
                                          first == 0 ? Segment::kFresh : i};
     halo.counts_[static_cast<std::size_t>(i)] = first;
   }
@@ -45,7 +45,7 @@ void MixerPass<Policy>::forward_in_place(const Out& x) {
     for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
       const RingView<Scalar> ring = halo.ring(g, i);
       const Index before = i % parts * length;
-      for (Index t = std::max<Index>(0, before - ring.slots); t < before; ++t) {
+      for (Index t = std::max<Index>(0, before - ring.slot_count); t < before; ++t) {
         const Scalar* column = x.at(segment.first - before + t) + first_row(mixer.groups_[g]);
         std::copy(column, column + rows_of(mixer.groups_[g]), ring.slot(t));
       }
@@ -64,13 +64,13 @@ void MixerPass<Policy>::mix_in_place(const Scene& scene, const Piece& piece, std
                                      const Out& x) const {
   const HeadGroup& group = mixer.groups_[g];
   const Index rows = rows_of(group);
-  for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slots, false,
+  for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
                [&](Index start, Index end) {
                  Run<Scalar> run = make_run(scene, piece, g, start, end);
-                 const Index most = kStages.in_place ? run.count : std::min(group.shift, run.count),
+                 const Index most = kStages.in_place ? run.count : (std::min)(group.shift, run.count),
                              last = mixer.taps() - 1;
                  for (Index left = end - start; left > 0;) {
-                   const Index n = std::min(most, left);
+                   const Index n = (std::min)(most, left);
                    left -= n;
                    run.count = n;
                    run.blocks.advance(left, 0, last, kStages.planes());

@@ -30,7 +30,7 @@ void for_each_strided(const X& x, const Y& y, Index first, Index n, F&& f) {
     return;
   }
   for (Index end = first + n; first < end;) {
-    const Index count = std::min(end - first, x.time - first % x.time);
+    const Index count = (std::min)(end - first, x.time - first % x.time);
     f(first, count);
     first += count;
   }
@@ -124,13 +124,13 @@ struct MixerPass {
     };
     auto it = std::lower_bound(scene.segments.begin(), scene.segments.end(), first, ends_before);
     for (; it != scene.segments.end() && it->first < first + n; ++it) {
-      const Index start = std::max(it->first, scene.first);
-      const Index end = std::min(it->first + it->count, scene.first + scene.count);
+      const Index start = (std::max)(it->first, scene.first);
+      const Index end = (std::min)(it->first + it->count, scene.first + scene.count);
       const Index offset = start - it->first;
       const Index before = it->fresh() ? 0 : scene.entry->count(it->stream);
       const Piece piece{start, end - start, before + offset, scene.history ? offset : 0,
                         it - scene.segments.begin()};
-      const Index from = std::max(first, start) - start, to = std::min(first + n, end) - start;
+      const Index from = (std::max)(first, start) - start, to = (std::min)(first + n, end) - start;
       if (from < to) f(piece, from, to);
     }
   }
@@ -140,7 +140,7 @@ struct MixerPass {
     const Segment& segment = scene.segments[static_cast<std::size_t>(piece.segment)];
     if (!segment.fresh()) return scene.entry->ring(g, segment.stream);
     const RingView<Scalar> carried = carry_ring(scene, g);
-    return {carried.data, carried.rows, carried.slots};
+    return {carried.data, carried.rows, carried.slot_count};
   }
   RingView<Scalar> carry_ring(const Scene& scene, std::size_t g) const {
     if (!scene.carry) return {nullptr, 0, 1};
@@ -149,7 +149,7 @@ struct MixerPass {
     return {scene.carry + offset, kStages.planes() * rows_of(mixer.groups_[g]), carry_slots(scene, g)};
   }
   Index carry_slots(const Scene& scene, std::size_t g) const {
-    return std::min(mixer.slots(mixer.groups_[g], 0), scene.longest);
+    return (std::min)(mixer.slot_count(mixer.groups_[g], 0), scene.longest);
   }
   Index carry_size(const Scene& scene, std::size_t g) const {
     return kStages.planes() * rows_of(mixer.groups_[g]) * carry_slots(scene, g);

@@ -39,9 +39,9 @@ template <class S>
 struct RingView {
   S* data = nullptr;
   Index rows = 0;  // planes * rows of the group
-  Index slots = 0;
+  Index slot_count = 0;
 
-  S* slot(Index token) const { return data + token % slots * rows; }
+  S* slot(Index token) const { return data + token % slot_count * rows; }
 };
 
 }  // namespace detail
@@ -107,7 +107,7 @@ class MixerState {
     highest_[target] = highest_[source];
     for (std::size_t g = 0; g < rings_.size(); ++g) {
       const Scalar* columns = ring(g, from).data;
-      std::copy(columns, columns + rings_[g].rows * rings_[g].slots, ring(g, to).data);
+      std::copy(columns, columns + rings_[g].rows * rings_[g].slot_count, ring(g, to).data);
     }
   }
 
@@ -131,7 +131,7 @@ class MixerState {
       auto& ring = self.rings_[g];
       f("rings." + std::to_string(g),
         std::span(ring.columns.data(), static_cast<std::size_t>(ring.columns.size())),
-        std::vector<Index>{n, ring.slots, ring.rows});
+        std::vector<Index>{n, ring.slot_count, ring.rows});
     }
   }
   /// Whether every count is one that calls and rewinds can lead to.
@@ -154,11 +154,11 @@ class MixerState {
   struct Ring {
     Index rows;
     Index shift;
-    Index slots;
-    OwnedColumns<Scalar> columns;  // [rows, slots * streams]
+    Index slot_count;
+    OwnedColumns<Scalar> columns;  // [rows, slot_count * streams]
 
     bool same_shape(const Ring& other) const {
-      return rows == other.rows && shift == other.shift && slots == other.slots &&
+      return rows == other.rows && shift == other.shift && slot_count == other.slot_count &&
              columns.cols() == other.columns.cols();
     }
   };
@@ -174,7 +174,7 @@ class MixerState {
   /// Whether all that a stream of n tokens needs is still there after its highest count was h.
   bool holds(Index n, Index h) const {
     return n == 0 || std::all_of(rings_.begin(), rings_.end(), [&](const Ring& ring) {
-             return h <= ring.slots || n - (ring.slots - spare_) >= h - ring.slots;
+             return h <= ring.slot_count || n - (ring.slot_count - spare_) >= h - ring.slot_count;
            });
   }
 
@@ -194,31 +194,31 @@ class MixerState {
   void advance(Index stream, Index tokens) {
     const auto i = static_cast<std::size_t>(stream);
     counts_[i] += tokens;
-    highest_[i] = std::max(highest_[i], counts_[i]);
+    highest_[i] = (std::max)(highest_[i], counts_[i]);
   }
 
   /// Adds the ring of a group; throws std::invalid_argument where it could never be held in memory.
-  void add_ring(Index rows, Index shift, Index slots) {
-    const Index columns = slots > std::numeric_limits<Index>::max() / std::max<Index>(1, streams())
-                              ? std::numeric_limits<Index>::max()
-                              : slots * streams();
-    constexpr Index kMost = std::numeric_limits<Index>::max() / static_cast<Index>(sizeof(Scalar));
+  void add_ring(Index rows, Index shift, Index slot_count) {
+    const Index columns = slot_count > (std::numeric_limits<Index>::max)() / std::max<Index>(1, streams())
+                              ? (std::numeric_limits<Index>::max)()
+                              : slot_count * streams();
+    constexpr Index kMost = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(Scalar));
     if (columns > kMost / std::max<Index>(1, rows)) {
       detail::fail("Mixer::make_state", "the state", "small enough to address",
-                   std::to_string(rows) + " rows x " + std::to_string(slots) + " slots x " +
+                   std::to_string(rows) + " rows x " + std::to_string(slot_count) + " slots x " +
                        std::to_string(streams()) + " streams");
     }
-    rings_.push_back({rows, shift, slots, {}});
+    rings_.push_back({rows, shift, slot_count, {}});
     rings_.back().columns.setZero(rows, columns);
   }
 
   detail::RingView<Scalar> ring(std::size_t group, Index stream) {
     Ring& ring = rings_[group];
-    return {ring.columns.data() + stream * ring.slots * ring.rows, ring.rows, ring.slots};
+    return {ring.columns.data() + stream * ring.slot_count * ring.rows, ring.rows, ring.slot_count};
   }
   detail::RingView<const Scalar> ring(std::size_t group, Index stream) const {
     const Ring& ring = rings_[group];
-    return {ring.columns.data() + stream * ring.slots * ring.rows, ring.rows, ring.slots};
+    return {ring.columns.data() + stream * ring.slot_count * ring.rows, ring.rows, ring.slot_count};
   }
 
   bool same_shape(const MixerState& other) const {

@@ -46,11 +46,11 @@ class PairStack {
   /// Whether the stack can be run this way over T tokens, and is the faster for it: all heads of a layer at
   /// one shift, no spare slots, and more tokens than the states hold, which are gathered and scattered too.
   bool takes(Index T) const {
-    Index slots = 0;
+    Index slot_count = 0;
     for (Index l = 0; l < L_; ++l) {
       if (layers_[l].groups_.size() != 1 || states_[l].spare() != 0) return false;
-      if (shift(l) > T - slots) return false;
-      slots += shift(l);
+      if (shift(l) > T - slot_count) return false;
+      slot_count += shift(l);
     }
     return true;
   }
@@ -75,13 +75,13 @@ class PairStack {
     Executor& executor = workspace.executor();
     for (Index b = 0; b < x.batch; ++b) {
       for_each_ring(b, [&](Scalar* ring, Index l, auto state) {
-        const Index known = std::min(shift(l), states_[l].count(b));
+        const Index known = (std::min)(shift(l), states_[l].count(b));
         gather(known, state.data, state.rows, C, ring, slots_);
         for (Index line = 0; line < lines_; ++line)
           std::fill_n(ring + (line * slots_ + known) * kLine, (shift(l) - known) * kLine, Scalar(0));
       });
       for (Index first = 0; first < T; first += tokens_) {
-        const Index n = std::min(tokens_, T - first);
+        const Index n = (std::min)(tokens_, T - first);
         const Scalar* from = x.at(b * T + first);
         Scalar* to = y.at(b * T + first);
         parallel_blocks(executor, n, 16, [&](Index t, Index count, int) {
@@ -192,9 +192,10 @@ class PairStack {
       }
       Scalar* value = values + half * P::kSize;
       P past[2 * kPeriod - 1];  // of layer l + i from 2^i - 1 on, and where in the rings it is kept
-      Index slots[2 * kPeriod - 1];
+      Index slot_count[2 * kPeriod - 1];
       for (Index i = 0; i < kCount; ++i)
-        for (Index k = 0; k < Index{1} << i; ++k) slots[(1 << i) - 1 + k] = (position + k * s) % (s << i);
+        for (Index k = 0; k < Index{1} << i; ++k)
+          slot_count[(1 << i) - 1 + k] = (position + k * s) % (s << i);
       const auto for_each_kept = [&](auto&& f) HSM_INLINE_LAMBDA {
         HSM_WRITTEN_OUT
         for (Index i = 0; i < kCount; ++i) {
@@ -202,13 +203,13 @@ class PairStack {
           for (Index k = 0; k < Index{1} << i; ++k) f(i, (Index{1} << i) - 1 + k);
         }
       };
-      for (Index first = 0; first < std::min(s, whole);) {
+      for (Index first = 0; first < (std::min)(s, whole);) {
         // Chains up to where the first of the slots is the last of its ring.
-        Index chains = std::min(s, whole) - first;
+        Index chains = (std::min)(s, whole) - first;
         Scalar* kept[2 * kPeriod - 1];
         for_each_kept([&](Index i, Index j) {
-          chains = std::min(chains, (s << i) - slots[j]);
-          kept[j] = ring + (((Index{1} << i) - 1) * s + slots[j]) * kLine + half * P::kSize;
+          chains = (std::min)(chains, (s << i) - slot_count[j]);
+          kept[j] = ring + (((Index{1} << i) - 1) * s + slot_count[j]) * kLine + half * P::kSize;
         });
         for (Index c = 0; c < chains; ++c, ++first) {
           for_each_kept([&](Index, Index j) { past[j] = P::read(kept[j] + c * kLine); });
@@ -231,8 +232,8 @@ class PairStack {
           for_each_kept([&](Index, Index j) { past[j].write(kept[j] + c * kLine); });
         }
         for_each_kept([&](Index i, Index j) {
-          slots[j] += chains;
-          if (slots[j] == s << i) slots[j] = 0;
+          slot_count[j] += chains;
+          if (slot_count[j] == s << i) slot_count[j] = 0;
         });
       }
     }

@@ -63,7 +63,7 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
   const Index B = in.batch, T = in.time, C = in.channels;
   const Index values = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar));
   const Index fitting = values / std::max<Index>(1, 2 * B * C);
-  const Index chunk = std::min(std::max<Index>(16, fitting / 16 * 16), std::max<Index>(1, T));
+  const Index chunk = (std::min)(std::max<Index>(16, fitting / 16 * 16), std::max<Index>(1, T));
   Workspace::Frame frame(workspace);
   Scalar* between[2] = {frame.template take<Scalar>(B * chunk * C),
                         frame.template take<Scalar>(B * chunk * C)};
@@ -73,7 +73,7 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
     ~Restored() { place = value; }
   } stores{workspace.stores, workspace.stores};
   for (Index first = 0; first < T; first += chunk) {
-    const Index n = std::min(chunk, T - first);
+    const Index n = (std::min)(chunk, T - first);
     Tokens<const Scalar> from = in.slice(first, n);
     for (Index l = 0; l < L; ++l) {
       const bool last = l + 1 == L;

@@ -45,14 +45,14 @@ inline Place place_of(const Piece& piece, Index t, Index distance) {
 }
 
 /// The smallest start such that in [start, end) the partners at `distance` are one strided block.
-inline Index strided_start(const Piece& piece, Index end, Index distance, Index slots) {
+inline Index strided_start(const Piece& piece, Index end, Index distance, Index slot_count) {
   const Index last = end - 1;
   switch (place_of(piece, last, distance)) {
     case Place::kBuffer:
       return distance - piece.available;
     case Place::kRing: {
-      const Index slot = (piece.position + last - distance) % slots;
-      return std::max(distance - piece.position, last - slot);
+      const Index slot = (piece.position + last - distance) % slot_count;
+      return (std::max)(distance - piece.position, last - slot);
     }
     case Place::kNowhere:
       break;
@@ -63,12 +63,13 @@ inline Index strided_start(const Piece& piece, Index end, Index distance, Index 
 /// Calls f(start, end) for the runs of tokens [from, to) of the piece, the last run first. `forward_pairs`:
 /// also cut where the token `shift` places later leaves the piece, as the gathering adjoint needs.
 template <class F>
-void for_each_run(const Piece& piece, Index from, Index to, Index shift, Index taps, Index slots,
+void for_each_run(const Piece& piece, Index from, Index to, Index shift, Index taps, Index slot_count,
                   bool forward_pairs, F&& f) {
   for (Index end = to; end > from;) {
-    Index start = std::max(from, end - kRunColumns);
-    for (Index k = 1; k < taps; ++k) start = std::max(start, strided_start(piece, end, k * shift, slots));
-    if (forward_pairs && piece.count - shift < end) start = std::max(start, piece.count - shift);
+    Index start = (std::max)(from, end - kRunColumns);
+    for (Index k = 1; k < taps; ++k)
+      start = (std::max)(start, strided_start(piece, end, k * shift, slot_count));
+    if (forward_pairs && piece.count - shift < end) start = (std::max)(start, piece.count - shift);
     f(start, end);
     end = start;
   }

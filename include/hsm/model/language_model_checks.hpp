@@ -102,18 +102,18 @@ void LanguageModel<Scalar, List>::check_state(const char* who, const State& stat
 template <ComputeScalar Scalar, class List>
 Index LanguageModel<Scalar, List>::room(const State& state, Index stream) const {
   const Index count = state.count(stream);
-  Index most = positions_.empty() ? std::numeric_limits<Index>::max() : config_.context - count;
+  Index most = positions_.empty() ? (std::numeric_limits<Index>::max)() : config_.context - count;
   for (const auto& layer : state.layers) {
     const auto* cache = std::get_if<AttentionState<Scalar>>(&layer);
-    if (cache && cache->capacity() > 0) most = std::min(most, cache->capacity() - cache->count(stream));
+    if (cache && cache->capacity() > 0) most = (std::min)(most, cache->capacity() - cache->count(stream));
   }
   return most;
 }
 
 template <ComputeScalar Scalar, class List>
 Index LanguageModel<Scalar, List>::room(const State& state) const {
-  Index most = std::numeric_limits<Index>::max();
-  for (Index s = 0; s < state.streams(); ++s) most = std::min(most, room(state, s));
+  Index most = (std::numeric_limits<Index>::max)();
+  for (Index s = 0; s < state.streams(); ++s) most = (std::min)(most, room(state, s));
   return most;
 }
 

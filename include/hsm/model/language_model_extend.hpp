@@ -37,7 +37,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
   for (std::size_t i = 0; i < streams.size(); ++i) {
     const Index length = offsets[i + 1] - offsets[i];
     detail::check_at_least(kWho, "the tokens of each stream", length, 1);
-    longest = std::max(longest, length);
+    longest = (std::max)(longest, length);
   }
   if (S == 0) return;
   const Index token_values = 4 * C + config_.feed_forward;
@@ -45,7 +45,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
   const Index chunk = std::clamp<Index>(fitting / 16 * 16, 16, 1024);
   Executor& executor = workspace.executor();
   Workspace::Frame frame(workspace);
-  const Index most = std::min(std::min(chunk, longest) * S, static_cast<Index>(ids.size()));
+  const Index most = (std::min)((std::min)(chunk, longest) * S, static_cast<Index>(ids.size()));
   Scalar* stream_data = frame.template take<Scalar>(C * most);
   Scalar* input_data = frame.template take<Scalar>(C * most);
   Scalar* branch_data = frame.template take<Scalar>(C * most);
@@ -58,7 +58,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
     Index N = 0, parts = 0;
     bounds[0] = 0;
     for (std::size_t i = 0; i < streams.size(); ++i) {
-      const Index n = std::min(chunk, offsets[i + 1] - offsets[i] - first);
+      const Index n = (std::min)(chunk, offsets[i + 1] - offsets[i] - first);
       if (n <= 0) continue;
       for (Index j = 0; j < n; ++j, ++N) {
         token[N] = offsets[i] + first + j;
@@ -92,7 +92,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
           .add_forward(detail::read(stream), detail::read(branch), stream, input, executor);
     }
     for (std::size_t i = 0, part = 0; i < streams.size(); ++i) {
-      const Index n = std::min(chunk, offsets[i + 1] - offsets[i] - first);
+      const Index n = (std::min)(chunk, offsets[i + 1] - offsets[i] - first);
       if (n <= 0) continue;
       state.counts[static_cast<std::size_t>(streams[i])] += n;
       last.col(static_cast<Index>(i)) = input.col(bounds[++part] - 1);  // kept by the stream's last chunk

@@ -57,7 +57,8 @@ class Sampler {
     std::iota(order_.begin(), order_.end(), 0);
     std::stable_sort(order_.begin(), order_.end(),
                      [&](std::size_t a, std::size_t b) { return logits[a] > logits[b]; });
-    if (options_.top_k > 0) order_.resize(std::min(order_.size(), static_cast<std::size_t>(options_.top_k)));
+    if (options_.top_k > 0)
+      order_.resize((std::min)(order_.size(), static_cast<std::size_t>(options_.top_k)));
     weights_.clear();
     double sum = 0;
     for (const std::size_t id : order_) {

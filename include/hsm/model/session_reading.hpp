@@ -95,7 +95,7 @@ void GenerationSession<Model>::restart(std::span<const std::int32_t> ids, std::s
     const Index more = offsets[i + 1] - offsets[i];
     auto& tokens = history[static_cast<std::size_t>(chosen[i])];
     tokens.insert(tokens.end(), ids.begin() + offsets[i], ids.begin() + offsets[i + 1]);
-    Index fresh = more, keep = std::min(context, static_cast<Index>(tokens.size()));
+    Index fresh = more, keep = (std::min)(context, static_cast<Index>(tokens.size()));
     if (more > room(chosen[i])) {  // then there are more than a context of them
       state.reset(chosen[i]);
       fresh = keep = half;

@@ -64,7 +64,7 @@ class Coverage {
   /// The most additions of counts that this may take.
   static constexpr std::int64_t kMostAdditions = std::int64_t{1} << 32;
   /// A count that stands for itself and all above; `paths` refuses it.
-  static constexpr std::uint64_t kUncounted = std::numeric_limits<std::uint64_t>::max();
+  static constexpr std::uint64_t kUncounted = (std::numeric_limits<std::uint64_t>::max)();
 
   /// The stack whose layers mix by `schedule`. Throws std::invalid_argument for heads < 1, taps < 2, window
   /// < 0, a reach that Index does not hold, and more than kMostOffsets offsets or kMostAdditions additions;
@@ -98,7 +98,7 @@ class Coverage {
   HSM_DETAIL_CONSTEXPR std::uint64_t least_paths() const {
     std::uint64_t least = kUncounted;
     for (const std::uint64_t count : counts_) {
-      if (count > 0) least = std::min(least, count);
+      if (count > 0) least = (std::min)(least, count);
     }
     return counted(least);
   }
@@ -124,7 +124,7 @@ class Coverage {
     Index largest = 0, run = 0;
     for (const std::uint64_t count : counts_) {
       run = count == 0 ? run + 1 : 0;
-      largest = std::max(largest, run);
+      largest = (std::max)(largest, run);
     }
     return largest;
   }
@@ -158,7 +158,7 @@ class Coverage {
 HSM_DETAIL_CONSTEXPR Coverage::Coverage(std::span<const CoverageLayer> layers, Index window) {
   if (window < 0) fail("the window must be at least 0, got " + std::to_string(window));
   for (const CoverageLayer& layer : layers) measure(layer);
-  const Index size = window > 0 ? std::min(window, reach_ + 1) : reach_ + 1;
+  const Index size = window > 0 ? (std::min)(window, reach_ + 1) : reach_ + 1;
   if (size > kMostOffsets) {
     fail("the window must be at most " + std::to_string(kMostOffsets) + " offsets, got " +
          (window > 0 ? std::to_string(window) : "none and a reach of " + std::to_string(reach_)));
@@ -205,11 +205,11 @@ HSM_DETAIL_CONSTEXPR void Coverage::measure(const CoverageLayer& layer) {
   double sum = 0;
   for (const Index s : layer.shifts) {
     if (s < 1) fail("a shift must be at least 1, got " + std::to_string(s));
-    largest = std::max(largest, s);
+    largest = (std::max)(largest, s);
     sum += static_cast<double>(s);
   }
   // reach + 1 is an Index too.
-  if (largest > (std::numeric_limits<Index>::max() - 1 - reach_) / (layer.taps - 1)) {
+  if (largest > ((std::numeric_limits<Index>::max)() - 1 - reach_) / (layer.taps - 1)) {
     fail("the reach must be below 2^" + std::to_string(kIndexBits) + " - 1, got " + std::to_string(reach_) +
          " and one more layer with " + std::to_string(layer.taps) + " taps at " + std::to_string(largest));
   }

@@ -43,7 +43,7 @@ constexpr void check_layer(const char* who, Index l, Index layers) {
 constexpr Index power(const char* who, Index base, Index exponent) {
   Index value = 1;
   for (Index i = 0; i < exponent; ++i) {
-    if (value > std::numeric_limits<Index>::max() / base) {
+    if (value > (std::numeric_limits<Index>::max)() / base) {
       detail::raise<std::invalid_argument>(std::string(who) + ": the shift must be an index below 2^" +
                                            std::to_string(kIndexBits) + ", got " + std::to_string(base) +
                                            "^" + std::to_string(exponent));

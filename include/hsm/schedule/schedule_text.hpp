@@ -130,7 +130,7 @@ class ScheduleText::Reader {
 
   /// A number from 1 on.
   Index number(const char* what) {
-    constexpr Index kMost = std::numeric_limits<Index>::max();
+    constexpr Index kMost = (std::numeric_limits<Index>::max)();
     const std::size_t start = place_;
     Index value = 0;
     for (; place_ < text_.size() && text_[place_] >= '0' && text_[place_] <= '9'; ++place_) {

@@ -170,7 +170,7 @@ void AdamW<Parameters>::update(const Constants<Scalar>& k, Index n, Scalar* p, c
   constexpr Index kPiece = 256;
   Scalar root[kPiece];
   for (Index first = 0; first < n; first += kPiece) {
-    const Index size = std::min(kPiece, n - first);
+    const Index size = (std::min)(kPiece, n - first);
     for (Index j = 0; j < size; ++j) {
       const Index i = first + j;
       m[i] = multiply_add(k.beta1, m[i], k.rest1 * g[i]);

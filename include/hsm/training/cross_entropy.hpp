@@ -112,7 +112,7 @@ double column_loss(Index V, const Scalar* z, std::int32_t target) {
   const Scalar shift = largest_logit(V, z);
   double sum = 0;
   for (Index v = 0; v < V; v += kSoftmaxPiece) {
-    sum += exp_piece(std::min(kSoftmaxPiece, V - v), z + v, shift, piece);
+    sum += exp_piece((std::min)(kSoftmaxPiece, V - v), z + v, shift, piece);
   }
   return std::log(sum) + (static_cast<double>(shift) - static_cast<double>(z[target]));
 }
@@ -125,7 +125,7 @@ double column_gradient(Index V, Scalar* z, std::int32_t target, double scale) {
   const double distance = static_cast<double>(shift) - static_cast<double>(z[target]);
   double sum = 0;
   for (Index v = 0; v < V; v += kSoftmaxPiece) {
-    const Index n = std::min(kSoftmaxPiece, V - v);
+    const Index n = (std::min)(kSoftmaxPiece, V - v);
     sum += exp_piece(n, z + v, shift, piece);
     std::copy(piece, piece + n, z + v);
   }
@@ -146,7 +146,7 @@ CrossEntropy sum_token_losses(Index V, std::span<const std::int32_t> targets, st
     own.resize(targets.size());
     losses = own;
   }
-  const Index block = std::max(Index{1}, kTaskElements / std::max(Index{1}, V));
+  const Index block = (std::max)(Index{1}, kTaskElements / (std::max)(Index{1}, V));
   parallel_blocks(executor, static_cast<Index>(targets.size()), block, [&](Index first, Index size, int) {
     for (Index t = first; t < first + size; ++t) {
       const auto i = static_cast<std::size_t>(t);

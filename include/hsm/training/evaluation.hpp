@@ -64,17 +64,17 @@ Evaluation evaluate(const Model& model, std::span<const std::int32_t> text, cons
   detail::check_at_least("evaluate", "batch", config.batch, 1);
   detail::check_at_least("evaluate", "context", config.context, 0);
   // A window longer than the text would only hold padding.
-  const Index T = std::min(config.context == 0 ? model.config().context : config.context,
-                           std::max<Index>(1, static_cast<Index>(text.size()) - 1));
+  const Index T = (std::min)(config.context == 0 ? model.config().context : config.context,
+                             std::max<Index>(1, static_cast<Index>(text.size()) - 1));
   const ValidationWindows windows(text, T);
-  const Index most = std::min(config.batch, windows.count());
+  const Index most = (std::min)(config.batch, windows.count());
   std::vector<std::int32_t> ids(static_cast<std::size_t>(most * T)), targets(ids.size());
   std::vector<double> losses(ids.size());
   typename Model::Saved saved;
   Evaluation result;
   result.by_position.resize(static_cast<std::size_t>(T));
   for (Index first = 0; first < windows.count(); first += most) {
-    const Index batch = std::min(most, windows.count() - first);
+    const Index batch = (std::min)(most, windows.count() - first);
     const auto size = static_cast<std::size_t>(batch * T);
     const auto part_ids = std::span(ids).first(size), part_targets = std::span(targets).first(size);
     windows.fill(part_ids, part_targets, first, batch);

@@ -27,9 +27,9 @@ void for_each_logit_block(const Model& model, const typename Model::Saved& saved
   const Index block =
       std::clamp<Index>(kLogitBytes / static_cast<Index>(sizeof(Scalar)) / V / 64 * 64, 64, 4096);
   Workspace::Frame frame(workspace);
-  Scalar* buffer = frame.template take<Scalar>(V * std::min(block, N));
+  Scalar* buffer = frame.template take<Scalar>(V * (std::min)(block, N));
   for (Index first = 0; first < N; first += block) {
-    const Index n = std::min(block, N - first);
+    const Index n = (std::min)(block, N - first);
     const ConstColumns<Scalar> h(saved.hidden.data() + first * C, C, n, Eigen::OuterStride<>(C));
     const Columns<Scalar> logits(buffer, V, n, Eigen::OuterStride<>(V));
     model.logits(h, logits, workspace);

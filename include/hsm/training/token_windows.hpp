@@ -112,7 +112,7 @@ class ValidationWindows {
     detail::check_window_buffer("ValidationWindows::fill", "tokens", tokens.size(), batch, time_);
     detail::check_window_buffer("ValidationWindows::fill", "targets", targets.size(), batch, time_);
     const Index start = first * time_;
-    const Index size = std::min(batch * time_, predictions() - start);
+    const Index size = (std::min)(batch * time_, predictions() - start);
     const auto window = text_.begin() + start;
     std::fill(std::copy(window, window + size, tokens.begin()), tokens.end(), 0);
     std::fill(std::copy(window + 1, window + 1 + size, targets.begin()), targets.end(), -1);

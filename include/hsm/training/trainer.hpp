@@ -71,7 +71,7 @@ class TrainingRun {
     bool more = true;
     while (more && progress_.fraction < 1) {
       progress_.learning_rate =
-          by_clock() ? rate_.at_progress(std::min(1.0, clock_share())) : rate_.at(progress_.step);
+          by_clock() ? rate_.at_progress((std::min)(1.0, clock_share())) : rate_.at(progress_.step);
       step();
       measure();
       progress_.validation_loss.reset();
@@ -109,12 +109,12 @@ class TrainingRun {
 
   void measure() {
     progress_.seconds = seconds();
-    const double training = std::max(progress_.seconds - validation_seconds_, 1e-9);
+    const double training = (std::max)(progress_.seconds - validation_seconds_, 1e-9);
     const auto steps = static_cast<double>(progress_.step);
     progress_.tokens_per_second = steps * static_cast<double>(config_.batch * time_) / training;
     if (by_clock()) {
-      progress_.fraction = std::min(1.0, clock_share());
-      progress_.seconds_left = std::max(0.0, 60 * config_.minutes - progress_.seconds);
+      progress_.fraction = (std::min)(1.0, clock_share());
+      progress_.seconds_left = (std::max)(0.0, 60 * config_.minutes - progress_.seconds);
     } else {
       progress_.fraction = steps / static_cast<double>(config_.steps);
       progress_.seconds_left =
@@ -126,7 +126,7 @@ class TrainingRun {
     const double before = seconds();
     auto part = validation_;
     if (config_.validation_tokens > 0) {
-      part = part.first(std::min(part.size(), static_cast<std::size_t>(config_.validation_tokens) + 1));
+      part = part.first((std::min)(part.size(), static_cast<std::size_t>(config_.validation_tokens) + 1));
     }
     progress_.validation_loss = evaluate(model_, part, {.batch = config_.batch}, workspace_).nats();
     progress_.seconds = seconds();
@@ -175,7 +175,8 @@ TrainingProgress train(Model& model, std::span<const std::int32_t> text,
   detail::check_text("validation", validation, model.config().vocabulary);
   if (validation.size() == 1)
     detail::fail("train", "validation", "empty or at least 2 tokens, one to read and one to predict", "1");
-  if (config.batch > std::numeric_limits<Index>::max() / model.config().context / model.config().width / 64) {
+  if (config.batch >
+      (std::numeric_limits<Index>::max)() / model.config().context / model.config().width / 64) {
     detail::fail("train", "batch", "small enough to address", std::to_string(config.batch));
   }
   detail::TrainingRun<Model> run(model, text, validation, config, workspace);

@@ -79,7 +79,7 @@ struct ChannelPair {
   void adjoint_token(const Run<Scalar>& run, ConstColumns<Scalar> dz, const ConstColumns<Scalar>* next,
                      const RunGradient<Scalar>& d, std::span<double> sums) const {
     for (Index first = 0; first < run.rows; first += detail::kPairRows) {
-      const Index n = std::min(detail::kPairRows, run.rows - first), c = first_channel(run) + first;
+      const Index n = (std::min)(detail::kPairRows, run.rows - first), c = first_channel(run) + first;
       double* sum = sums.data() + c;
       detail::adjoint_pair_rows(run, first, n, detail::RowWeights<Scalar>{a.data() + c, b.data() + c}, dz,
                                 next, d, [&](Index i, double da, double db) {

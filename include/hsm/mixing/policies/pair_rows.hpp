@@ -218,7 +218,7 @@ void for_each_chain(Index count, Index s, bool last_first, Chain&& chain, Single
     if (part < groups) {
       for (Index j = part * length; j < part * length + s; ++j) chain(j);
     } else {
-      const Index begin = left + (part - groups) * s, end = s > 0 ? std::min(begin + s, count) : count;
+      const Index begin = left + (part - groups) * s, end = s > 0 ? (std::min)(begin + s, count) : count;
       for (Index j = begin; j < end; ++j) single(j);
     }
   }

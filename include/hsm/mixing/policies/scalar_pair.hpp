@@ -110,7 +110,7 @@ struct ScalarPair {
     const Index rows = run.rows_per_head();
     Scalar as[detail::kPairRows], bs[detail::kPairRows];
     for (Index first = 0; first < run.rows; first += detail::kPairRows) {
-      const Index n = std::min(detail::kPairRows, run.rows - first);
+      const Index n = (std::min)(detail::kPairRows, run.rows - first);
       if (run.heads == 1) {
         f(first, n, detail::OneWeight<Scalar>{a[run.first_head], b[run.first_head]});
         continue;

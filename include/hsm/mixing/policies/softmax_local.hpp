@@ -127,7 +127,7 @@ struct SoftmaxLocal {
   static void for_each_part(const Run<Scalar>& run, F&& f) {
     for (Index h = 0; h < run.heads; ++h) {
       for (Index j = (run.count - 1) / kPart * kPart; j >= 0; j -= kPart)
-        f(h * run.rows_per_head(), j, std::min(kPart, run.count - j));
+        f(h * run.rows_per_head(), j, (std::min)(kPart, run.count - j));
     }
   }
 
