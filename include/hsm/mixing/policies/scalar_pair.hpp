@@ -24,6 +24,8 @@ struct ScalarPair {
   static constexpr std::string_view kName = "ab";
   /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true, .in_place = true};
+  /// What a recipe may say.
+  static constexpr std::array kOptions{heads_option(default_pair_heads)};
 
   Vector<Scalar> a;  ///< [H]
   Vector<Scalar> b;  ///< [H]
@@ -38,6 +40,11 @@ struct ScalarPair {
       a[h] = Scalar(1);
       b[h] = Scalar(1) - static_cast<Scalar>(h) / static_cast<Scalar>(heads);
     }
+  }
+
+  /// The policy of a recipe.
+  static ScalarPair make(Index channels, const OptionValues& options, Random&) {
+    return ScalarPair(channels, options["heads"]);
   }
 
   /// C.
