@@ -73,8 +73,9 @@ std::string recipe_of_file(const LanguageModelConfig& config, const LanguageMode
   return with_old_options(List{}, Recipe::parse(config.layers), config.width).text();
 }
 
-/// What a mixer needs is known once it is made, one of each kind. Before that, the file must bear out that it
-/// has some C^2 values: one with products holds no fewer than C^2 / 4, and below a width of 1024 all are small.
+/// What tensors a mixer has is known once one of its kind is made. Before that the file must bear out that there is
+/// room for it: every mixer with products has C^2 values or more, so at least C^2 bytes, whatever the type. Up to
+/// a width of 1024 all are small.
 template <class Scalar, class List>
 void check_mixer_bytes(const SafetensorsFile& file, const std::string& prefix, std::string_view name,
                        Index C) {
