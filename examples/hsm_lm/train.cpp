@@ -167,13 +167,22 @@ void add_schedule_options(CLI::App& command, TrainingConfig& training) {
   command.add_option("--batch", training.batch, "windows per step")
       ->check(CLI::Range(Index{1}, Index{1} << 20))
       ->capture_default_str();
-  command.add_option("--learning-rate", training.learning_rate, "highest learning rate")
+  const AdamWConfig adam;
+  command
+      .add_option("--learning-rate", training.learning_rate,
+                  format("highest learning rate; half a cosine brings it down to %g of that at the end. "
+                         "Gradients are scaled down to a norm of %g where theirs is larger",
+                         training.final_rate, training.clip))
       ->check(between(1e-12, 1e3))
       ->capture_default_str();
-  command.add_option("--warmup", training.warmup, "share of the run in which the learning rate rises")
+  command
+      .add_option("--warmup", training.warmup,
+                  "share of the run in which the learning rate rises, rounded to whole steps")
       ->check(between(0.0, 1.0))
       ->capture_default_str();
-  command.add_option("--weight-decay", training.weight_decay, "of AdamW")
+  command
+      .add_option("--weight-decay", training.weight_decay,
+                  format("of AdamW, whose betas are %g and %g", adam.beta1, adam.beta2))
       ->check(between(0.0, 1e3))
       ->capture_default_str();
   command

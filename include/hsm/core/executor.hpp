@@ -8,6 +8,8 @@
 //   ThreadedExecutor   core/threaded_executor.hpp, threads of its own
 //
 // A task may start a loop of its own on the executor that runs it: that loop runs inside the task, in order.
+// The library calls run() from the thread that called it: an executor that serves the workspaces of several
+// threads must bear run() from all of them at a time, as both of these do.
 #pragma once
 
 #include <memory>

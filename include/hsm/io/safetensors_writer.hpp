@@ -5,8 +5,8 @@
 //
 //   SafetensorsWriter writer;
 //   writer.set_metadata("format", "hsm");
-//   writer.add("head.weight", {256, 64}, std::span<const float>(weight));   // the memory must live until
-//   write writer.write("model.safetensors");
+//   writer.add("head.weight", {256, 64}, std::span<const float>(weight));   // must live until write
+//   writer.write("model.safetensors");
 //
 // Same content and order, same bytes: tensors stand in the order of `add`, metadata sorted by key. Tensors
 // are aligned to their element if no larger type follows a smaller one. Cost O(bytes). Errors:
