@@ -7,13 +7,15 @@
 // Between loops the threads watch for the next one for some 40 microseconds before they sleep: a layer is a few
 // loops, one right after the other, and waking a thread takes longer than many of them. Executors share nothing
 // and live side by side. One loop at a time per executor; two threads that call run() on the same
-// ThreadedExecutor take turns.
+// ThreadedExecutor take turns. A loop that one of its own tasks starts, directly or through another executor, runs
+// on that task's thread alone: each thread knows the loops that it works in, by a thread_local list.
 #pragma once
 
 #include <atomic>
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__SSE2__)
@@ -48,8 +50,13 @@ class ThreadedExecutor final : public Executor {
   int workers() const override { return threads_; }
 
   void run(Index tasks, TaskRef task) override {
+    for (const Inside* loop = inside_loop(); loop; loop = loop->outer) {
+      if (loop->executor != this) continue;
+      for (Index i = 0; i < tasks; ++i) task(i, loop->worker);
+      return;
+    }
     const std::lock_guard<std::mutex> turn(turn_);
-    Loop loop{task};
+    Loop loop(task, inside_loop());
     for (Index i = 0; i < threads_; ++i) {
       Share& share = shares_[static_cast<std::size_t>(i)];
       share.next.store(i * tasks / threads_);
@@ -71,10 +78,23 @@ class ThreadedExecutor final : public Executor {
   }
 
  private:
+  /// A loop that a thread works in, and the one that it was started in.
+  struct Inside {
+    const ThreadedExecutor* executor;
+    int worker;
+    const Inside* outer;
+  };
+  /// The innermost loop of this thread.
+  static const Inside*& inside_loop() {
+    thread_local const Inside* loop = nullptr;
+    return loop;
+  }
+
   struct Loop {
-    explicit Loop(TaskRef body) : task(body) {}
+    Loop(TaskRef body, const Inside* around) : task(body), outer(around) {}
 
     TaskRef task;
+    const Inside* outer;  // where it was started
     std::mutex error_mutex;
     std::exception_ptr error;
   };
@@ -86,6 +106,8 @@ class ThreadedExecutor final : public Executor {
   };
 
   void work(Loop& loop, int worker) {
+    const Inside inside{this, worker, loop.outer};
+    const Inside* before = std::exchange(inside_loop(), &inside);
     for (int i = 0; i < threads_; ++i) {
       Share& share = shares_[static_cast<std::size_t>((worker + i) % threads_)];
       for (Index task = share.next.fetch_add(1); task < share.end; task = share.next.fetch_add(1)) {
@@ -97,6 +119,7 @@ class ThreadedExecutor final : public Executor {
         }
       }
     }
+    inside_loop() = before;
   }
 
   /// What a helper does all its life: wait for a loop that it has not seen, take tasks of it.

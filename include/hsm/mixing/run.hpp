@@ -8,7 +8,9 @@
 //   tap 0    kept(0, plane)(t)              plane p of the kept columns at t
 //   tap k    kept(k, plane)(t - k s)        zeros, and present(k) false, where the document has no such token
 //
-// All blocks are (rows, count): `heads` heads from `first_head` on, rows_per_head() rows each.
+// All blocks are (rows, count): `heads` heads from `first_head` on, rows_per_head() rows each. What does not
+// exist has no rows: own() of a policy without an own plane, planes that are not kept, and in a RunGradient the
+// taps that are not present or not the call's to write.
 #pragma once
 
 #include <array>
@@ -24,7 +26,7 @@ inline constexpr Index kMostPlanes = 3;
 
 namespace detail {
 
-/// A block without its sizes.
+/// A block without its sizes; nullptr where there is none.
 template <class Scalar>
 struct Strip {
   Scalar* data;
@@ -71,7 +73,7 @@ class Run {
 
   /// C / H.
   Index rows_per_head() const { return rows / heads; }
-  /// The projection that only token t itself reads, (rows, count).
+  /// The projection that only token t itself reads, (rows, count); (0, count) where the policy has none.
   ConstColumns<Scalar> own() const { return block(blocks.own); }
   /// Plane `plane` of tap `tap`, (rows, count).
   ConstColumns<Scalar> kept(Index tap, Index plane = 0) const {
@@ -85,7 +87,7 @@ class Run {
 
  private:
   ConstColumns<Scalar> block(const detail::Strip<const Scalar>& strip) const {
-    return {strip.data, rows, count, Eigen::OuterStride<>(strip.stride)};
+    return {strip.data, strip.data ? rows : 0, count, Eigen::OuterStride<>(strip.stride)};
   }
 };
 
@@ -99,9 +101,10 @@ class RunGradient {
   Index count = 0;
   bool stream = false;  ///< as in Run, for what the adjoint writes
 
-  /// The gradient of own, (rows, count).
+  /// The gradient of own, (rows, count); (0, count) where the policy has no own plane.
   Columns<Scalar> own() const { return block(blocks.own); }
-  /// The gradient of plane `plane` of tap `tap`, (rows, count).
+  /// The gradient of plane `plane` of tap `tap`, (rows, count); (0, count) where the tap is not present or another
+  /// half of the adjoint writes it.
   Columns<Scalar> kept(Index tap, Index plane = 0) const {
     return block(blocks.kept[static_cast<std::size_t>(tap)][static_cast<std::size_t>(plane)]);
   }
@@ -110,7 +113,7 @@ class RunGradient {
 
  private:
   Columns<Scalar> block(const detail::Strip<Scalar>& strip) const {
-    return {strip.data, rows, count, Eigen::OuterStride<>(strip.stride)};
+    return {strip.data, strip.data ? rows : 0, count, Eigen::OuterStride<>(strip.stride)};
   }
 };
 
