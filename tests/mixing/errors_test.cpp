@@ -92,7 +92,7 @@ TEST(MixerErrors, ResultsWhoseTokensOverlapAreRefusedByEveryCall) {
   mixer.forward(x.view(), y.view(), saved, workspace);
   y.values = before;
   for (const auto& [token, batch] :
-       {std::pair<Index, Index>{4, 0}, {4, 16}, {0, 20}, {3, 20}, {8, 4}, {6, 9}}) {
+       {std::pair<Index, Index>{4, 0}, {4, 16}, {0, 20}, {3, 20}, {8, 6}, {6, 9}}) {
     Tokens<float> out(y.values.data(), 2, 5, 4, token, batch);
     const std::string tail =
         ": the tokens of what is written must be apart in memory: each of 4 channels of its "
