@@ -170,6 +170,12 @@ class CausalAttention {
     Parameters::visit(f, tensors_of(self), tensors_of(more)...);
   }
 
+  /// Calls f(map) for the Linear whose product is the layer's result.
+  template <class F>
+  void visit_result(F&& f) {
+    f(parameters_.output);
+  }
+
  private:
   using In = Tokens<const Scalar>;
   using Out = Tokens<Scalar>;

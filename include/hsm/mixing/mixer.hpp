@@ -186,6 +186,17 @@ class Mixer {
     Policy::visit(f, self.policy_, more.policy_...);
   }
 
+  /// Calls f(map) for the Linear whose product is the layer's result, where there is one: what a model scales where
+  /// the result is added to a residual stream.
+  template <class F>
+  void visit_result(F&& f) {
+    if constexpr (Policy::kStages.output) {
+      f(policy_.output);
+    } else if constexpr (Policy::kStages.projects_result) {
+      f(policy_.project);
+    }
+  }
+
  private:
   using Pass = detail::MixerPass<Policy>;
   friend Pass;

@@ -221,11 +221,11 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
   }
   norm_ = LayerNorm<Scalar>(C);
   const auto scale = static_cast<Scalar>(1 / std::sqrt(2.0 * static_cast<double>(L)));
-  visit(
-      [&](std::string_view name, auto& tensor) {
-        if (name.ends_with("output.weight") || name.ends_with("down.weight")) tensor *= scale;
-      },
-      *this);
+  const auto shrink = [&](Linear<Scalar>& map) { map.weight *= scale; };
+  for (auto& block : blocks_) {  // the layers say which of their maps write to the residual stream
+    std::visit([&](auto& mixer) { mixer.visit_result(shrink); }, block.mixer);
+    block.feed_forward.visit_result(shrink);
+  }
 }
 
 }  // namespace hsm::inline HSM_ABI
