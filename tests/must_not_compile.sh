@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Compiles every tests/**/must_not_compile/*.cpp and checks that the compiler says the sentence of its line
-# "// expect: sentence"; a file that expects "nothing" is a control and must compile.
+# "// expect: sentence", with several lines each of them, as often as it stands there; a file that expects "nothing"
+# is a control and must compile.
 #   CXX=g++ EIGEN=/usr/include/eigen3 bash tests/must_not_compile.sh
 set -euo pipefail
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,23 +23,28 @@ fail() {
 
 while IFS= read -r file; do
   name=${file#"$tests/"}
-  sentence=$(sed -n 's|^// expect: ||p' "$file")
-  if [[ -z $sentence ]]; then
+  mapfile -t sentences < <(sed -n 's|^// expect: ||p' "$file")
+  if [[ ${#sentences[@]} -eq 0 ]]; then
     fail "$name: has no line '// expect: sentence'"
     continue
   fi
   status=0
   output=$("$compiler" -std=c++20 -fsyntax-only -I"$tests/../include" -isystem "$eigen" "$file" 2>&1) || status=$?
-  if [[ $sentence == nothing ]]; then
+  if [[ ${sentences[0]} == nothing ]]; then
     controls=$((controls + 1))
     if [[ $status -ne 0 ]]; then fail "$name: must compile, but: $output"; fi
   else
     cases=$((cases + 1))
     if [[ $status -eq 0 ]]; then
       fail "$name: compiles, but must not"
-    elif ! words <<<"$output" | grep -qF -- "$sentence"; then
-      fail "$name: expected '$sentence' in: $output"
     fi
+    while IFS= read -r sentence; do
+      wanted=$(printf '%s\n' "${sentences[@]}" | grep -cxF -- "$sentence")
+      said=$(words <<<"$output" | { grep -oF -- "$sentence" || true; } | wc -l)
+      if [[ $said -lt $wanted ]]; then
+        fail "$name: expected '$sentence' $wanted times, said $said times in: $output"
+      fi
+    done < <(printf '%s\n' "${sentences[@]}" | sort -u)
   fi
 done < <(find "$tests" -path '*/must_not_compile/*.cpp' | sort)
 

@@ -5,13 +5,17 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <future>
 #include <hsm/core/executor.hpp>
 #include <hsm/core/threaded_executor.hpp>
+#include <iostream>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace hsm {
@@ -104,14 +108,83 @@ TEST(SerialExecutor, GoesInOrder) {
   EXPECT_EQ(order, (std::vector<Index>{0, 1, 2, 3, 4}));
 }
 
+/// Runs f on a thread of its own. Where it has not ended after `limit`, the test fails, and the program ends: a
+/// thread that hangs cannot be had back.
+template <class F>
+void expect_ends(F&& f, std::chrono::seconds limit = std::chrono::seconds(60)) {
+  std::packaged_task<void()> task(std::forward<F>(f));
+  std::future<void> ended = task.get_future();
+  std::thread thread(std::move(task));
+  if (ended.wait_for(limit) != std::future_status::ready) {
+    std::cerr << "a loop that should have ended hangs\n";
+    std::_Exit(1);
+  }
+  thread.join();
+  ended.get();
+}
+
 TEST(ThreadedExecutor, RunsTasksAtTheSameTime) {
   ThreadedExecutor executor(3);
-  std::atomic<int> arrived{0};
-  executor.run(3, [&](Index, int) {  // each waits for the two others
+  std::atomic<int> arrived{0}, alone{0};
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  executor.run(3, [&](Index, int) {  // each waits for the two others, but not for ever
     ++arrived;
-    while (arrived < 3) std::this_thread::yield();
+    while (arrived < 3 && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+    if (arrived < 3) ++alone;
   });
   EXPECT_EQ(arrived, 3);
+  EXPECT_EQ(alone, 0) << "tasks that waited in vain for the others to run";
+}
+
+TEST_P(Executors, RunALoopOfATaskOnItsThread) {
+  const auto executor = make();
+  expect_ends([&] {
+    for (int round = 0; round < 20; ++round) {
+      std::atomic<int> inner{0}, innermost{0}, strays{0};
+      executor->run(7, [&](Index, int worker) {
+        const auto thread = std::this_thread::get_id();
+        executor->run(5, [&](Index, int inner_worker) {
+          ++inner;
+          if (inner_worker != worker || std::this_thread::get_id() != thread) ++strays;
+          executor->run(3, [&](Index, int) { ++innermost; });
+        });
+      });
+      EXPECT_EQ(inner, 7 * 5);
+      EXPECT_EQ(innermost, 7 * 5 * 3);
+      EXPECT_EQ(strays, 0);
+    }
+  });
+}
+
+TEST(ThreadedExecutor, ComesBackToItselfThroughAnother) {
+  ThreadedExecutor first(3), second(2);
+  expect_ends([&] {
+    std::atomic<int> done{0};
+    first.run(6, [&](Index, int) {
+      second.run(4, [&](Index, int) { first.run(5, [&](Index, int) { ++done; }); });
+    });
+    EXPECT_EQ(done, 6 * 4 * 5);
+    done = 0;
+    second.run(4, [&](Index, int) { ++done; });  // and nothing of it is left
+    first.run(4, [&](Index, int) { ++done; });
+    EXPECT_EQ(done, 8);
+  });
+}
+
+TEST(ThreadedExecutor, ThrowsFromANestedLoopAndIsOutsideAgainAfterIt) {
+  ThreadedExecutor executor(2);
+  expect_ends([&] {
+    EXPECT_THROW(executor.run(4, [&](Index, int) { executor.run(2, [](Index, int) { throw 1; }); }), int);
+    std::atomic<int> workers{0};
+    std::atomic<int> arrived{0};
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    executor.run(2, [&](Index, int worker) {
+      ++arrived;
+      while (arrived < 2 && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+      workers += worker + 1;
+    });
+    EXPECT_EQ(workers, 3);  // both threads again
+  });
 }
 
 // Helpers are watching, asleep, or late from the loop before.
@@ -140,7 +213,9 @@ TEST(ThreadedExecutor, TakesTurnsWhereSeveralThreadsCall) {
       for (int loop = 0; loop < 50; ++loop) executor.run(5, [&](Index, int) { ++done[i]; });
     });
   }
-  for (std::thread& caller : callers) caller.join();
+  expect_ends([&] {
+    for (std::thread& caller : callers) caller.join();
+  });
   for (const auto& count : done) EXPECT_EQ(count, 250);
 }
 

@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <hsm/core/tokens.hpp>
-
+#include <limits>
 #include <numeric>
+#include <stdexcept>
+#include <string>
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <vector>
 
@@ -107,13 +109,83 @@ TEST(TokensView, OfChannelsThatAreNotContiguousIsRefused) {
 
 TEST(TokensView, RefusesSizesAndStridesThatMakeNoSense) {
   std::vector<float> values(100);
-  const auto check = [](Tokens<float> tokens) { return detail::view<const float>(tokens, "x").count(); };
-  EXPECT_EQ(check({values.data(), 2, 3, 4, 4, 0}), 6);  // the same sequence twice, to read
-  EXPECT_THROW(check({values.data(), -1, 3, 4}), std::invalid_argument);
-  EXPECT_THROW(check({values.data(), 2, -3, 4}), std::invalid_argument);
-  EXPECT_THROW(check({values.data(), 2, 3, -4}), std::invalid_argument);
-  EXPECT_THROW(check({values.data(), 2, 3, 4, 3, 12}), std::invalid_argument);
-  EXPECT_THROW(check({values.data(), 2, 3, 4, 4, -12}), std::invalid_argument);
+  const auto read = [](Tokens<float> tokens) { return detail::view<const float>(tokens, "x").count(); };
+  const auto write = [](Tokens<float> tokens) { return detail::view<float>(tokens, "y").count(); };
+  EXPECT_EQ(read({values.data(), 2, 3, 4, 4, 0}), 6);  // the same sequence twice, to read
+  EXPECT_EQ(read({values.data(), 2, 3, 4, 0, 4}), 6);  // the same token three times
+  EXPECT_EQ(read({values.data(), 2, 3, 4, 1, 5}), 6);  // windows one scalar apart
+  for (const Tokens<float>& bad : {Tokens<float>(values.data(), -1, 3, 4),
+                                   {values.data(), 2, -3, 4},
+                                   {values.data(), 2, 3, -4},
+                                   {values.data(), 2, 3, 4, -4, 12},
+                                   {values.data(), 2, 3, 4, 4, -12}}) {
+    EXPECT_THROW(read(bad), std::invalid_argument);
+    EXPECT_THROW(write(bad), std::invalid_argument);
+  }
+}
+
+// Against marking every element, for all small sizes and strides.
+TEST(TokensView, IsWrittenToOnlyWhereNoTwoTokensShareAnElement) {
+  std::vector<float> values(400);
+  int refused = 0, accepted = 0;
+  for (Index B = 0; B <= 4; ++B) {
+    for (Index T = 0; T <= 5; ++T) {
+      for (Index C = 0; C <= 3; ++C) {
+        for (Index token = 0; token <= 14; ++token) {
+          for (Index batch = 0; batch <= 14; ++batch) {
+            const Tokens<float> tokens(values.data(), B, T, C, token, batch);
+            std::vector<int> marks(200);
+            bool apart = true;
+            for (Index b = 0; b < B; ++b) {
+              for (Index t = 0; t < T; ++t) {
+                for (Index c = 0; c < C; ++c)
+                  apart = marks[static_cast<std::size_t>(b * batch + t * token + c)]++ == 0 && apart;
+              }
+            }
+            ASSERT_EQ(detail::are_apart(tokens), apart)
+                << B << " " << T << " " << C << ", strides " << token << " " << batch;
+            ++(apart ? accepted : refused);
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(refused, 1000);
+  EXPECT_GT(accepted, 1000);
+  const auto message = [&](Tokens<float> tokens) -> std::string {
+    try {
+      detail::view<float>(tokens, "f: y");
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(message({values.data(), 2, 3, 4, 4, 0}),
+            "f: y: the tokens of what is written must be apart in memory: each of 4 channels of its own, got "
+            "[2,3,4] with token_stride 4 and batch_stride 0, where tokens overlap");
+  Eigen::Map<Eigen::MatrixXf, 0, Eigen::OuterStride<>> same(values.data(), 4, 3, Eigen::OuterStride<>(0));
+  EXPECT_THROW(detail::view<float>(same, "y"), std::invalid_argument);
+  EXPECT_EQ(detail::view<const float>(same, "x").count(), 3);
+}
+
+// Sizes near the end of Index: no arithmetic wraps around to a view that looks small.
+TEST(TokensView, RefusesWhatCannotBeAddressed) {
+  std::vector<float> values(8);
+  constexpr Index kMost = std::numeric_limits<Index>::max();
+  for (const Index big : {kMost, kMost / 2, kMost / 4, kMost / 8 + 1}) {
+    for (const Tokens<float>& bad : {Tokens<float>(values.data(), big, 2, 2, 2, 4),
+                                     {values.data(), 2, big, 2, 2, 4},
+                                     {values.data(), 2, 2, big, big, 0},
+                                     {values.data(), big, big, 1, 0, 0},
+                                     {values.data(), 1, 3, 2, big, 0},
+                                     {values.data(), 3, 1, 2, 2, big},
+                                     {values.data(), 3, 3, 2, big / 2, big / 2}}) {
+      EXPECT_THROW(detail::view<const float>(bad, "x"), std::invalid_argument) << big;
+      EXPECT_THROW(detail::view<float>(bad, "x"), std::invalid_argument) << big;
+    }
+  }
+  const Tokens<float> one(values.data(), 1, 1, 8, kMost, kMost);  // strides to nowhere are not used
+  EXPECT_EQ(detail::view<float>(one, "x").count(), 1);
 }
 
 TEST(TokensSlice, OfAnythingThatCanBeViewedIsWithinItsTokens) {
@@ -122,6 +194,9 @@ TEST(TokensSlice, OfAnythingThatCanBeViewedIsWithinItsTokens) {
   EXPECT_EQ(slice(columns, 2, 3).shape(), (Shape<3>{1, 3, 4}));
   EXPECT_EQ(slice(constant, 2, 3).at(0, 1), &constant(0, 3));
   EXPECT_EQ(slice(columns, 9, 0).count(), 0);
+  Eigen::Map<Eigen::MatrixXf, 0, Eigen::OuterStride<>> windows(columns.data(), 4, 30,
+                                                               Eigen::OuterStride<>(1));
+  EXPECT_EQ(slice(windows, 5, 2).at(0, 1), columns.data() + 6);
   EXPECT_THROW(slice(columns, 7, 3), std::invalid_argument);
   EXPECT_THROW(slice(columns, -1, 3), std::invalid_argument);
   EXPECT_THROW(slice(columns, 3, -1), std::invalid_argument);

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <hsm/core/threaded_executor.hpp>
 #include <hsm/core/workspace.hpp>
+#include <limits>
+#include <new>
 #include <vector>
 
 namespace hsm {
@@ -94,6 +96,18 @@ TEST(Workspace, MemoryInUseStaysWhereItIsWhenMoreIsTaken) {
     inner.take<int>(size)[size - 1] = 1;
   }
   EXPECT_EQ(kept[50], 7);
+}
+
+TEST(Workspace, RefusesWhatNoMemoryCanHold) {
+  constexpr Index kMost = std::numeric_limits<Index>::max();
+  Workspace workspace;
+  Workspace::Frame frame(workspace);
+  for (const Index n : {kMost, kMost / 2 + 2, kMost / 4 + 2, Index{-1}})
+    EXPECT_THROW(frame.take<double>(n), std::bad_alloc) << n;
+  EXPECT_THROW(frame.columns<double>(kMost / 2 + 2, 2), std::bad_alloc);
+  EXPECT_THROW(frame.columns<double>(2, kMost / 2 + 2), std::bad_alloc);
+  frame.take<double>(8)[7] = 1;
+  EXPECT_LT(workspace.bytes(), std::size_t{1} << 20);
 }
 
 TEST(Workspace, PoisonedMemoryIsNaN) {

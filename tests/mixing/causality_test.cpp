@@ -34,8 +34,6 @@ ScalarPair<float> pair(Index C, float a, float b) {
 
 template <class Policy>
 class MixerCausality : public ::testing::Test {};
-using FloatPolicies =
-    ::testing::Types<ScalarPair<float>, Gated<float>, GatedPair<float>, SoftmaxLocal<float>>;
 TYPED_TEST_SUITE(MixerCausality, FloatPolicies);
 
 TYPED_TEST(MixerCausality, LaterTokensChangeNoBitOfEarlierOutputs) {

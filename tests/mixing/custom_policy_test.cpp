@@ -3,6 +3,7 @@
 // Policies that the library does not have, to show that the engine asks for no more than the concept says, in
 // combinations of stages that no policy of the library has.
 #include <algorithm>
+#include <hsm/core/threaded_executor.hpp>
 
 #include "mixing/mixer_cases.hpp"
 
@@ -109,11 +110,75 @@ Values mix(const BiasedPair& policy, const Shifts& shifts, const Values& x) {
   return y;
 }
 
-static_assert(MixingPolicy<GatedTaps> && MixingPolicy<BiasedPair>);
+/// y[t] = sum_{k<4} w_kh x[t - k s] with weights of its own per head: parameters that only sums can reach.
+struct WeightedTaps {
+  using Scalar = double;
+  static constexpr std::string_view kName = "weighted-taps";
+  static constexpr Stages kStages{.keeps_input = true};
+  static constexpr Index kTaps = 4;
+
+  Eigen::MatrixXd w;  // [K, H]
+
+  WeightedTaps(Index, Random& random) : w(kTaps, 2) {
+    for (Index i = 0; i < w.size(); ++i) w.data()[i] = random.normal();
+  }
+  Index channels() const { return 4; }
+  Index heads() const { return 2; }
+  Index taps() const { return kTaps; }
+
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    f("w", self.w, more.w...);
+  }
+
+  void combine(const Run<double>& run, Columns<double> z) const {
+    const Index n = run.rows_per_head();
+    z.setZero();
+    for (Index h = 0; h < run.heads; ++h) {
+      for (Index k = 0; k < kTaps; ++k)
+        z.middleRows(h * n, n) += w(k, run.first_head + h) * run.kept(k).middleRows(h * n, n);
+    }
+  }
+  void adjoint(const Run<double>& run, ConstColumns<double> dz, const RunGradient<double>& d,
+               std::span<double> sums) const {
+    const Index n = run.rows_per_head();
+    EXPECT_EQ(static_cast<Index>(sums.size()), w.size());
+    for (Index k = kTaps - 1; k >= 0; --k) {
+      EXPECT_EQ(d.kept(k).rows(), run.present(k) ? run.rows : 0);  // nothing to write to where no token is
+      if (!run.present(k)) continue;
+      for (Index h = 0; h < run.heads; ++h) {
+        const Index head = run.first_head + h;
+        d.kept(k).middleRows(h * n, n) += w(k, head) * dz.middleRows(h * n, n);
+        sums[static_cast<std::size_t>(head * kTaps + k)] +=
+            dz.middleRows(h * n, n).cwiseProduct(run.kept(k).middleRows(h * n, n)).sum();
+      }
+    }
+  }
+  Index sum_count() const { return w.size(); }
+  void add_sums(std::span<const double> sums, WeightedTaps& gradients) const {
+    for (Index i = 0; i < w.size(); ++i) gradients.w.data()[i] += sums[static_cast<std::size_t>(i)];
+  }
+};
+
+Values mix(const WeightedTaps& policy, const Shifts& shifts, const Values& x) {
+  const Index C = policy.channels(), T = token_count(x, C);
+  Values y;
+  for (Index t = 0; t < T; ++t) {
+    for (Index c = 0; c < C; ++c) {
+      double sum = 0;
+      for (Index k = 0; k < WeightedTaps::kTaps; ++k)
+        sum += policy.w(k, c / (C / 2)) * value(x, t - k * shift_of(shifts, c, C), c, C);
+      y.push_back(sum);
+    }
+  }
+  return y;
+}
+
+static_assert(MixingPolicy<GatedTaps> && MixingPolicy<BiasedPair> && MixingPolicy<WeightedTaps>);
 
 template <class Policy>
 class CustomPolicy : public ::testing::Test {};
-using CustomPolicies = ::testing::Types<GatedTaps, BiasedPair>;
+using CustomPolicies = ::testing::Types<GatedTaps, BiasedPair, WeightedTaps>;
 TYPED_TEST_SUITE(CustomPolicy, CustomPolicies);
 
 using Data = Activations<double>;
@@ -191,6 +256,107 @@ TEST(CustomPolicyTaps, AreCheckedWhereAMixerIsMade) {
   policy.tap_count = 16;
   EXPECT_EQ(Mixer<GatedTaps>(policy, 1).taps(), 16);
   EXPECT_THROW(Mixer<PairOfThree>(PairOfThree(4, random), 1), std::invalid_argument);
+}
+
+// Many documents share a bounded number of sums; their order, and so every bit, does not depend on the threads.
+TEST(CustomPolicySums, OfManyDocumentsAreThoseOfEachAlone) {
+  Random random(4);
+  const WeightedTaps policy(4, random);
+  const Mixer<WeightedTaps> mixer(policy, Shifts{1, 2});
+  std::vector<Index> offsets{0};
+  while (offsets.size() <= 700) offsets.push_back(offsets.back() + static_cast<Index>(random.below(6)));
+  const Index N = offsets.back();
+  const Data x(1, N, 4, random), dy(1, N, 4, random);
+  Data y(1, N, 4), dx(1, N, 4, kGarbage<double>), threaded_dx = dx;
+  ThreadedExecutor executor(3);
+  Workspace workspace, threads(executor);
+  auto saved = mixer.make_saved();
+  auto gradients = mixer.make_gradients(), threaded = gradients, alone = gradients;
+  mixer.packed(x.view(), offsets, y.view(), saved, workspace);
+  mixer.backward(x.view(), saved, dy.view(), dx.view(), gradients, workspace);
+  mixer.backward(x.view(), saved, dy.view(), threaded_dx.view(), threaded, threads);
+  expect_same_bits(threaded_dx.values, dx.values, "dx");
+  expect_same_parameters(threaded, gradients);
+  for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
+    const Index first = offsets[i], count = offsets[i + 1] - first;
+    mixer.forward(x.part(first, count), y.part(first, count), saved, workspace);
+    mixer.backward(x.part(first, count), saved, dy.part(first, count), dx.part(first, count), alone,
+                   workspace);
+  }
+  EXPECT_GT(alone.w.cwiseAbs().minCoeff(), 1.0);
+  expect_close_parameters(gradients, alone, Tolerance<double>::gradient);
+}
+
+/// A tensor that no product and no sum would ever give a gradient.
+struct Forgotten : BiasedPair {
+  Vector<double> gain = Vector<double>::Ones(4);
+  using BiasedPair::BiasedPair;
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    BiasedPair::visit(f, self, more...);
+    f("gain", self.gain, more.gain...);
+  }
+};
+
+TEST(CustomPolicySums, AreAskedForWhereATensorNeedsThem) {
+  Random random(5);
+  expect_refused(
+      [&] { Mixer<Forgotten>(Forgotten(4, random), 1); },
+      "Mixer: the policy biased-pair must be one with sum_count and add_sums, which its tensor gain "
+      "needs for its gradient, got one without");
+}
+
+/// An author who writes to planes that the policy does not have, in each half of the adjoint.
+struct Careless {
+  using Scalar = double;
+  static constexpr std::string_view kName = "careless";
+  static constexpr Stages kStages{.keeps_input = true};
+  Index channels() const { return 4; }
+  Index heads() const { return 2; }
+  template <class F, class Self, class... More>
+  static void visit(F&&, Self&, More&...) {}
+
+  void combine(const Run<double>& run, Columns<double> z) const {
+    EXPECT_EQ(run.own().rows(), 0);
+    EXPECT_EQ(run.kept(0, 1).rows(), 0);
+    z = run.kept(0) + run.kept(1);
+  }
+  void adjoint_now(const Run<double>&, ConstColumns<double> dz, const RunGradient<double>& d,
+                   std::span<double>) const {
+    d.own().setConstant(1e6);
+    d.kept(0, 1).setConstant(1e6);
+    d.kept(1).setConstant(1e6);
+    d.kept(0) = dz;
+  }
+  void adjoint_past(const Run<double>&, ConstColumns<double> dz, const RunGradient<double>& d) const {
+    d.own().setConstant(1e6);
+    d.kept(0).setConstant(1e6);
+    d.kept(1) += dz;
+  }
+};
+
+TEST(CarelessPolicy, FindsNothingToWriteToBesideItsOwn) {
+  constexpr Index T = 30;
+  Random random(6);
+  const Mixer<Careless> mixer(Careless(), Shifts{1, 7});
+  const Data x(2, T, 4, random), dy(2, T, 4, random);
+  Data y(2, T, 4), dx(2, T, 4, kGarbage<double>), expected(2, T, 4);
+  for (Index b = 0; b < 2; ++b) {
+    for (Index t = 0; t < T; ++t) {
+      for (Index c = 0; c < 4; ++c) {
+        const Index s = c < 2 ? 1 : 7;
+        expected.view().at(b, t)[c] = dy.view().at(b, t)[c] + (t + s < T ? dy.view().at(b, t + s)[c] : 0);
+      }
+    }
+  }
+  Workspace workspace;
+  auto saved = mixer.make_saved();
+  auto gradients = mixer.make_gradients();
+  for (int call = 0; call < 2; ++call) {
+    mixer.forward(x.view(), y.view(), saved, workspace);
+    mixer.backward(x.view(), saved, dy.view(), dx.view(), gradients, workspace);
+    expect_close_to_scale(dx.values, expected.values, Tolerance<double>::gradient, "dx");
+  }
 }
 
 }  // namespace

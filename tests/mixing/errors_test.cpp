@@ -71,14 +71,90 @@ TEST(MixerErrors, ViewsThatMakeNoSenseAreRefused) {
       "Mixer::forward: x: channels must be at least 0, got -4");
   expect_refused(
       [&] {
-        forward_x({x.values.data(), 2, 5, 4, 3, 20});
+        forward_x({x.values.data(), 2, 5, 4, -4, 20});
       },
-      "Mixer::forward: x: token_stride must be at least 4, got 3");
+      "Mixer::forward: x: token_stride must be at least 0, got -4");
   expect_refused(
       [&] {
         forward_x({x.values.data(), 2, 5, 4, 4, -20});
       },
       "Mixer::forward: x: batch_stride must be at least 0, got -20");
+}
+
+TEST(MixerErrors, ResultsWhoseTokensOverlapAreRefusedByEveryCall) {
+  const Mixer mixer(Pair(4), 1);
+  Workspace workspace;
+  Data x(2, 5, 4), y(2, 5, 4, 7);
+  const auto before = y.values;
+  auto saved = mixer.make_saved();
+  auto gradients = mixer.make_gradients();
+  auto state = mixer.make_state({.streams = 2});
+  mixer.forward(x.view(), y.view(), saved, workspace);
+  y.values = before;
+  for (const auto& [token, batch] :
+       {std::pair<Index, Index>{4, 0}, {4, 16}, {0, 20}, {3, 20}, {8, 6}, {6, 9}}) {
+    Tokens<float> out(y.values.data(), 2, 5, 4, token, batch);
+    const std::string tail =
+        ": the tokens of what is written must be apart in memory: each of 4 channels of its "
+        "own, got [2,5,4] with token_stride " +
+        std::to_string(token) + " and batch_stride " + std::to_string(batch) + ", where tokens overlap";
+    expect_refused([&] { mixer.forward(x.view(), out, workspace); }, "Mixer::forward: y" + tail);
+    expect_refused([&] { mixer.forward(x.view(), out, saved, workspace); }, "Mixer::forward: y" + tail);
+    expect_refused([&] { mixer.extend(x.view(), state, out, workspace); }, "Mixer::extend: y" + tail);
+    expect_refused([&] { mixer.forward_in_place(out, workspace); }, "Mixer::forward_in_place: x" + tail);
+    expect_refused([&] { mixer.backward(x.view(), saved, x.view(), out, gradients, workspace); },
+                   "Mixer::backward: dx" + tail);
+  }
+  Tokens<float> both(y.values.data(), 2, 1, 4, 4, 0);
+  EXPECT_THROW(mixer.step(x.part(0, 1), state, both, workspace), std::invalid_argument);
+  EXPECT_EQ(state.count(0), 0);
+  Eigen::MatrixXf columns = Eigen::MatrixXf::Ones(4, 6);
+  Eigen::Map<Eigen::MatrixXf, 0, Eigen::OuterStride<>> same(y.values.data(), 4, 6, Eigen::OuterStride<>(0));
+  EXPECT_THROW(mixer.forward(columns, same, workspace), std::invalid_argument);
+  EXPECT_THROW(mixer.packed(columns, Shifts{0, 6}, same, workspace), std::invalid_argument);
+  EXPECT_EQ(y.values, before);
+}
+
+// Values may be changed, and another policy of the same sizes moved in; another size is refused by every call.
+TEST(MixerErrors, ParametersOfAnotherSizeAreRefused) {
+  Random random(9);
+  Workspace workspace;
+  Data x(1, 6, 8, random), y(1, 6, 8), dx(1, 6, 8);
+  Mixer mixer(Pair(8), 2);
+  auto saved = mixer.make_saved();
+  auto state = mixer.make_state();
+  auto gradients = mixer.make_gradients();
+  mixer.forward(x.view(), y.view(), saved, workspace);
+  mixer.parameters() = Pair(8);
+  mixer.forward(x.view(), y.view(), workspace);
+  mixer.parameters() = Pair(8, 2);
+  const std::string tail =
+      ": the parameters must be of 8 channels, 1 heads, 2 taps and 2 sums, as when the mixer "
+      "was made, got 8 channels, 2 heads, 2 taps and 4 sums";
+  expect_refused([&] { mixer.forward(x.view(), y.view()); }, "Mixer::forward" + tail);
+  expect_refused([&] { mixer.forward_in_place(x.view(), workspace); }, "Mixer::forward_in_place" + tail);
+  expect_refused([&] { mixer.packed(x.view(), Shifts{0, 6}, y.view(), workspace); }, "Mixer::packed" + tail);
+  expect_refused([&] { mixer.extend(x.view(), state, y.view(), workspace); }, "Mixer::extend" + tail);
+  expect_refused([&] { mixer.step(x.part(0, 1), state, y.part(0, 1), workspace); }, "Mixer::step" + tail);
+  expect_refused([&] { mixer.backward(x.view(), saved, y.view(), dx.view(), gradients, workspace); },
+                 "Mixer::backward" + tail);
+  mixer.parameters() = Pair(4);
+  EXPECT_THROW(mixer.forward(x.view(), y.view()), std::invalid_argument);
+
+  Mixer soft(SoftmaxLocal<float>(8, random, 2, 3), 2);
+  soft.parameters() = SoftmaxLocal<float>(8, random, 2, 4);
+  EXPECT_THROW(soft.forward(x.view(), y.view()), std::invalid_argument);
+  soft.parameters() = SoftmaxLocal<float>(8, random, 2, 3);
+  soft.forward(x.view(), y.view());
+  soft.parameters().project.weight.resize(23, 8);
+  expect_refused(
+      [&] { soft.forward(x.view(), y.view()); },
+      "Mixer::forward: project must be [24,8] with a bias of at most 24 rows, got [23,8] with a bias "
+      "of 0 rows");
+  soft.parameters() = SoftmaxLocal<float>(8, random, 2, 3);
+  soft.parameters().output.bias.setZero(9);
+  EXPECT_THROW(soft.forward(x.view(), y.view()), std::invalid_argument);
+  EXPECT_THROW(Mixer(soft.parameters(), 1), std::invalid_argument);
 }
 
 TEST(MixerErrors, OverlappingBuffersAreRefused) {

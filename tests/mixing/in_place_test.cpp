@@ -69,11 +69,12 @@ TYPED_TEST(MixerInPlace, LeavesWhatLiesBetweenTokens) {
   expect_same_bits(wide, expected, "y and the gaps");
 }
 
-/// z = x[t] + x[t-s] / 2, token after token from the first: over its own input right only at most s at a time.
-struct FirstFirst {
+/// z = x[t] + x[t-s] / 2, token after token from the last, so that it may say in_place. One that does not say it
+/// is refused when it is compiled (must_not_compile/in_place_undeclared.cpp).
+struct LastFirst {
   using Scalar = double;
-  static constexpr std::string_view kName = "first-first";
-  static constexpr Stages kStages{.keeps_input = true};
+  static constexpr std::string_view kName = "last-first";
+  static constexpr Stages kStages{.keeps_input = true, .in_place = true};
 
   Index channels() const { return 20; }
   Index heads() const { return 2; }
@@ -81,7 +82,7 @@ struct FirstFirst {
   static void visit(F&&, Self&, More&...) {}
 
   void combine(const Run<double>& run, Columns<double> z) const {
-    for (Index j = 0; j < run.count; ++j) z.col(j) = run.kept(0).col(j) + 0.5 * run.kept(1).col(j);
+    for (Index j = run.count - 1; j >= 0; --j) z.col(j) = run.kept(0).col(j) + 0.5 * run.kept(1).col(j);
   }
   void adjoint_now(const Run<double>&, ConstColumns<double> dz, const RunGradient<double>& d,
                    std::span<double>) const {
@@ -92,11 +93,11 @@ struct FirstFirst {
   }
 };
 
-TEST(MixerInPlaceOfOthers, IsForwardWhateverTheOrderOfCombine) {
+TEST(MixerInPlaceOfOthers, IsForwardWhereThePolicySaysIt) {
   Random random(5);
   for (const Index s : {1, 3, 40}) {
     for (const Index T : {Index{1}, s, 4 * s + 1, Index{300}})
-      expect_same_as_forward(Mixer<FirstFirst>(FirstFirst(), Shifts{s, 2}), 2, T, random);
+      expect_same_as_forward(Mixer<LastFirst>(LastFirst(), Shifts{s, 2}), 2, T, random);
   }
 }
 

@@ -183,17 +183,24 @@ TYPED_TEST(MixerModes, ACopiedStateGoesOnAsTheOriginal) {
   Workspace workspace;
   const auto mixer = this->make_mixer({3, 3, 5}, random);
   const Data x(2, 30, this->kChannels, random);
-  Data y = x, again = x;
+  const Data garbage(2, 30, this->kChannels, kGarbage<typename TestFixture::Number>);
+  Data y = garbage, copied = garbage, fresh = garbage;
   auto state = mixer.make_state({.streams = 2});
   mixer.extend(x.part(0, 11), state, y.part(0, 11), workspace);
   auto copy = state;
   mixer.extend(x.part(11, 19), state, y.part(11, 19), workspace);
-  again = y;
-  mixer.extend(x.part(11, 19), copy, again.part(11, 19), workspace);
-  expect_same_bits(again.values, y.values, "copy");
+  mixer.extend(x.part(11, 19), copy, copied.part(11, 19), workspace);
   copy.reset();
-  mixer.extend(x.part(0, 11), copy, again.part(0, 11), workspace);
-  expect_same_bits(again.values, y.values, "reset");
+  mixer.extend(x.part(0, 11), copy, fresh.part(0, 11), workspace);
+  const auto tokens = [](Data& data, Index first, Index count) {
+    std::vector<typename TestFixture::Number> values;
+    for (Index b = 0; b < 2; ++b)
+      values.insert(values.end(), data.view().at(b, first), data.view().at(b, first) + count * data.channels);
+    return values;
+  };
+  EXPECT_FALSE(std::isnan(tokens(y, 29, 1)[0]));
+  expect_same_bits(tokens(copied, 11, 19), tokens(y, 11, 19), "copy");
+  expect_same_bits(tokens(fresh, 0, 11), tokens(y, 0, 11), "reset");
 }
 
 // Calls without a record work in chunks of at most 2048 tokens, calls with one in a single chunk.

@@ -10,9 +10,7 @@ namespace {
 
 template <class Policy>
 class MixerThreads : public ::testing::Test {};
-using ThreadedPolicies =
-    ::testing::Types<ScalarPair<float>, Gated<float>, GatedPair<float>, SoftmaxLocal<float>>;
-TYPED_TEST_SUITE(MixerThreads, ThreadedPolicies);
+TYPED_TEST_SUITE(MixerThreads, FloatPolicies);
 
 using Data = Activations<float>;
 
@@ -109,22 +107,37 @@ TYPED_TEST(MixerThreads, OneMixerServesSeveralThreads) {
   });
 }
 
-// Streaming stores begin at the first aligned byte: every address of y and odd numbers of channels.
-TYPED_TEST(MixerThreads, StreamingStoresChangeNoBit) {
+/// The policies whose results are written past the cache: those without products, forward and back.
+template <class Policy>
+class MixerStores : public ::testing::Test {};
+using StreamingPolicies = ::testing::Types<ScalarPair<float>, ChannelPair<float>, ScalarPair<double>>;
+TYPED_TEST_SUITE(MixerStores, StreamingPolicies);
+
+// Streaming stores begin at the first aligned byte: every address of y and dx and odd numbers of channels.
+TYPED_TEST(MixerStores, StreamingChangesNoBit) {
+  using Scalar = typename TypeParam::Scalar;
   Random random(4);
   for (const auto& [C, H] : {std::pair<Index, Index>{1, 1}, {3, 3}, {12, 3}, {17, 1}, {64, 4}, {2100, 1}}) {
     if (C > 64 && !std::is_same_v<TypeParam, ScalarPair<float>>) continue;
     const Mixer<TypeParam> mixer(PolicyCase<TypeParam>::make(C, H, random), 3);
-    const Data x(2, 70, C, random);
+    const Activations<Scalar> x(2, 70, C, random), dy(2, 70, C, random);
     const auto size = static_cast<std::size_t>(x.view().count() * C);
     Workspace cached, streaming;
     cached.stores = Stores::kCached;
     streaming.stores = Stores::kStreaming;
+    auto saved = mixer.make_saved();
+    auto gradients = mixer.make_gradients();
     for (std::size_t misaligned = 0; misaligned < 9; ++misaligned) {
-      std::vector<float> reference(size + 32, -7.0f), y = reference;
-      mixer.forward(x.view(), Tokens<float>(reference.data() + misaligned, 2, 70, C), cached);
-      mixer.forward(x.view(), Tokens<float>(y.data() + misaligned, 2, 70, C), streaming);
+      std::vector<Scalar> reference(size + 32, Scalar(-7)), y = reference, d_reference = y, dx = y;
+      mixer.forward(x.view(), Tokens<Scalar>(reference.data() + misaligned, 2, 70, C), saved, cached);
+      mixer.backward(x.view(), saved, dy.view(), Tokens<Scalar>(d_reference.data() + misaligned, 2, 70, C),
+                     gradients, cached);
+      mixer.forward(x.view(), Tokens<Scalar>(y.data() + misaligned, 2, 70, C), saved, streaming);
+      mixer.backward(x.view(), saved, dy.view(), Tokens<Scalar>(dx.data() + misaligned, 2, 70, C), gradients,
+                     streaming);
       expect_same_bits(y, reference, "y and what lies around it");
+      expect_same_bits(dx, d_reference, "dx and what lies around it");
+      EXPECT_NE(y[misaligned], Scalar(-7));
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include <array>
+#include <utility>
 
 #include "mixing/mixer_cases.hpp"
 
@@ -225,6 +226,59 @@ TYPED_TEST(MixerViews, OfATokenPerStream) {
     mixer.step(Eigen::Map<const Eigen::MatrixXf>(x.values.data(), C, B), state, matrix, workspace);
     expect_same_bits(flat.values, y.values, "[1,B,C]");
     expect_same_bits(std::vector<float>(matrix.data(), matrix.data() + matrix.size()), y.values, "(C,B)");
+  }
+}
+
+// Windows one scalar apart, one token again and again, one sequence again and again: what can be read is right in
+// every mode, whatever overlaps.
+TYPED_TEST(MixerViews, ThatOverlapAreReadAsTheirCopies) {
+  constexpr Index B = 3, T = 21, C = 6;
+  struct Strides {
+    Index token, batch;
+  };
+  Random random(6);
+  Workspace workspace;
+  workspace.poison = true;
+  const Mixer<TypeParam> mixer(PolicyCase<TypeParam>::make(C, 3, random), Shifts{2, 5, 2});
+  const Data samples(1, B * T + C, 1, random), slopes(1, B * T + C, 1, random);  // as many as windows need
+  for (const Strides& strides :
+       {Strides{1, 3}, Strides{1, T}, Strides{0, 7}, Strides{3, 0}, Strides{0, 0}, Strides{C - 1, 2}}) {
+    SCOPED_TRACE(::testing::Message() << "strides " << strides.token << " " << strides.batch);
+    ASSERT_LE((T - 1) * strides.token + (B - 1) * strides.batch + C,
+              static_cast<Index>(samples.values.size()) + (strides.token == C - 1 ? B * T * C : 0));
+    const auto wide = Data(1, B * T, C, random);
+    const float* memory = strides.token == C - 1 ? wide.values.data() : samples.values.data();
+    const float* dy_memory = strides.token == C - 1 ? wide.values.data() + 5 : slopes.values.data();
+    const Tokens<const float> x(memory, B, T, C, strides.token, strides.batch);
+    const Tokens<const float> dy(dy_memory, B, T, C, strides.token, strides.batch);
+    Data x_copy(B, T, C), dy_copy(B, T, C);
+    for (Index b = 0; b < B; ++b) {
+      for (Index t = 0; t < T; ++t) {
+        std::copy_n(x.at(b, t), C, x_copy.view().at(b, t));
+        std::copy_n(dy.at(b, t), C, dy_copy.view().at(b, t));
+      }
+    }
+    const auto run = [&](const Tokens<const float>& in, const Tokens<const float>& slope) {
+      struct {
+        Data y{B, T, C, kGarbage<float>}, packed{1, T, C, kGarbage<float>}, stream{B, T, C, kGarbage<float>},
+            dx{B, T, C, kGarbage<float>};
+        typename Mixer<TypeParam>::Parameters gradients;
+      } r{.gradients = mixer.make_gradients()};
+      auto saved = mixer.make_saved();
+      mixer.forward(in, r.y.view(), saved, workspace);
+      mixer.backward(in, saved, slope, r.dx.view(), r.gradients, workspace);
+      mixer.packed(in.sequence(1), Shifts{0, 9, T}, r.packed.view(), workspace);
+      auto state = mixer.make_state({.streams = B});
+      mixer.extend(in.slice(0, 8), state, r.stream.part(0, 8), workspace);
+      for (Index t = 8; t < T; ++t) mixer.step(in.slice(t, 1), state, r.stream.part(t, 1), workspace);
+      return r;
+    };
+    const auto got = run(x, dy), expected = run(std::as_const(x_copy).view(), std::as_const(dy_copy).view());
+    expect_close_to_scale(got.y.values, expected.y.values, Tolerance<float>::mode, "y");
+    expect_close_to_scale(got.packed.values, expected.packed.values, Tolerance<float>::mode, "packed");
+    expect_close_to_scale(got.stream.values, expected.stream.values, Tolerance<float>::mode, "stream");
+    expect_close_to_scale(got.dx.values, expected.dx.values, Tolerance<float>::gradient, "dx");
+    expect_close_parameters(got.gradients, expected.gradients, Tolerance<float>::gradient);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <set>
 #include <string>
+#include <type_traits>
 
 #include "model/language_model_cases.hpp"
 #include "support/matchers.hpp"
@@ -80,6 +81,42 @@ TEST(LanguageModel, MapsIntoTheResidualStreamStartSmaller) {
     EXPECT_NEAR(deviation(model.block(l).feed_forward.up.weight), 1.0 / 8, 0.01);
     EXPECT_NEAR(deviation(model.block(l).feed_forward.down.weight), 1.0 / 8 / 4, 0.0025);
   }
+}
+
+// Every kind of layer: the one map that writes its result, and no other.
+TEST(LanguageModel, EveryLayerSaysWhichOfItsMapsWritesToTheResidualStream) {
+  LanguageModelConfig config =
+      small_config("matrix,fusion,softmax-local,attention:heads=2,gated,gated-pair,ab,channel");
+  config.width = config.feed_forward = 64;
+  Random random(11);
+  const LanguageModel<double> model(config, random);
+  const auto deviation = [](const auto& weight) {
+    return std::sqrt(weight.squaredNorm() / static_cast<double>(weight.size()));
+  };
+  const double full = 1.0 / 8, pair = full / std::sqrt(2.0), small = 1.0 / 4, some = 0.1;  // 2 L = 16
+  const auto policy = [&]<class P>(Index l, std::type_identity<P>) -> const P& {
+    return std::get<Mixer<P>>(model.block(l).mixer).parameters();
+  };
+  const auto& matrix = policy(0, std::type_identity<MatrixPair<double>>{});
+  const auto& fusion = policy(1, std::type_identity<Fusion<double>>{});
+  const auto& local = policy(2, std::type_identity<SoftmaxLocal<double>>{});
+  const auto& attention = std::get<CausalAttention<double>>(model.block(3).mixer).parameters();
+  const auto expect = [&](const auto& weight, double expected) {
+    EXPECT_NEAR(deviation(weight) / expected, 1.0, some);
+  };
+  expect(matrix.project.weight, pair * small);
+  expect(fusion.project.weight, pair);
+  expect(fusion.output.weight, full * small);
+  expect(local.project.weight, full);
+  expect(local.output.weight, full * small);
+  expect(attention.project.weight, full / std::sqrt(3.0));
+  expect(attention.output.weight, full / std::sqrt(3.0) * small);
+  expect(policy(4, std::type_identity<Gated<double>>{}).project.weight,
+         deviation(Gated<double>(64, random).project.weight));
+  expect(policy(5, std::type_identity<GatedPair<double>>{}).project.weight,
+         deviation(GatedPair<double>(64, random).project.weight));
+  EXPECT_EQ(policy(6, std::type_identity<ScalarPair<double>>{}).a[0], 1.0);
+  EXPECT_EQ(policy(7, std::type_identity<ChannelPair<double>>{}).a[0], 1.0);
 }
 
 TEST(LanguageModel, KeepsTheCanonicalRecipeAndTheShiftsOfTheSchedule) {

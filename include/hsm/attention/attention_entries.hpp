@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include <hsm/attention/attention_checks.hpp>
 #include <hsm/attention/attention_pass.hpp>
 #include <hsm/attention/causal_attention.hpp>
 
@@ -37,75 +38,30 @@ inline std::span<const Segment> cut_segments(std::span<const Segment> segments, 
   return parts.first(n);
 }
 
+/// Unless kept, the streams of the segments hold as many tokens again as they did before.
+template <class Scalar>
+struct AttentionUndo {
+  AttentionUndo(AttentionState<Scalar>& of, std::span<const Segment> list, Workspace::Frame& frame)
+      : state(of), segments(list), counts(frame.take<Index>(static_cast<Index>(list.size()))) {
+    for (std::size_t i = 0; i < segments.size(); ++i) counts[i] = state.count(segments[i].stream);
+  }
+  AttentionUndo(const AttentionUndo&) = delete;
+  AttentionUndo& operator=(const AttentionUndo&) = delete;
+  ~AttentionUndo() {
+    for (std::size_t i = 0; !kept && i < segments.size(); ++i) state.take_back(segments[i].stream, counts[i]);
+  }
+
+  AttentionState<Scalar>& state;
+  std::span<const Segment> segments;
+  Index* counts;  // at entry
+  bool kept = false;
+};
+
 }  // namespace detail
 
 template <ComputeScalar Scalar>
 CausalAttention<Scalar>::CausalAttention(Attention<Scalar> parameters) : parameters_(std::move(parameters)) {
-  const Index C = channels();
-  const char* who = "CausalAttention";
-  detail::check_at_least(who, "channels", C, 1);
-  detail::check_heads(who, heads(), C);
-  check_linear(who, "project", parameters_.project, 3 * C, C);
-  check_linear(who, "output", parameters_.output, C, C);
-}
-
-template <ComputeScalar Scalar>
-void CausalAttention<Scalar>::check_linear(const char* who, const char* name, const Linear<Scalar>& linear,
-                                           Index out, Index in) {
-  const Shape<2> expected{out, in}, got{linear.out(), linear.in()};
-  const Shape<1> rows{out}, biased{linear.bias.size()};
-  if (got != expected)
-    detail::fail(who, std::string(name) + ".weight", detail::to_text(expected), detail::to_text(got));
-  if (biased != rows)
-    detail::fail(who, std::string(name) + ".bias", detail::to_text(rows), detail::to_text(biased));
-}
-
-template <ComputeScalar Scalar>
-void CausalAttention<Scalar>::check_pair(const char* who, const In& x, const char* y_name,
-                                         const In& y) const {
-  detail::check_equal(who, "x", x.shape(), Shape<3>{x.batch, x.time, channels()});
-  detail::check_equal(who, y_name, y.shape(), x.shape());
-  detail::check_apart(who, y_name, x, y);
-}
-
-template <ComputeScalar Scalar>
-void CausalAttention<Scalar>::check_state(const char* who, const char* what, const State& state) const {
-  if (state.channels() == channels() && state.heads() == heads()) return;  // no text, no allocation
-  detail::check_equal(who, ("channels of " + std::string(what)).c_str(), state.channels(), channels());
-  detail::check_equal(who, ("heads of " + std::string(what)).c_str(), state.heads(), heads());
-}
-
-template <ComputeScalar Scalar>
-void CausalAttention<Scalar>::check_saved(const In& x, const Saved& saved) const {
-  const char* who = "CausalAttention::backward";
-  if (saved.shape[0] < 0)
-    detail::fail(who, "saved", "the record of a forward, packed or extend", "one that nothing was saved in");
-  detail::check_equal(who, "x", x.shape(), saved.shape);
-  detail::check_equal(who, "the values in saved", saved.mixed.size(), channels() * x.count());
-  detail::check_equal(who, "the log-sums in saved", saved.log_sums.size(), heads() * x.count());
-  if (saved.streams != Segment::kFresh) check_state(who, "saved", saved.documents);
-}
-
-template <ComputeScalar Scalar>
-void CausalAttention<Scalar>::check_state_gradient(const Saved& saved, const State& state_gradient) const {
-  const char* who = "CausalAttention::backward";
-  if (saved.streams == Segment::kFresh)
-    detail::fail(who, "state_gradient", "absent unless saved is the record of an extend", "one");
-  check_state(who, "state_gradient", state_gradient);
-  detail::check_equal(who, "the streams of state_gradient", state_gradient.streams(), saved.streams);
-  for (std::size_t i = 0; i < saved.segments.size(); ++i) {
-    const Index stream = saved.segments[i].stream, held = saved.past(i) + saved.segments[i].count;
-    const Index count = state_gradient.count(stream), capacity = state_gradient.capacity();
-    if (count > held) {
-      detail::fail(who, "the tokens of stream " + std::to_string(stream) + " in state_gradient",
-                   "at most " + std::to_string(held) + ", what the call left", std::to_string(count));
-    }
-    if (capacity > 0 && capacity < held) {
-      detail::fail(who, "the capacity of state_gradient",
-                   "at least " + std::to_string(held) + ", the tokens of stream " + std::to_string(stream),
-                   std::to_string(capacity));
-    }
-  }
+  check_parameters("CausalAttention");
 }
 
 template <ComputeScalar Scalar>
@@ -179,12 +135,14 @@ void CausalAttention<Scalar>::run_extend(const X& x_any, State& state, Y& y_any,
     detail::attention_forward<Scalar>(parameters_, x, y, segments, &state, saved, workspace);
     return;
   }
+  detail::AttentionUndo<Scalar> undo(state, segments, frame);
   for (Index first = 0; first < x.time; first += detail::kExtendChunk) {
     const Index count = (std::min)(detail::kExtendChunk, x.time - first);
     detail::fill_segments(segments, count, true);
     detail::attention_forward<Scalar>(parameters_, x.slice(first, count), y.slice(first, count), segments,
                                       &state, nullptr, workspace);
   }
+  undo.kept = true;
 }
 
 template <ComputeScalar Scalar>
@@ -211,12 +169,14 @@ void CausalAttention<Scalar>::run_extend(const X& x_any, std::span<const Index> 
     return;
   }
   const std::span<Segment> parts = detail::take_segments(frame, count);
+  detail::AttentionUndo<Scalar> undo(state, segments, frame);
   for (Index first = 0; first < x.time; first += detail::kExtendChunk) {
     const Index tokens = (std::min)(detail::kExtendChunk, x.time - first);
     const std::span<const Segment> here = detail::cut_segments(segments, first, tokens, parts);
     detail::attention_forward<Scalar>(parameters_, x.slice(first, tokens), y.slice(first, tokens), here,
                                       &state, nullptr, workspace);
   }
+  undo.kept = true;
 }
 
 template <ComputeScalar Scalar>

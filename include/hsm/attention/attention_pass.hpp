@@ -18,21 +18,33 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
-/// Copies what continuing segments were computed with into `saved`: their documents up to the last token.
+/// Makes room in `saved` for what continuing segments are computed with: their documents up to the last token.
 template <class Scalar>
-void save_documents(std::span<const Segment> segments, const AttentionState<Scalar>& state,
-                    AttentionSaved<Scalar>& saved) {
+void reserve_documents(std::span<const Segment> segments, const AttentionState<Scalar>& state,
+                       AttentionSaved<Scalar>& saved) {
   const auto count = static_cast<Index>(segments.size());
   AttentionState<Scalar>& documents = saved.documents;
   if (documents.streams() != count || documents.channels() != state.channels() ||
       documents.heads() != state.heads()) {
     documents = AttentionState<Scalar>(state.channels(), state.heads(), {.streams = count});
   }
-  for (Index i = 0; i < count; ++i)
-    documents.copy_stream(state, segments[static_cast<std::size_t>(i)].stream, i);
+  for (Index i = 0; i < count; ++i) {
+    const Segment& segment = segments[static_cast<std::size_t>(i)];
+    documents.reset(i);
+    documents.reserve(i, state.count(segment.stream) + segment.count);
+  }
 }
 
-/// Project, append to the state where segments continue, attend, output. `state` and `saved` may be null.
+/// Copies these documents; there is room for them.
+template <class Scalar>
+void save_documents(std::span<const Segment> segments, const AttentionState<Scalar>& state,
+                    AttentionSaved<Scalar>& saved) {
+  for (std::size_t i = 0; i < segments.size(); ++i)
+    saved.documents.copy_stream(state, segments[i].stream, static_cast<Index>(i));
+}
+
+/// Project, append to the state where segments continue, attend, output. `state` and `saved` may be null. What
+/// throws does so before a stream counts a token, and leaves a record of nothing.
 template <class Scalar>
 void attention_forward(const Attention<Scalar>& parameters, const Tokens<const Scalar>& x,
                        const Tokens<Scalar>& y, std::span<const Segment> segments,
@@ -47,6 +59,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
     saved->mixed.resize(C * N);
     saved->log_sums.resize(H * N);
     saved->streams = state ? state->streams() : Segment::kFresh;
+    if (state) reserve_documents(segments, *state, *saved);
     memory.heads = saved->heads.data();
     memory.mixed = saved->mixed.data();
     memory.log_sums = saved->log_sums.data();

@@ -83,6 +83,14 @@ class AttentionState {
     visit_blocks<Scalar>(*this, f);
   }
 
+  /// After a call threw: the stream holds its first `count` tokens again.
+  void take_back(Index s, Index count) {
+    Stream& stream = at("AttentionState::take_back", s);
+    stream.count = (std::min)(stream.count, count);
+  }
+  /// Always: a call that throws leaves every stream as it was.
+  bool is_whole(Index s) const { return at("AttentionState::is_whole", s).count >= 0; }
+
   // For CausalAttention.
 
   /// Throws std::out_of_range, before anything is changed, if some segment is longer than its stream can

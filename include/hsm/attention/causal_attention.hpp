@@ -19,7 +19,9 @@
 // documents and other streams change no bit of output t, be they NaN. Modes agree within 1e-5 (float) and
 // 1e-13 (double) of the largest output, their gradients within 1e-4 and 1e-12 of the largest of a tensor;
 // step is bitwise equal to step of as many streams. Errors: std::invalid_argument naming what was expected
-// and what came, before anything is written; std::out_of_range where a stream's capacity is used up.
+// and what came, before anything is written; std::out_of_range where a stream's capacity is used up. Where a
+// call throws later (no memory, an executor that throws) every stream holds what it held before, results hold
+// anything, its record is refused by backward, and gradients that were added to hold a part.
 #pragma once
 
 #include <span>
@@ -60,7 +62,8 @@ class CausalAttention {
   Index heads() const { return parameters_.heads; }
   /// The weights.
   const Parameters& parameters() const { return parameters_; }
-  /// The weights, to change in place; sizes must stay.
+  /// The weights, to change in place; where sizes no longer fit together the next call throws
+  /// std::invalid_argument.
   Parameters& parameters() { return parameters_; }
 
   /// An empty record for forward to fill.
@@ -167,6 +170,12 @@ class CausalAttention {
     Parameters::visit(f, tensors_of(self), tensors_of(more)...);
   }
 
+  /// Calls f(map) for the Linear whose product is the layer's result.
+  template <class F>
+  void visit_result(F&& f) {
+    f(parameters_.output);
+  }
+
  private:
   using In = Tokens<const Scalar>;
   using Out = Tokens<Scalar>;
@@ -193,6 +202,7 @@ class CausalAttention {
   void run_extend(const X& x, std::span<const Index> offsets, std::span<const Index> streams, State& state,
                   Y& y, Saved* saved, Workspace& workspace) const;
 
+  void check_parameters(const char* who) const;
   void check_pair(const char* who, const In& x, const char* y_name, const In& y) const;
   void check_state(const char* who, const char* what, const State& state) const;
   void check_saved(const In& x, const Saved& saved) const;

@@ -48,12 +48,14 @@ class Executor {
   /// How many tasks may run at the same time; `worker` is below this.
   virtual int workers() const = 0;
 
-  /// Calls task(i, worker) for i = 0 ... tasks-1 in any order. The first exception of a task is thrown again
-  /// here once no task is running; tasks that had not begun may then be left out.
+  /// Calls task(i, worker) for i = 0 ... tasks-1 in any order, no two of a worker at the same time. The first
+  /// exception of a task is thrown again here once no task is running; tasks that had not begun may then be left
+  /// out. A task may call this again: all tasks of that loop then run on its thread, as its worker. Two threads
+  /// may call it at the same time only where the executor says so, as those of the library do.
   virtual void run(Index tasks, TaskRef task) = 0;
 };
 
-/// The calling thread does everything, in order.
+/// The calling thread does everything, in order. It holds nothing: any number of threads may share one.
 class SerialExecutor final : public Executor {
  public:
   int workers() const override { return 1; }

@@ -8,8 +8,9 @@
 // Between loops the threads watch for the next one for some 40 microseconds before they sleep: a layer is a few
 // loops, one right after the other, and waking a thread takes longer than many of them. Executors share nothing
 // and live side by side. One loop at a time per executor: two threads that call run() on the same
-// ThreadedExecutor take turns, and a task that calls it runs its loop alone, on its own worker number.
-// The threads have stacks of kThreadStackBytes at least (core/thread.hpp).
+// ThreadedExecutor take turns, and a task that calls it, directly or through another executor, runs its loop alone,
+// on its own worker number: each thread knows the loops that it works in, by a thread_local list. The threads have
+// stacks of kThreadStackBytes at least (core/thread.hpp).
 #pragma once
 
 #include <atomic>
@@ -19,6 +20,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #if defined(__SSE2__)
@@ -62,7 +64,7 @@ class ThreadedExecutor final : public Executor {
       return;
     }
     const std::lock_guard<std::mutex> turn(turn_);
-    Loop loop{task};
+    Loop loop(task, place_);
     const auto bound = [&](std::int64_t i) { return static_cast<Index>(i * tasks / threads_); };
     for (int i = 0; i < threads_; ++i) {
       Share& share = shares_[static_cast<std::size_t>(i)];
@@ -85,10 +87,18 @@ class ThreadedExecutor final : public Executor {
   }
 
  private:
+  /// Where a thread is at work: as which worker of whom, and inside of what.
+  struct Place {
+    const ThreadedExecutor* executor;
+    int worker;
+    const Place* outer;
+  };
+
   struct Loop {
-    explicit Loop(TaskRef body) : task(body) {}
+    Loop(TaskRef body, const Place* around) : task(body), outer(around) {}
 
     TaskRef task;
+    const Place* outer;  // where it was started
     std::mutex error_mutex;
     std::exception_ptr error;
   };
@@ -97,13 +107,6 @@ class ThreadedExecutor final : public Executor {
   struct alignas(64) Share {
     std::atomic<Index> next{0};
     Index end = 0;
-  };
-
-  /// Where a thread is at work: as which worker of whom, and inside of what.
-  struct Place {
-    const ThreadedExecutor* executor;
-    int worker;
-    const Place* outer;
   };
 
   /// The threads, ended and joined before anything that they use is gone.
@@ -120,8 +123,8 @@ class ThreadedExecutor final : public Executor {
   };
 
   void work(Loop& loop, int worker) {
-    const Place here{this, worker, place_};
-    place_ = &here;
+    const Place here{this, worker, loop.outer};
+    const Place* before = std::exchange(place_, &here);
     for (int i = 0; i < threads_; ++i) {
       Share& share = shares_[static_cast<std::size_t>((worker + i) % threads_)];
       for (Index task = share.next.fetch_add(1); task < share.end; task = share.next.fetch_add(1)) {
@@ -132,7 +135,7 @@ class ThreadedExecutor final : public Executor {
                         });
       }
     }
-    place_ = here.outer;
+    place_ = before;
   }
 
   /// What a helper does all its life: wait for a loop that it has not seen, take tasks of it.

@@ -11,15 +11,18 @@
 //   a vector [C]: one token
 //
 // so a slice in time of a larger buffer is a legal argument, and a buffer that runs by time first, [T,B,C], is one
-// with token_stride = B C and batch_stride = C. What cannot be viewed is refused by a sentence at compile time.
-// Where two views must be apart, that is said of the ranges from their first value to their last: views that
-// interleave in one buffer count as overlapping and are refused.
+// with token_stride = B C and batch_stride = C. To read from, tokens may overlap: windows one scalar apart, one
+// token or one sequence repeated by a stride of 0. To write to, no two may share an element. Where two views must
+// be apart, that is said of the ranges from their first value to their last: views that interleave in one buffer
+// count as overlapping and are refused. What cannot be viewed is refused by a sentence at compile time.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
-#include <cstdint>
 #include <limits>
+#include <string>
 #include <type_traits>
+#include <utility>
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
@@ -47,7 +50,7 @@ struct Tokens {
   /// A dense buffer [B, T, C].
   Tokens(Scalar* values, Index B, Index T, Index C) : Tokens(values, B, T, C, C, T * C) {}
 
-  /// A buffer with room between tokens (token_step >= C) or between sequences (batch_step).
+  /// A buffer whose tokens lie token_step apart and whose sequences lie batch_step apart, both at least 0.
   Tokens(Scalar* values, Index B, Index T, Index C, Index token_step, Index batch_step)
       : data(values), batch(B), time(T), channels(C), token_stride(token_step), batch_stride(batch_step) {}
 
@@ -129,42 +132,73 @@ consteval void check_kept() {
   }
 }
 
-/// Throws std::invalid_argument where an Index of 32 bits could not count what a call computes from x, a few
-/// values for each of its own, or not reach its last value.
-template <class View>
-const View& check_indexable(const View& x, [[maybe_unused]] const char* who) {
-  if constexpr (kIndexBits < 63) {
-    using Wide = std::int64_t;
-    constexpr Wide kMost = Wide{1} << (kIndexBits - 3);
-    const Wide tokens = Wide{x.batch} * x.time;
-    const Wide reach =
-        (Wide{x.batch} - 1) * x.batch_stride + (Wide{x.time} - 1) * x.token_stride + x.channels;
-    if (tokens > 0 && x.channels > 0 &&
-        (tokens > kMost / x.channels || reach > (std::numeric_limits<Index>::max)()))
-      fail(who, "the tokens",
-           "at most 2^" + std::to_string(kIndexBits - 3) + " values at strides that an index of " +
-               std::to_string(kIndexBits + 1) + " bits reaches",
-           to_text(x.shape()));
+/// Throws unless sizes and strides are at least 0, and all tokens, and a dense buffer of as many, can be
+/// addressed.
+template <class Scalar>
+void check_sizes(const char* who, const Tokens<Scalar>& tokens) {
+  check_at_least(who, "batch", tokens.batch, 0);
+  check_at_least(who, "time", tokens.time, 0);
+  check_at_least(who, "channels", tokens.channels, 0);
+  if (tokens.time > 1) check_at_least(who, "token_stride", tokens.token_stride, 0);
+  if (tokens.batch > 1) check_at_least(who, "batch_stride", tokens.batch_stride, 0);
+  // In double, whose products cannot overflow and whose rounding is far below the room that is left.
+  constexpr double kMost = static_cast<double>((std::numeric_limits<Index>::max)() / 2) / sizeof(Scalar);
+  const auto wide = [](Index value) { return static_cast<double>(value); };
+  const double C = wide(tokens.channels);
+  const double last = (tokens.time > 1 ? wide(tokens.time - 1) * wide(tokens.token_stride) : 0) +
+                      (tokens.batch > 1 ? wide(tokens.batch - 1) * wide(tokens.batch_stride) : 0);
+  const bool fits = wide(tokens.batch) * wide(tokens.time) * (std::max)(1.0, C) < kMost && last + C < kMost;
+  if (!fits) {
+    fail(who, "the view", "small enough to address",
+         to_text(tokens.shape()) + " with token_stride " + std::to_string(tokens.token_stride) +
+             " and batch_stride " + std::to_string(tokens.batch_stride));
   }
-  return x;
 }
 
-/// The view of x with elements of type Element (const or not). `who` names the argument in messages.
+/// Whether no two tokens share an element. O(1) where one stride steps over all that the other reaches, else
+/// O(min(B, T)).
+template <class Scalar>
+bool are_apart(const Tokens<Scalar>& tokens) {
+  const Index C = tokens.channels;
+  struct Axis {
+    Index count, stride;
+  };
+  Axis inner{tokens.time, tokens.token_stride}, outer{tokens.batch, tokens.batch_stride};
+  if (inner.count == 0 || outer.count == 0 || C == 0) return true;
+  if ((inner.count > 1 && inner.stride < C) || (outer.count > 1 && outer.stride < C)) return false;
+  if (inner.count == 1 || outer.count == 1) return true;
+  if (outer.stride < inner.stride) std::swap(inner, outer);
+  if (outer.stride >= (inner.count - 1) * inner.stride + C) return true;
+  // Distances i outer.stride - j inner.stride: only the two nearest to 0 of each i, or of each j, can be below C.
+  if (inner.count < outer.count) std::swap(inner, outer);
+  for (Index i = 1; i < outer.count; ++i) {
+    const Index place = i * outer.stride, j = (std::min)(place / inner.stride, inner.count - 1);
+    if (place - j * inner.stride < C) return false;
+    if (j + 1 < inner.count && (j + 1) * inner.stride - place < C) return false;
+  }
+  return true;
+}
+
+/// Throws unless no two tokens of what is written to share an element.
+template <class Scalar>
+void check_writable(const char* who, const Tokens<Scalar>& tokens) {
+  if (are_apart(tokens)) return;
+  fail(who, "the tokens of what is written",
+       "apart in memory: each of " + std::to_string(tokens.channels) + " channels of its own",
+       to_text(tokens.shape()) + " with token_stride " + std::to_string(tokens.token_stride) +
+           " and batch_stride " + std::to_string(tokens.batch_stride) + ", where tokens overlap");
+}
+
+/// x as tokens with elements of type Element, const or not; sizes and strides are unchecked.
 template <class Element, class X>
-Tokens<Element> view(X& x, const char* who) {
+Tokens<Element> as_tokens(X& x, const char* who) {
   using Plain = std::remove_const_t<X>;
   using Scalar = std::remove_const_t<Element>;
   if constexpr (IsTokens<Plain>::value) {
     static_assert(
         std::is_convertible_v<Plain, Tokens<Element>>,
         "hsm: this Tokens view has another scalar than the mixer, or is const where the result is written");
-    Tokens<Element> tokens = x;
-    check_at_least(who, "batch", tokens.batch, 0);
-    check_at_least(who, "time", tokens.time, 0);
-    check_at_least(who, "channels", tokens.channels, 0);
-    if (tokens.time > 1) check_at_least(who, "token_stride", tokens.token_stride, tokens.channels);
-    if (tokens.batch > 1) check_at_least(who, "batch_stride", tokens.batch_stride, 0);
-    return check_indexable(tokens, who);
+    return x;
   } else {
     constexpr bool kTensor = TensorLike<Plain>;
     constexpr bool kMatrix = DirectMatrix<Plain>;
@@ -193,11 +227,20 @@ Tokens<Element> view(X& x, const char* who) {
         const Index time = Plain::IsRowMajor ? x.rows() : x.cols();
         if (channels > 1 && time > 0)
           check_equal(who, "the step from channel to channel", x.innerStride(), Index{1});
-        const Index stride = time > 1 ? x.outerStride() : channels;
-        return check_indexable(Tokens<Element>(x.data(), 1, time, channels, stride, time * stride), who);
+        return {x.data(), 1, time, channels, time > 1 ? x.outerStride() : channels, 0};
       }
     }
   }
+}
+
+/// The view of x with elements of type Element (const or not), checked: to read through, or to write through
+/// where Element is not const. `who` names the argument in messages.
+template <class Element, class X>
+Tokens<Element> view(X& x, const char* who) {
+  const Tokens<Element> tokens = as_tokens<Element>(x, who);
+  check_sizes(who, tokens);
+  if constexpr (!std::is_const_v<Element>) check_writable(who, tokens);
+  return tokens;
 }
 
 }  // namespace detail
@@ -207,7 +250,8 @@ Tokens<Element> view(X& x, const char* who) {
 template <class X>
 auto slice(X& x, Index first, Index count) {
   using Element = std::remove_reference_t<decltype(*x.data())>;
-  const Tokens<Element> all = detail::view<Element>(x, "slice: x");
+  const Tokens<Element> all = detail::as_tokens<Element>(x, "slice: x");
+  detail::check_sizes("slice: x", all);
   if (first < 0 || count < 0 || first > all.time - count) {
     detail::fail("slice", "the tokens", "within the " + std::to_string(all.time) + " of x",
                  std::to_string(count) + " from " + std::to_string(first));

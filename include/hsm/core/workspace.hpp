@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <new>
 #include <vector>
@@ -65,16 +66,18 @@ class Workspace {
     Frame(const Frame&) = delete;
     Frame& operator=(const Frame&) = delete;
 
-    /// n uninitialised values, aligned to 64 bytes.
+    /// n uninitialised values, aligned to 64 bytes. Throws std::bad_alloc for more than memory can hold.
     template <class Value>
     Value* take(Index n) {
-      return static_cast<Value*>(workspace_.allocate(static_cast<std::size_t>(n) * sizeof(Value)));
+      return static_cast<Value*>(workspace_.allocate(bytes_of(n, sizeof(Value))));
     }
 
-    /// An uninitialised block (rows, columns) without gaps.
+    /// An uninitialised block (rows, columns) without gaps. Throws as take does.
     template <class Scalar>
     Columns<Scalar> columns(Index rows, Index count) {
-      return Columns<Scalar>(take<Scalar>(rows * count), rows, count, Eigen::OuterStride<>(rows));
+      constexpr Index kMost = std::numeric_limits<Index>::max();
+      const Index size = rows > 0 && count > kMost / rows ? kMost : rows * count;
+      return Columns<Scalar>(take<Scalar>(size), rows, count, Eigen::OuterStride<>(rows));
     }
 
    private:
@@ -84,6 +87,13 @@ class Workspace {
 
  private:
   static constexpr std::size_t kAlignment = 64;
+
+  /// The bytes of n values; where their number would wrap around to a small one, what no memory can hold, for
+  /// the allocation to refuse.
+  static std::size_t bytes_of(Index n, std::size_t size) {
+    constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max() / 4;
+    return n < 0 || static_cast<std::size_t>(n) > kMost / size ? kMost : static_cast<std::size_t>(n) * size;
+  }
 
   struct Free {
     void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t(kAlignment)); }

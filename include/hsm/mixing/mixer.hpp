@@ -19,7 +19,9 @@
 // 128 KB; none for a single column, so step with one stream makes no allocation. A const Mixer serves many
 // threads. Number of threads: same bits. Cut of time or batch: see the policy's file for its bound ((a,b):
 // same bits). Errors: std::invalid_argument naming what was expected and what came, before anything is
-// written.
+// written. Where a call throws later (no memory, an executor that throws) results hold anything, its record is
+// refused by backward, and each stream of its state either holds what it held before or is refused until it is
+// reset; gradients that were added to hold a part of what was to be added.
 #pragma once
 
 #include <span>
@@ -53,12 +55,13 @@ class Mixer {
   /// What a forward leaves for backward.
   using Saved = MixerSaved<Scalar>;
 
-  /// All heads at one shift. Throws std::invalid_argument for shift < 1.
+  /// All heads at one shift. Throws std::invalid_argument for shift < 1, and for a policy whose sizes do not fit
+  /// together or one of whose tensors would never get a gradient.
   Mixer(Policy policy, Index shift) : policy_(std::move(policy)) {
     set_shifts(std::vector<Index>(static_cast<std::size_t>(heads()), shift));
   }
 
-  /// A shift per head. Throws std::invalid_argument for a shift < 1 or another number of shifts than heads.
+  /// A shift per head. Throws as above, and for another number of shifts than heads.
   Mixer(Policy policy, std::span<const Index> head_shifts) : policy_(std::move(policy)) {
     set_shifts(head_shifts);
   }
@@ -73,7 +76,8 @@ class Mixer {
   Index shift(Index h = 0) const;
   /// The policy.
   const Policy& parameters() const { return policy_; }
-  /// The policy, to change its values in place; sizes must stay.
+  /// The policy, to change its values in place, or for another of the same sizes; with others the next call
+  /// throws std::invalid_argument.
   Policy& parameters() { return policy_; }
 
   /// An empty record for forward to fill.
@@ -105,8 +109,8 @@ class Mixer {
     run_forward(x, y, &saved, workspace);
   }
 
-  /// x = mix(x), x [B,T,C], for mixers without products ((a,b), channel); the same bits as forward. A mandate
-  /// refuses other policies. Memory: half of forward's; with long sequences a copy of at most an eighth of x.
+  /// x = mix(x), x [B,T,C], for mixers without products whose policy says Stages::in_place ((a,b), channel); the
+  /// same bits as forward. A mandate refuses other policies. Memory: half of forward's; with long sequences a copy of at most an eighth of x.
   template <class X>
   void forward_in_place(X&& x, Workspace& workspace) const;
 
@@ -183,6 +187,17 @@ class Mixer {
     Policy::visit(f, self.policy_, more.policy_...);
   }
 
+  /// Calls f(map) for the Linear whose product is the layer's result, where there is one: what a model scales where
+  /// the result is added to a residual stream.
+  template <class F>
+  void visit_result(F&& f) {
+    if constexpr (Policy::kStages.output) {
+      f(policy_.output);
+    } else if constexpr (Policy::kStages.projects_result) {
+      f(policy_.project);
+    }
+  }
+
  private:
   using Pass = detail::MixerPass<Policy>;
   friend Pass;
@@ -203,10 +218,23 @@ class Mixer {
   void run_extend(const X& x, std::span<const Index> offsets, std::span<const Index> streams, State& state,
                   Y& y, Record saved, Workspace& workspace) const;
 
+  /// What of a policy must stay as it was when the mixer was made.
+  struct Sizes {
+    Index channels = 0, heads = 0, taps = 0, sums = 0;
+    bool operator==(const Sizes&) const = default;
+  };
+
   void set_shifts(std::span<const Index> head_shifts);
+  Sizes sizes() const;
+  void check_policy(const char* who) const;
+  static void check_linear(const char* who, const char* name, const Linear<Scalar>& linear, Index out,
+                           Index in);
+  void check_gradients_of_own() const;
   void check_input(const char* who, const Tokens<const Scalar>& x) const;
   void check_output(const char* who, const Tokens<const Scalar>& x, const Tokens<Scalar>& y) const;
   void check_state(const char* who, const State& state) const;
+  static void check_whole(const char* who, const State& state);
+  static void check_whole(const char* who, const State& state, std::span<const Index> streams);
   void check_saved(const Tokens<const Scalar>& x, const Saved& saved) const;
   void check_gradients(const Policy& gradients) const;
   Index slot_count(const detail::HeadGroup& group, Index spare) const {
@@ -215,6 +243,7 @@ class Mixer {
 
   Policy policy_;
   std::vector<detail::HeadGroup> groups_;
+  Sizes sizes_;
 };
 
 }  // namespace hsm::inline HSM_ABI

@@ -12,7 +12,7 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
-/// Where an adjoint of tokens [start, end) writes, for taps first_tap ... last_tap.
+/// Where an adjoint of tokens [start, end) writes, for taps first_tap ... last_tap; nowhere for the others.
 template <class Policy>
 HSM_NOINLINE auto MixerPass<Policy>::make_gradient(const Scene& scene, const Gradient& d, const Piece& piece,
                                                    std::size_t g, Index start, Index end, Index first_tap,
@@ -21,11 +21,12 @@ HSM_NOINLINE auto MixerPass<Policy>::make_gradient(const Scene& scene, const Gra
   RunGradient<Scalar> to;
   to.rows = rows_of(group);
   to.count = end - start;
-  to.blocks.own = {zeros, 0};
+  to.blocks.own = {nullptr, 0};
   if constexpr (kStages.own > 0) {
     to.blocks.own = {d.projected + (piece.first + start) * projected_rows() + first_row(group),
                      projected_rows()};
   }
+  for (Index k = 0; k < mixer.taps(); ++k) to.blocks.kept[static_cast<std::size_t>(k)].fill({nullptr, 0});
   for (Index k = first_tap; k <= last_tap; ++k) {
     const Index t = start - k * group.shift;
     for (int plane = 0; plane < kStages.planes(); ++plane) {
@@ -109,8 +110,7 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
   const Policy& policy = mixer.policy_;
   const Index tasks = (scene.count + task_tokens() - 1) / task_tokens();
   const Index sum_count = sum_count_of(policy);
-  double* sums = frame.template take<double>(tasks * sum_count);
-  std::fill(sums, sums + tasks * sum_count, 0.0);
+  double* sums = take_sums(tasks);
   parallel_blocks(workspace.executor(), scene.count, task_tokens(), [&](Index begin, Index n, int) {
     const std::span<double> task_sums(sums + begin / task_tokens() * sum_count,
                                       static_cast<std::size_t>(sum_count));
@@ -125,12 +125,7 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
     });
     if (d.stream) stream_fence();
   });
-  if constexpr (HasSums<Policy>) {
-    for (Index task = 0; task < tasks; ++task) {
-      policy.add_sums(std::span<const double>(sums + task * sum_count, static_cast<std::size_t>(sum_count)),
-                      gradients);
-    }
-  }
+  add_sums(sums, tasks, gradients);
   if (!d.state) return;
   // What the first s tokens of a continuing segment give to the state at its entry.
   for_each_piece(scene, 0, scene.count, [&](const Piece& piece, Index, Index) {
@@ -148,33 +143,75 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
   });
 }
 
-/// The adjoint of a policy with any number of taps: added into the taps, one task per document and group of
-/// heads.
+/// The adjoint of a policy with any number of taps: added into the taps, no two tasks in one document and group
+/// of heads.
 template <class Policy>
-void MixerPass<Policy>::scatter_adjoint(const Scene& scene, const Gradient& d) {
+void MixerPass<Policy>::scatter_adjoint(const Scene& scene, const Gradient& d, Policy& gradients) {
   const auto groups = static_cast<Index>(mixer.groups_.size());
-  const auto documents = static_cast<Index>(scene.segments.size());
-  parallel_blocks(workspace.executor(), documents * groups, 1, [&](Index task, Index, int) {
-    const auto g = static_cast<std::size_t>(task % groups);
-    const HeadGroup& group = mixer.groups_[g];
-    const Segment& segment = scene.segments[static_cast<std::size_t>(task / groups)];
-    if (segment.count == 0) return;
-    const Index before = segment.fresh() ? 0 : scene.entry->count(segment.stream);
-    const Piece piece{segment.first, segment.count, before, 0, task / groups};
-    for (Index t = 0; t < piece.count; ++t) {
-      for (int plane = 0; plane < kStages.planes(); ++plane) {
-        Scalar* column = kept_gradient(d, group, piece.first + t, plane).data;
-        std::fill(column, column + rows_of(group), Scalar(0));
-      }
-    }
-    take_state_gradient(scene, d, piece, g, 0, piece.count);
-    for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
-                 [&](Index start, Index end) {
-                   mixer.policy_.adjoint(make_run(scene, piece, g, start, end),
-                                         mixed_gradient(d, group, piece.first + start, end - start),
-                                         make_gradient(scene, d, piece, g, start, end, 0, mixer.taps() - 1));
-                 });
+  const auto parts = static_cast<Index>(scene.segments.size()) * groups;
+  // Each task has sums of its own, so there are a bounded number of them.
+  constexpr Index kMostSums = 256;
+  const Index block = HasSums<Policy> ? std::max<Index>(1, (parts + kMostSums - 1) / kMostSums) : 1;
+  const Index sum_count = sum_count_of(mixer.policy_), tasks = (parts + block - 1) / block;
+  double* sums = take_sums(tasks);
+  parallel_blocks(workspace.executor(), parts, block, [&](Index first, Index count, int) {
+    const std::span<double> task_sums(sums + first / block * sum_count, static_cast<std::size_t>(sum_count));
+    for (Index i = 0; i < count; ++i) scatter_part(scene, d, first + i, task_sums);
   });
+  add_sums(sums, tasks, gradients);
+}
+
+/// One document and group of heads.
+template <class Policy>
+void MixerPass<Policy>::scatter_part(const Scene& scene, const Gradient& d, Index part,
+                                     std::span<double> sums) const {
+  const auto groups = static_cast<Index>(mixer.groups_.size());
+  const auto g = static_cast<std::size_t>(part % groups);
+  const HeadGroup& group = mixer.groups_[g];
+  const Segment& segment = scene.segments[static_cast<std::size_t>(part / groups)];
+  if (segment.count == 0) return;
+  const Index before = segment.fresh() ? 0 : scene.entry->count(segment.stream);
+  const Piece piece{segment.first, segment.count, before, 0, part / groups};
+  for (Index t = 0; t < piece.count; ++t) {
+    for (int plane = 0; plane < kStages.planes(); ++plane) {
+      Scalar* column = kept_gradient(d, group, piece.first + t, plane).data;
+      std::fill(column, column + rows_of(group), Scalar(0));
+    }
+  }
+  take_state_gradient(scene, d, piece, g, 0, piece.count);
+  for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
+               [&](Index start, Index end) {
+                 const Run<Scalar> run = make_run(scene, piece, g, start, end);
+                 const RunGradient<Scalar> d_run =
+                     make_gradient(scene, d, piece, g, start, end, 0, mixer.taps() - 1);
+                 const auto dz = mixed_gradient(d, group, piece.first + start, end - start);
+                 if constexpr (HasSums<Policy>) {
+                   mixer.policy_.adjoint(run, dz, d_run, sums);
+                 } else {
+                   mixer.policy_.adjoint(run, dz, d_run);
+                 }
+               });
+}
+
+/// Zeros for the sums of each task.
+template <class Policy>
+double* MixerPass<Policy>::take_sums(Index tasks) {
+  const Index size = tasks * sum_count_of(mixer.policy_);
+  double* sums = frame.template take<double>(size);
+  std::fill(sums, sums + size, 0.0);
+  return sums;
+}
+
+/// Adds the sums of all tasks, in their order.
+template <class Policy>
+void MixerPass<Policy>::add_sums(const double* sums, Index tasks, Policy& gradients) const {
+  if constexpr (HasSums<Policy>) {
+    const Index size = sum_count_of(mixer.policy_);
+    for (Index task = 0; task < tasks; ++task) {
+      mixer.policy_.add_sums(std::span<const double>(sums + task * size, static_cast<std::size_t>(size)),
+                             gradients);
+    }
+  }
 }
 
 template <class Policy>
@@ -182,6 +219,9 @@ void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
                                  Policy& gradients, State* state_gradient) {
   const Index N = x.count();
   if (N == 0) return;
+  UnfinishedStreams<State> unfinished{state_gradient, saved.segments_,
+                                      [](State& of, Index stream) { of.spoil(stream); },
+                                      state_gradient != nullptr};
   Executor& executor = workspace.executor();
   Scene scene{x, saved.segments_, &saved.entry_, saved.projected_.data(), 0, N, true, nullptr};
   State unwanted;
@@ -208,7 +248,7 @@ void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
   if constexpr (HasPairAdjoint<Policy>) {
     gather_adjoint(scene, d, gradients);
   } else {
-    scatter_adjoint(scene, d);
+    scatter_adjoint(scene, d, gradients);
   }
   if constexpr (kStages.projected() > 0) {
     for_each_strided(x, dx, 0, N, [&](Index first, Index n) {
@@ -219,6 +259,7 @@ void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
       Linear<Scalar>::backward_parameters(x.columns(first, n), part, gradients.project, executor);
     });
   }
+  unfinished.written = false;
 }
 
 }  // namespace hsm::inline HSM_ABI::detail

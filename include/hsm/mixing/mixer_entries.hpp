@@ -5,12 +5,14 @@
 #pragma once
 
 #include <hsm/mixing/mixer.hpp>
+#include <hsm/mixing/mixer_checks.hpp>
 
 namespace hsm::inline HSM_ABI {
 
 template <class Policy>
 void Mixer<Policy>::set_shifts(std::span<const Index> head_shifts) {
   const Index H = heads();
+  detail::check_heads("Mixer", H, channels());
   if (static_cast<Index>(head_shifts.size()) != H) {
     detail::fail("Mixer", "the shifts", std::to_string(H) + ", one per head",
                  std::to_string(head_shifts.size()));
@@ -31,6 +33,9 @@ void Mixer<Policy>::set_shifts(std::span<const Index> head_shifts) {
       groups_.push_back({s, h, 1});
     }
   }
+  sizes_ = sizes();
+  check_policy("Mixer");
+  check_gradients_of_own();
 }
 
 template <class Policy>
@@ -60,64 +65,6 @@ auto Mixer<Policy>::make_state(StateOptions options) const -> State {
 }
 
 template <class Policy>
-void Mixer<Policy>::check_input(const char* who, const Tokens<const Scalar>& x) const {
-  detail::check_equal(who, "the channels of x", x.channels, channels());
-}
-
-template <class Policy>
-void Mixer<Policy>::check_output(const char* who, const Tokens<const Scalar>& x,
-                                 const Tokens<Scalar>& y) const {
-  detail::check_equal(who, "y", y.shape(), x.shape());
-  detail::check_apart(who, "x and y", x, y);
-}
-
-template <class Policy>
-bool Mixer<Policy>::fits(const State& state) const {
-  bool fits = state.rings_.size() == groups_.size();
-  const Index rows_per_head = Policy::kStages.planes() * channels() / heads();
-  for (std::size_t g = 0; fits && g < groups_.size(); ++g) {
-    fits = state.rings_[g].rows == groups_[g].heads * rows_per_head &&
-           state.rings_[g].shift == groups_[g].shift &&
-           state.rings_[g].slot_count == slot_count(groups_[g], state.spare_);
-  }
-  return fits;
-}
-
-template <class Policy>
-void Mixer<Policy>::check_state(const char* who, const State& state) const {
-  if (!fits(state))
-    detail::raise<std::invalid_argument>(std::string(who) +
-                                         ": the state must come from this mixer's make_state, got another's");
-}
-
-template <class Policy>
-void Mixer<Policy>::check_saved(const Tokens<const Scalar>& x, const Saved& saved) const {
-  constexpr const char* kWho = "Mixer::backward";
-  if (saved.shape_[0] < 0)
-    detail::fail(kWho, "saved", "the record of a forward, packed or extend", "one that nothing was saved in");
-  detail::check_equal(kWho, "x", x.shape(), saved.shape());
-  const Index projected = Policy::kStages.projected() * channels();
-  const bool fits =
-      saved.projected_.rows() == projected && saved.projected_.cols() == x.count() &&
-      (!Policy::kStages.output || (saved.mixed_.rows() == channels() && saved.mixed_.cols() == x.count()));
-  if (!fits) detail::fail(kWho, "saved", "the record of this mixer", "another's");
-  if (saved.entry_.streams() > 0) check_state(kWho, saved.entry_);
-}
-
-template <class Policy>
-void Mixer<Policy>::check_gradients(const Policy& gradients) const {
-  Policy::visit(
-      [](std::string_view name, const auto& own, const auto& gradient) {
-        const Shape<2> expected{own.rows(), own.cols()}, got{gradient.rows(), gradient.cols()};
-        if (got != expected) {
-          detail::fail("Mixer::backward", "the gradient of " + std::string(name), detail::to_text(expected),
-                       detail::to_text(got));
-        }
-      },
-      policy_, gradients);
-}
-
-template <class Policy>
 template <class X, class Y, class Record>
 void Mixer<Policy>::run_forward(const X& x, Y& y, Record saved, Workspace& workspace) const {
   const auto in = detail::view<const Scalar>(x, "Mixer::forward: x");
@@ -138,6 +85,10 @@ void Mixer<Policy>::forward_in_place(X&& x, Workspace& workspace) const {
       Policy::kStages.projected() == 0 && !Policy::kStages.output,
       "hsm: forward_in_place is for mixers without products, such as (a,b) and channel; for the others give "
       "forward a y of its own");
+  static_assert(Policy::kStages.in_place || Policy::kStages.projected() > 0 || Policy::kStages.output,
+                "hsm: forward_in_place is for policies that say Stages::in_place: their combine gives the "
+                "same where z is "
+                "tap 0 itself; for the others give forward a y of its own");
   detail::check_kept<X>();
   const auto tokens = detail::view<Scalar>(x, "Mixer::forward_in_place: x");
   check_input("Mixer::forward_in_place",
@@ -174,6 +125,7 @@ void Mixer<Policy>::run_step(const X& x, const std::span<const Index>* streams, 
   check_input("Mixer::step", in);
   check_output("Mixer::step", in, out);
   check_state("Mixer::step", state);
+  streams ? check_whole("Mixer::step", state, *streams) : check_whole("Mixer::step", state);
   Pass pass(*this, workspace);
   if (streams) pass.check_streams("Mixer::step", *streams, count, state);
   const std::span<Segment> segments = pass.segments(count, nullptr);
@@ -192,6 +144,7 @@ void Mixer<Policy>::run_extend(const X& x, std::span<const Index> offsets, std::
   check_input("Mixer::extend", in);
   check_output("Mixer::extend", in, out);
   check_state("Mixer::extend", state);
+  check_whole("Mixer::extend", state, streams);
   detail::check_equal("Mixer::extend", "the batch of x", in.batch, Index{1});
   detail::check_offsets("Mixer::extend", offsets, in.time);
   Pass pass(*this, workspace);
@@ -212,6 +165,7 @@ void Mixer<Policy>::run_extend(const X& x, State& state, Y& y, Record saved, Wor
   check_input("Mixer::extend", in);
   check_output("Mixer::extend", in, out);
   check_state("Mixer::extend", state);
+  check_whole("Mixer::extend", state);
   detail::check_equal("Mixer::extend", "the batch of x (streams)", in.batch, state.streams());
   Pass pass(*this, workspace);
   const std::span<Segment> segments = pass.segments(in.batch, saved);
@@ -238,6 +192,7 @@ void Mixer<Policy>::backward(const X& x, const Saved& saved, const DY& dy, DX&& 
   detail::check_apart("Mixer::backward", "dy and dx", out_gradient, in_gradient);
   if (state_gradient) {
     check_state("Mixer::backward", *state_gradient);
+    check_whole("Mixer::backward", *state_gradient);
     if (!saved.entry_.same_shape(*state_gradient)) {
       detail::raise<std::invalid_argument>(
           "Mixer::backward: state_gradient must have the shape of the state that was extended");

@@ -35,18 +35,24 @@ void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
                   : saved         ? saved->mixed_.data()
                                   : frame.template take<Scalar>(C() * chunk);
   scene.projected = projected;
+  UnfinishedStreams<State> unfinished{state, list, [](State& of, Index stream) { of.spoil(stream); }};
   for (scene.first = 0; scene.first < N; scene.first += chunk) {
     scene.count = (std::min)(chunk, N - scene.first);
     project(scene, projected);
     combine(scene, mixed, y);
-    if (state || scene.carry) keep(scene, state);
     if constexpr (kStages.output) {
       for_each_strided(y, y, scene.first, scene.count, [&](Index first, Index n) {
         const ConstColumns<Scalar> z(mixed + (first - scene.first) * C(), C(), n, Eigen::OuterStride<>(C()));
         mixer.policy_.output.forward(z, y.columns(first, n), workspace.executor());
       });
     }
+    if (state || scene.carry) {  // last, so that what throws before leaves the state as it was
+      unfinished.written = state != nullptr;
+      keep(scene, state);
+    }
   }
+  unfinished.written = false;
+  if (saved) saved->shape_ = x.shape();
   if (state) {
     for (const Segment& segment : list) state->advance(segment.stream, segment.count);
   }
@@ -77,7 +83,8 @@ void MixerPass<Policy>::combine(const Scene& scene, Scalar* mixed, const Out& y)
                        const Index token = piece.first + start;
                        if (mixed) {
                          Scalar* z = mixed + (token - scene.first) * C() + first_row(group);
-                         mixer.policy_.combine(run, {z, run.rows, run.count, Eigen::OuterStride<>(C())});
+                         mixer.policy_.combine(
+                             run, Columns<Scalar>(z, run.rows, run.count, Eigen::OuterStride<>(C())));
                        } else {
                          run.stream = stream;
                          mixer.policy_.combine(run, y.rows(token, run.count, first_row(group), run.rows));

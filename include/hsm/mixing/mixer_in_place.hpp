@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // The forward pass over its own input, for mixers without products: y[t] takes the place of x[t]. Walks back
-// in time, so that a partner is still there when it is read: at most s tokens at a step, or as the policy does by
-// itself (Stages::in_place). With several parts the s tokens before each part are copied first, as the ring that
-// the part continues. Half the memory of forward, and no line is read only to be overwritten.
+// in time, so that a partner is still there when it is read; within a run the policy sees to that
+// (Stages::in_place). With several parts the s tokens before each part are copied first, as the ring that the
+// part continues. Half the memory of forward, and no line is read to be written.
 #pragma once
 
 #include <hsm/mixing/mixer_pass.hpp>
@@ -65,17 +65,8 @@ void MixerPass<Policy>::mix_in_place(const Scene& scene, const Piece& piece, std
   const Index rows = rows_of(group);
   for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
                [&](Index start, Index end) {
-                 Run<Scalar> run = make_run(scene, piece, g, start, end);
-                 const Index most = kStages.in_place ? run.count : (std::min)(group.shift, run.count),
-                             last = mixer.taps() - 1;
-                 for (Index left = end - start; left > 0;) {
-                   const Index n = (std::min)(most, left);
-                   left -= n;
-                   run.count = n;
-                   run.blocks.advance(left, 0, last, kStages.planes());
-                   mixer.policy_.combine(run, x.rows(piece.first + start + left, n, first_row(group), rows));
-                   run.blocks.advance(-left, 0, last, kStages.planes());
-                 }
+                 const Run<Scalar> run = make_run(scene, piece, g, start, end);
+                 mixer.policy_.combine(run, x.rows(piece.first + start, run.count, first_row(group), rows));
                });
 }
 

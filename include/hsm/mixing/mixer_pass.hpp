@@ -57,17 +57,17 @@ struct MixerPass {
     return {frame.template take<Segment>(count), static_cast<std::size_t>(count)};
   }
   std::span<Segment> segments(Index count, Saved* saved) {
+    saved->shape_ = Saved::kNothing;
     saved->segments_.resize(static_cast<std::size_t>(count));
     return saved->segments_;
   }
 
-  /// Makes the record ready for what forward leaves in it.
+  /// Makes the record ready for what forward leaves in it; only forward makes it a record of something.
   void record(const In&, const State*, std::nullptr_t) {}
   void record(const In& x, const State* state, Saved* saved) {
     saved->entry_ = state ? *state : State();
     saved->projected_.resize(projected_rows(), x.count());
     if constexpr (kStages.output) saved->mixed_.resize(C(), x.count());
-    saved->shape_ = x.shape();
   }
 
   /// Throws unless these are `segments` different streams of the state.
@@ -164,7 +164,8 @@ struct MixerPass {
     run.heads = group.heads;
     run.rows = rows_of(group);
     run.count = end - start;
-    run.blocks.own = projected_strip(scene, piece.first + start, 0, first_row(group));
+    run.blocks.own = kStages.own > 0 ? projected_strip(scene, piece.first + start, 0, first_row(group))
+                                     : Strip<const Scalar>{nullptr, 0};
     const Index taps = mixer.taps();
     for (Index k = 0; k < taps; ++k) {
       const auto tap = static_cast<std::size_t>(k);
@@ -184,6 +185,8 @@ struct MixerPass {
           strip = kept_strip(scene, group, piece.first + t, plane);
         }
       }
+      for (int plane = kStages.planes(); plane < kMostPlanes; ++plane)
+        run.blocks.kept[tap][static_cast<std::size_t>(plane)] = {nullptr, 0};
     }
     return run;
   }
@@ -236,7 +239,10 @@ struct MixerPass {
   void gather_adjoint(const Scene& scene, const Gradient& d, Policy& gradients);
   void gather_run(const Scene& scene, const Gradient& d, const Piece& piece, std::size_t g, Index start,
                   Index end, std::span<double> sums) const;
-  void scatter_adjoint(const Scene& scene, const Gradient& d);
+  void scatter_adjoint(const Scene& scene, const Gradient& d, Policy& gradients);
+  void scatter_part(const Scene& scene, const Gradient& d, Index part, std::span<double> sums) const;
+  double* take_sums(Index tasks);
+  void add_sums(const double* sums, Index tasks, Policy& gradients) const;
 
   const Mixer<Policy>& mixer;
   Workspace& workspace;

@@ -32,7 +32,10 @@ class MixerSaved {
   friend struct detail::MixerPass;
   using Matrix = OwnedColumns<Scalar>;
 
-  Shape<3> shape_{-1, -1, -1};
+  /// A record of nothing: before the first call, and while one is under way or after it threw.
+  static constexpr Shape<3> kNothing{-1, -1, -1};
+
+  Shape<3> shape_ = kNothing;
   std::vector<Segment> segments_;
   Matrix projected_;          // [(own + kept) C, B T]
   Matrix mixed_;              // [C, B T]: z

@@ -10,7 +10,8 @@
 // Rewind takes tokens back by lowering the count. That is exact while no slot that is needed again has been
 // overwritten: after the highest count h ever reached, a group holds the tokens from h - slots on, and a
 // stream of n tokens needs those from n - (K-1) s on. So `spare` tokens below h can always be taken back, by
-// one call or several, also with other tokens read in between, and all of them while h <= slots.
+// one call or several, also with other tokens read in between, and all of them while h <= slots. A stream whose
+// slots a call that threw has overwritten in part is not whole: calls refuse it until it is reset.
 #pragma once
 
 #include <algorithm>
@@ -76,6 +77,10 @@ class MixerState {
   /// How many tokens below the highest count can always be taken back.
   Index spare() const { return spare_; }
 
+  /// Whether the stream can go on: false after a call that threw while it wrote to it, until it is reset or made
+  /// a copy of another. Throws std::out_of_range for a stream that is not there.
+  bool is_whole(Index stream) const { return highest_[checked(stream)] != kSpoiled; }
+
   /// Makes stream `stream` a fresh one. O(1).
   void reset(Index stream) { counts_[checked(stream)] = highest_[checked(stream)] = 0; }
   /// Makes every stream a fresh one.
@@ -97,6 +102,18 @@ class MixerState {
     if (!can_rewind(stream, k)) fail_rewind(stream, k);
     counts_[i] -= k;
     if (counts_[i] == 0) highest_[i] = 0;
+  }
+
+  /// After a call over several layers threw: the stream holds its first `count` tokens again, where it has as
+  /// many or can be rewound to them, or is not whole.
+  void take_back(Index stream, Index count) {
+    const Index more = counts_[checked(stream)] - count;
+    if (more > 0 && can_rewind(stream, more)) {
+      rewind(stream, more);
+    } else if (more != 0) {
+      counts_[checked(stream)] = count;
+      spoil(stream);
+    }
   }
 
   /// Makes stream `to` a copy of stream `from`: a fork, of which both go on alone. O(slots * rows).
@@ -163,6 +180,15 @@ class MixerState {
     }
   };
 
+  /// The highest count of a stream that is not whole: no rewind is possible from there, and is_sound is false.
+  static constexpr Index kSpoiled = std::numeric_limits<Index>::max();
+
+  void spoil(Index stream) { highest_[static_cast<std::size_t>(stream)] = kSpoiled; }
+  void check_whole(const char* who, Index stream) const {
+    if (highest_[static_cast<std::size_t>(stream)] != kSpoiled) return;
+    detail::fail(who, "stream " + std::to_string(stream) + " of the state", "whole",
+                 "one that a call which threw has left in part; reset it");
+  }
   std::size_t checked(Index stream) const {
     if (stream < 0 || stream >= streams()) {
       detail::raise<std::out_of_range>("MixerState: stream must be 0 to " + std::to_string(streams() - 1) +

@@ -21,12 +21,14 @@
 //                  channel_weights(a, b)  may be left out: for policies that are z = a .* x[t] + b .* x[t-s], the
 //                                 weights of all channels; stacks of them then run faster (mixing/stack.hpp)
 //   any K          adjoint        writes d.own(), adds to all planes of d.kept(k) of the taps that are present,
-//                                 the farthest tap first: any order is right, this one gives the same bits
-//                                 however a text is cut in time
+//                                 the farthest tap first (any order is right, this one gives the same bits
+//                                 however a text is cut in time); adjoint(run, dz, d), or
+//                                 adjoint(run, dz, d, sums) for policies with sums
 //
 // `sums` are the gradients of combine's own parameters (a, b, ...) as a flat list of doubles,
 // policy.sum_count() of them, which policy.add_sums(sums, gradients) adds to a gradient struct at the end.
-// Policies without such parameters leave the two functions out.
+// Policies without such parameters leave the two functions out. A member that may be left out is left out or
+// right: one that the engine could not call, since it is not const or takes something else, is refused.
 #pragma once
 
 #include <concepts>
@@ -35,135 +37,97 @@
 
 #include <hsm/core/linear.hpp>
 #include <hsm/core/parameters.hpp>
+#include <hsm/mixing/policy_members.hpp>
 #include <hsm/mixing/policy_options.hpp>
 #include <hsm/mixing/run.hpp>
+#include <hsm/mixing/stages.hpp>
 
 namespace hsm::inline HSM_ABI {
 
-/// Which stages a policy has, and how many planes of C rows each makes per token.
-struct Stages {
-  bool keeps_input = false;  ///< kept plane 0 is x, not a product
-  int own = 0;               ///< projected planes read at t only (0 or 1)
-  int kept = 0;              ///< projected planes read at every tap
-  bool output = false;       ///< z goes through a product
-  /// Without products: combine takes tap 0 itself as z, writing a column only after all that read it.
-  bool in_place = false;
-
-  /// Planes that the project stage makes per token.
-  constexpr int projected() const { return own + kept; }
-  /// Planes that a token keeps.
-  constexpr int planes() const { return kept + (keeps_input ? 1 : 0); }
-};
-
-namespace detail {
-
-template <class P>
-concept HasBasics = requires(const P& policy) {
-  typename P::Scalar;
-  { P::kName } -> std::convertible_to<std::string_view>;
-  { P::kStages } -> std::convertible_to<Stages>;
-  { policy.channels() } -> std::convertible_to<Index>;
-  { policy.heads() } -> std::convertible_to<Index>;
-};
-
-template <class P>
-concept HasCombine = requires(const P& policy, const Run<typename P::Scalar>& run,
-                              Columns<typename P::Scalar> z) {
-  policy.combine(run, z);
-};
-
-template <class P>
-concept HasPairAdjoint = requires(const P& policy, const Run<typename P::Scalar>& run,
-                                  ConstColumns<typename P::Scalar> dz,
-                                  const RunGradient<typename P::Scalar>& d, std::span<double> sums) {
-  policy.adjoint_now(run, dz, d, sums);
-  policy.adjoint_past(run, dz, d);
-};
-
-template <class P>
-concept HasTokenAdjoint = HasPairAdjoint<P> &&
-    requires(const P& policy, const Run<typename P::Scalar>& run, ConstColumns<typename P::Scalar> dz,
-             const RunGradient<typename P::Scalar>& d, std::span<double> sums) {
-  policy.adjoint_token(run, dz, &dz, d, sums);
-};
-
-template <class P>
-concept HasTapAdjoint = requires(const P& policy, const Run<typename P::Scalar>& run,
-                                 ConstColumns<typename P::Scalar> dz,
-                                 const RunGradient<typename P::Scalar>& d) {
-  policy.adjoint(run, dz, d);
-};
-
-template <class P>
-concept HasSums = requires(const P& policy, P& gradients, std::span<const double> sums) {
-  { policy.sum_count() } -> std::convertible_to<Index>;
-  policy.add_sums(sums, gradients);
-};
-
-struct AnyVisitor {
-  template <class Tensor>
-  void operator()(std::string_view, Tensor&) const {}
-  template <class Tensor, class Other>
-  void operator()(std::string_view, Tensor&, Other&) const {}
-};
-
-template <class P>
-concept HasVisit = requires(P& policy, const P& other) {
-  P::visit(AnyVisitor{}, policy);
-  P::visit(AnyVisitor{}, policy, other);
-};
-
-template <class P>
-concept HasProject = requires(P& policy) {
-  { policy.project } -> std::same_as<Linear<typename P::Scalar>&>;
-};
-
-template <class P>
-concept HasOutput = requires(P& policy) {
-  { policy.output } -> std::same_as<Linear<typename P::Scalar>&>;
-};
-
-}  // namespace detail
-
 /// A policy of any number of taps. See the file comment for what each member means.
 template <class P>
-concept MixingPolicy = detail::HasBasics<P> && ComputeScalar<typename P::Scalar> && std::copyable<P> &&
-    detail::HasVisit<P> && detail::HasCombine<P> &&
-    (detail::HasPairAdjoint<P> || detail::HasTapAdjoint<P>)&&(P::kStages.projected() == 0 ||
-                                                              detail::HasProject<P>)&&(!P::kStages.output ||
-                                                                                       detail::HasOutput<P>);
+concept MixingPolicy =
+    detail::HasBasics<P> && ComputeScalar<typename P::Scalar> && std::copyable<P> && detail::HasVisit<P> &&
+    detail::HasCombine<P> && detail::WholePairAdjoint<P> && detail::WholeTapAdjoint<P> &&
+    (detail::HasPairAdjoint<P> || detail::HasTapAdjoint<P>)&&detail::WholeTokenAdjoint<P>&& detail::WholeSums<
+        P>&& detail::SumsReachAdjoint<P>&& detail::WholeChannelWeights<P>&& detail::WholeTaps<P> &&
+    (P::kStages.projected() == 0 || detail::HasProject<P>)&&(!P::kStages.output || detail::HasOutput<P>);
 
 namespace detail {
 
-/// The mandates behind MixingPolicy, one sentence each, in the order in which an author meets them.
+/// The mandates behind MixingPolicy, one sentence each, in the order in which an author meets them; only the
+/// first that does not hold is said.
 template <class P>
 consteval bool explain_policy() {
-  static_assert(HasBasics<P>,
-                "hsm: a mixing policy needs a type Scalar, constants kName and kStages, and the functions "
-                "channels() and heads() const");
-  if constexpr (HasBasics<P>) {
+  if constexpr (!HasBasics<P>) {
+    static_assert(HasBasics<P>,
+                  "hsm: a mixing policy needs a type Scalar, constants kName and kStages, and the functions "
+                  "channels() and heads() const");
+  } else if constexpr (!ComputeScalar<typename P::Scalar>) {
     static_assert(ComputeScalar<typename P::Scalar>,
                   "hsm: the Scalar of a mixing policy must be float or double");
+  } else if constexpr (!HasVisit<P>) {
     static_assert(HasVisit<P>,
                   "hsm: a mixing policy needs a static visit(f, self, more...) that calls f(name, "
-                  "self.tensor, more.tensor...) for each of "
-                  "its tensors; an empty one if it has none");
+                  "self.tensor, more.tensor...) for each of its tensors; an empty one if it has none");
+  } else if constexpr (!HasCombine<P>) {
     static_assert(HasCombine<P>,
                   "hsm: a mixing policy needs combine(const Run<Scalar>& run, Columns<Scalar> z) const, "
                   "which writes z");
-    static_assert(HasPairAdjoint<P> || HasTapAdjoint<P>,
-                  "hsm: a mixing policy needs its adjoint: adjoint_now(run, dz, d, sums) and "
-                  "adjoint_past(run, dz, d) for pairs, or "
-                  "adjoint(run, dz, d) for any number of taps, all const");
-    if constexpr (P::kStages.projected() > 0) {
-      static_assert(
-          HasProject<P>,
-          "hsm: kStages names projected planes, so the policy needs a member Linear<Scalar> project");
-    }
-    if constexpr (P::kStages.output) {
-      static_assert(HasOutput<P>,
-                    "hsm: kStages names an output, so the policy needs a member Linear<Scalar> output");
-    }
+  } else if constexpr (!WholePairAdjoint<P>) {
+    static_assert(
+        WholePairAdjoint<P>,
+        "hsm: the adjoint of a pair must be both adjoint_now(const Run<Scalar>& run, "
+        "ConstColumns<Scalar> dz, const RunGradient<Scalar>& d, std::span<double> sums) const and "
+        "adjoint_past(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) "
+        "const; this policy has one of the names, but not both functions");
+  } else if constexpr (!WholeTapAdjoint<P>) {
+    static_assert(
+        WholeTapAdjoint<P>,
+        "hsm: the adjoint of a policy with any number of taps must be adjoint(const Run<Scalar>& run, "
+        "ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const, with std::span<double> sums "
+        "behind it where the policy has sum_count and add_sums; this policy has the name, but not the "
+        "function");
+  } else if constexpr (!HasPairAdjoint<P> && !HasTapAdjoint<P>) {
+    static_assert(
+        HasPairAdjoint<P> || HasTapAdjoint<P>,
+        "hsm: a mixing policy needs its adjoint: adjoint_now(run, dz, d, sums) and "
+        "adjoint_past(run, dz, d) for pairs, or adjoint(run, dz, d) for any number of taps, all const");
+  } else if constexpr (!WholeTokenAdjoint<P>) {
+    static_assert(
+        WholeTokenAdjoint<P>,
+        "hsm: adjoint_token must be adjoint_token(const Run<Scalar>& run, ConstColumns<Scalar> dz, "
+        "const ConstColumns<Scalar>* next, const RunGradient<Scalar>& d, std::span<double> sums) const "
+        "beside adjoint_now and adjoint_past; this policy has the name, but not the function");
+  } else if constexpr (!WholeSums<P>) {
+    static_assert(
+        WholeSums<P>,
+        "hsm: a mixing policy with parameters of its own needs both sum_count() const and "
+        "add_sums(std::span<const double> sums, Policy& gradients) const; this policy has one of the "
+        "names, but not both functions");
+  } else if constexpr (!SumsReachAdjoint<P>) {
+    static_assert(
+        SumsReachAdjoint<P>,
+        "hsm: this policy has sum_count and add_sums, so its adjoint must take the sums that it adds "
+        "to: adjoint(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d, "
+        "std::span<double> sums) const");
+  } else if constexpr (!WholeChannelWeights<P>) {
+    static_assert(
+        WholeChannelWeights<P>,
+        "hsm: channel_weights must be channel_weights(Scalar* a, Scalar* b) const, in a policy without "
+        "products; this policy has the name, but not the function");
+  } else if constexpr (!WholeTaps<P>) {
+    static_assert(
+        WholeTaps<P>,
+        "hsm: taps must be a function taps() const that returns the number of taps; this policy has "
+        "the name, but not the function");
+  } else if constexpr (P::kStages.projected() > 0 && !HasProject<P>) {
+    static_assert(HasProject<P>,
+                  "hsm: kStages names projected planes, so the policy needs a member Linear<Scalar> project");
+  } else if constexpr (P::kStages.output && !HasOutput<P>) {
+    static_assert(HasOutput<P>,
+                  "hsm: kStages names an output, so the policy needs a member Linear<Scalar> output");
+  } else {
     static_assert(
         P::kStages.planes() >= 1 && P::kStages.planes() <= kMostPlanes && P::kStages.own <= 1,
         "hsm: a mixing policy keeps 1 to 3 planes per token (x itself counts) and has at most 1 own plane");
@@ -174,7 +138,7 @@ consteval bool explain_policy() {
 /// K: policy.taps() where there is one, else 2.
 template <class P>
 Index taps_of(const P& policy) {
-  if constexpr (requires { policy.taps(); }) {
+  if constexpr (HasTaps<P>) {
     return policy.taps();
   } else {
     return 2;

@@ -23,13 +23,6 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
-/// A policy that is a weight a and a weight b per channel: channel_weights(a, b) writes C values each.
-template <class P>
-concept HasChannelWeights = P::kStages.projected() == 0 && !P::kStages.output &&
-                            requires(const P& policy, typename P::Scalar* values) {
-  policy.channel_weights(values, values);
-};
-
 /// Tokens of a chunk: with a line of channels and the rings of eight layers just the first-level cache.
 inline constexpr Index kStackTokens = 256;
 

@@ -13,9 +13,10 @@
 // channel first_head * C/H + i, so a parameter with one value per channel is read from there on. A run covers
 // neighbouring heads that mix at one distance: all of them where there is one shift, else some.
 //
-// Where a tap is not present, its values read as zeros and its gradient is no memory at all (a null address):
-// `adjoint` must pass it by. adjoint_past is only called where tap 1 is there. Several threads may call one policy at
-// a time, each with a run of its own.
+// What does not exist has no rows: own() of a policy without an own plane, planes that are not kept, and in a
+// RunGradient the taps that are not present or not the call's to write. Where a tap is not present its values read
+// as zeros, and `adjoint` must pass it by. adjoint_past is only called where tap 1 is there. Several threads may call
+// one policy at a time, each with a run of its own.
 #pragma once
 
 #include <array>
@@ -31,7 +32,7 @@ inline constexpr Index kMostPlanes = 3;
 
 namespace detail {
 
-/// A block without its sizes.
+/// A block without its sizes; nullptr where there is none.
 template <class Scalar>
 struct Strip {
   Scalar* data;
@@ -78,7 +79,7 @@ class Run {
 
   /// C / H.
   Index rows_per_head() const { return rows / heads; }
-  /// The projection that only token t itself reads, (rows, count).
+  /// The projection that only token t itself reads, (rows, count); (0, count) where the policy has none.
   ConstColumns<Scalar> own() const { return block(blocks.own); }
   /// Plane `plane` of tap `tap`, (rows, count).
   ConstColumns<Scalar> kept(Index tap, Index plane = 0) const {
@@ -92,7 +93,7 @@ class Run {
 
  private:
   ConstColumns<Scalar> block(const detail::Strip<const Scalar>& strip) const {
-    return {strip.data, rows, count, Eigen::OuterStride<>(strip.stride)};
+    return {strip.data, strip.data ? rows : 0, count, Eigen::OuterStride<>(strip.stride)};
   }
 };
 
@@ -106,9 +107,10 @@ class RunGradient {
   Index count = 0;
   bool stream = false;  ///< as in Run, for what the adjoint writes
 
-  /// The gradient of own, (rows, count).
+  /// The gradient of own, (rows, count); (0, count) where the policy has no own plane.
   Columns<Scalar> own() const { return block(blocks.own); }
-  /// The gradient of plane `plane` of tap `tap`, (rows, count).
+  /// The gradient of plane `plane` of tap `tap`, (rows, count); (0, count) where the tap is not present or another
+  /// half of the adjoint writes it.
   Columns<Scalar> kept(Index tap, Index plane = 0) const {
     return block(blocks.kept[static_cast<std::size_t>(tap)][static_cast<std::size_t>(plane)]);
   }
@@ -117,7 +119,7 @@ class RunGradient {
 
  private:
   Columns<Scalar> block(const detail::Strip<Scalar>& strip) const {
-    return {strip.data, rows, count, Eigen::OuterStride<>(strip.stride)};
+    return {strip.data, strip.data ? rows : 0, count, Eigen::OuterStride<>(strip.stride)};
   }
 };
 

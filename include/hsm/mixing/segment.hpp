@@ -117,5 +117,21 @@ Tokens as_streams(const char* who, const char* what, const Tokens& tokens, Index
   return {tokens.data, streams, 1, tokens.channels, stride, stride};
 }
 
+/// Whatever ends a call: the streams of its segments that were written to, and not counted on, are not whole.
+template <class State>
+struct UnfinishedStreams {
+  State* state;
+  std::span<const Segment> segments;
+  void (*spoil)(State&, Index);
+  bool written = false;
+
+  ~UnfinishedStreams() {
+    if (!written) return;
+    for (const Segment& segment : segments) {
+      if (!segment.fresh()) spoil(*state, segment.stream);
+    }
+  }
+};
+
 }  // namespace detail
 }  // namespace hsm::inline HSM_ABI

@@ -25,6 +25,30 @@ auto make_states(const Layers& layers, StateOptions options = {}) {
   return states;
 }
 
+namespace detail {
+
+/// Unless kept, each layer's streams hold as many tokens again as they did before, or are not whole.
+template <class State>
+struct StackUndo {
+  StackUndo(State* first, Index count, Workspace::Frame& frame)
+      : states(first), layers(count), streams(first->streams()), counts(frame.take<Index>(count * streams)) {
+    for (Index i = 0; i < layers * streams; ++i) counts[i] = states[i / streams].count(i % streams);
+  }
+  StackUndo(const StackUndo&) = delete;
+  StackUndo& operator=(const StackUndo&) = delete;
+  ~StackUndo() {
+    for (Index i = 0; !kept && i < layers * streams; ++i)
+      states[i / streams].take_back(i % streams, counts[i]);
+  }
+
+  State* states;
+  Index layers, streams;
+  Index* counts;
+  bool kept = false;
+};
+
+}  // namespace detail
+
 /// The next tokens of every stream through all of `layers`: x, y [streams,T,C], states[l] the state of layer
 /// l, from make_states or from earlier calls. The result and the states are those of calling extend layer by
 /// layer ((a,b), channel: the same bits; else within the bound in the policy's header). O(L) times a layer's
@@ -33,7 +57,8 @@ auto make_states(const Layers& layers, StateOptions options = {}) {
 /// 256 tokens, or as many as `workspace.chunk_bytes` hold; scratch: that and the states of one stream. All
 /// others: as many tokens as chunk_bytes hold twice, for what one layer reads and what it writes; scratch
 /// chunk_bytes. Throws std::invalid_argument, with nothing written, for no layers, another number of states
-/// than layers, and what Mixer::extend throws for.
+/// than layers, and what Mixer::extend throws for. Where it throws later, each stream of each state holds what it
+/// held before or is refused until it is reset.
 template <class Layers, class X, class States, class Y>
 void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& workspace) {
   constexpr const char* kWho = "extend of a stack";
@@ -56,15 +81,20 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
   const bool stream =
       should_stream(workspace.stores, static_cast<std::size_t>(out.count() * in.channels) * sizeof(Scalar));
   using Policy = typename std::remove_cvref_t<decltype(*layer)>::Parameters;
+  Workspace::Frame frame(workspace);
+  detail::StackUndo undo(state, L, frame);
   if constexpr (detail::HasChannelWeights<Policy>) {
     detail::PairStack<Policy> stack(layer, state, L);
-    if (stack.takes(in.time)) return stack.run(in, out, stream, workspace);
+    if (stack.takes(in.time)) {
+      stack.run(in, out, stream, workspace);
+      undo.kept = true;
+      return;
+    }
   }
   const Index B = in.batch, T = in.time, C = in.channels;
   const Index values = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar));
   const Index fitting = values / std::max<Index>(1, 2 * B * C);
   const Index chunk = (std::min)(std::max<Index>(16, fitting / 16 * 16), std::max<Index>(1, T));
-  Workspace::Frame frame(workspace);
   Scalar* between[2] = {frame.template take<Scalar>(B * chunk * C),
                         frame.template take<Scalar>(B * chunk * C)};
   struct Restored {  // whatever happens
@@ -83,6 +113,7 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
       from = Tokens<const Scalar>(to.data, B, n, C, to.token_stride, to.batch_stride);
     }
   }
+  undo.kept = true;
 }
 
 }  // namespace hsm::inline HSM_ABI

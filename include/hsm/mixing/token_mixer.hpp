@@ -26,6 +26,7 @@ concept TokenMixer = std::copyable<M> && std::copyable<typename M::State> &&
   { mixer.make_saved() } -> std::same_as<typename M::Saved>;
   { mixer.make_gradients() } -> std::same_as<typename M::Parameters>;
   { own.parameters() } -> std::same_as<typename M::Parameters&>;
+  own.visit_result([](auto&) {});
   mixer.forward(x, y, workspace);
   mixer.forward(x, y, saved, workspace);
   mixer.packed(x, list, y, saved, workspace);
@@ -39,6 +40,8 @@ concept TokenMixer = std::copyable<M> && std::copyable<typename M::State> &&
   state.reset(stream);
   state.rewind(stream, stream);
   state.copy_stream(stream, stream);
+  { state.is_whole(stream) } -> std::same_as<bool>;
+  state.take_back(stream, stream);
 };
 
 }  // namespace hsm::inline HSM_ABI

@@ -97,6 +97,12 @@ struct FeedForward {
     Linear<Scalar>::visit(named("down", f), self.down, more.down...);
   }
 
+  /// Calls f(map) for the Linear whose product is the layer's result.
+  template <class F>
+  void visit_result(F&& f) {
+    f(down);
+  }
+
  private:
   static Columns<Scalar> whole(OwnedColumns<Scalar>& m) {
     return {m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.rows())};

@@ -20,6 +20,10 @@
 //
 //   model.extend(ids, state, saved, workspace);    // or hidden, packed
 //   model.logits(saved, logits, workspace);        // (V, n)
+//
+// Checks come before anything is changed. Where a call throws later (no memory, an executor that throws) its
+// record is refused by backward, gradients hold a part of what was to be added, and each of its streams either
+// holds what it held before or is refused until it is reset.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +42,7 @@ namespace hsm::inline HSM_ABI {
 /// What forward leaves for backward.
 template <ComputeScalar Scalar>
 struct LanguageModelSaved {
-  Index batch = 0;               ///< B of the call; 1 for packed and for chosen streams
+  Index batch = 0;               ///< B of the call; 1 for packed and for chosen streams, -1 if it threw
   Index time = 0;                ///< T of the call; N for packed and for chosen streams
   Index streams = 0;             ///< of the state that was extended; 0 where there was none
   std::vector<Index> positions;  ///< [B T] where they are learned
@@ -75,7 +79,7 @@ class LanguageModel {
   const ScheduleText& schedule() const { return schedule_; }
   /// E, also the output map.
   const Embedding<Scalar>& embedding() const { return embedding_; }
-  /// E, to change in place; sizes must stay.
+  /// E, to change in place; with other sizes the next call throws std::invalid_argument.
   Embedding<Scalar>& embedding() { return embedding_; }
 
   /// Runs B sequences of T tokens; h is left in saved.hidden. Throws std::out_of_range for a token id outside
@@ -98,8 +102,11 @@ class LanguageModel {
   void backward(std::span<const std::int32_t> ids, const Saved& saved, ConstColumns<Scalar> d_hidden,
                 LanguageModel& gradients, Workspace& workspace, State* state_gradient = nullptr) const;
 
-  /// logits (V, n) = E h for hidden columns (C, n).
+  /// logits (V, n) = E h for hidden columns (C, n). Throws std::invalid_argument for other sizes, and columns of
+  /// `out` that overlap.
   void logits(ConstColumns<Scalar> h, Columns<Scalar> out, Workspace& workspace) const {
+    check_logits("LanguageModel::logits", h.cols(), out);
+    detail::check_equal("LanguageModel::logits", "the rows of h", h.rows(), config_.width);
     product(embedding_.weight, h, out, workspace.executor());
   }
   /// logits (V, n) after each of the n tokens of the call that filled `saved`, in the order of its ids. Throws
@@ -159,8 +166,24 @@ class LanguageModel {
   void check_positions(const char* who, Index before, Index more) const;
   void check_chosen(const char* who, std::span<const std::int32_t> ids, std::span<const Index> offsets,
                     std::span<const Index> streams, const State& state, Workspace& workspace) const;
+  void check_logits(const char* who, Index n, const Columns<Scalar>& out) const;
   void check_saved(const char* who, const Saved& saved) const;
   void check_gradients(const char* who, const LanguageModel& gradients) const;
+
+  /// Unless kept, the streams hold as many tokens again as they did before, or are not whole.
+  struct Undo {
+    Undo(State& of, std::span<const Index> list, Workspace::Frame& frame);
+    Undo(const Undo&) = delete;
+    Undo& operator=(const Undo&) = delete;
+    ~Undo() {
+      for (std::size_t i = 0; !kept && i < streams.size(); ++i) state.take_back(streams[i], counts[i]);
+    }
+
+    State& state;
+    std::span<const Index> streams;
+    Index* counts;  // at entry
+    bool kept = false;
+  };
 
   /// The offsets and the list that stand for all streams with T tokens each, in `frame`.
   struct AllStreams {
@@ -211,11 +234,11 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
   }
   norm_ = LayerNorm<Scalar>(C);
   const auto scale = static_cast<Scalar>(1 / std::sqrt(2.0 * static_cast<double>(L)));
-  visit(
-      [&](std::string_view name, auto& tensor) {
-        if (name.ends_with("output.weight") || name.ends_with("down.weight")) tensor *= scale;
-      },
-      *this);
+  const auto shrink = [&](Linear<Scalar>& map) { map.weight *= scale; };
+  for (auto& block : blocks_) {  // the layers say which of their maps write to the residual stream
+    std::visit([&](auto& mixer) { mixer.visit_result(shrink); }, block.mixer);
+    block.feed_forward.visit_result(shrink);
+  }
 }
 
 }  // namespace hsm::inline HSM_ABI

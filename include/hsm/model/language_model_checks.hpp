@@ -11,6 +11,9 @@ template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std::int32_t> ids,
                                             Index expected) const {
   detail::check_equal(who, "the number of token ids", static_cast<Index>(ids.size()), expected);
+  detail::check_equal(who, "the shape of the embedding",
+                      Shape<2>{embedding_.weight.rows(), embedding_.weight.cols()},
+                      Shape<2>{config_.vocabulary, config_.width});
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= config_.vocabulary) {
       detail::raise<std::out_of_range>(std::string(who) + ": token id " + std::to_string(i) +
@@ -42,6 +45,10 @@ void LanguageModel<Scalar, List>::check_chosen(const char* who, std::span<const 
   }
   check_ids(who, ids, N);
   for (std::size_t i = 0; i < streams.size(); ++i) {
+    if (!state.is_whole(streams[i])) {
+      detail::fail(who, "stream " + std::to_string(streams[i]) + " of the state", "whole",
+                   "one that a call which threw has left in part; reset it");
+    }
     const Index more = offsets[i + 1] - offsets[i], most = room(state, streams[i]);
     check_positions(who, state.count(streams[i]), more);
     if (more > most) {
@@ -53,7 +60,15 @@ void LanguageModel<Scalar, List>::check_chosen(const char* who, std::span<const 
 }
 
 template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_logits(const char* who, Index n, const Columns<Scalar>& out) const {
+  detail::check_equal(who, "the logits", Shape<2>{out.rows(), out.cols()}, Shape<2>{config_.vocabulary, n});
+  if (n > 1) detail::check_at_least(who, "the stride of the logits", out.outerStride(), config_.vocabulary);
+}
+
+template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_saved(const char* who, const Saved& saved) const {
+  if (saved.batch < 0)
+    detail::fail(who, "saved", "the record of a call that ended", "one of a call that threw");
   const Shape<2> expected{config_.width, saved.batch * saved.time};
   detail::check_equal(who, "the record's layers", static_cast<Index>(saved.blocks.size()), layer_count());
   detail::check_equal(who, "the record's last", Shape<2>{saved.last.rows(), saved.last.cols()}, expected);

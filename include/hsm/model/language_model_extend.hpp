@@ -9,6 +9,12 @@
 namespace hsm::inline HSM_ABI {
 
 template <ComputeScalar Scalar, class List>
+LanguageModel<Scalar, List>::Undo::Undo(State& of, std::span<const Index> list, Workspace::Frame& frame)
+    : state(of), streams(list), counts(frame.template take<Index>(static_cast<Index>(list.size()))) {
+  for (std::size_t i = 0; i < streams.size(); ++i) counts[i] = state.count(streams[i]);
+}
+
+template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state,
                                          Columns<Scalar> last_logits, Workspace& workspace) const {
   constexpr const char* kWho = "LanguageModel::extend";
@@ -31,8 +37,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
   constexpr const char* kWho = "LanguageModel::extend";
   check_chosen(kWho, ids, offsets, streams, state, workspace);
   const Index C = config_.width, S = static_cast<Index>(streams.size());
-  detail::check_equal(kWho, "last_logits", Shape<2>{last_logits.rows(), last_logits.cols()},
-                      Shape<2>{config_.vocabulary, S});
+  check_logits(kWho, S, last_logits);
   Index longest = 0;
   for (std::size_t i = 0; i < streams.size(); ++i) {
     const Index length = offsets[i + 1] - offsets[i];
@@ -54,6 +59,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
   Index* position = frame.template take<Index>(most);  // of these
   Index* bounds = frame.template take<Index>(S + 1);   // the offsets of the chunk,
   Index* chosen = frame.template take<Index>(S);       // and its streams
+  Undo undo(state, streams, frame);
   for (Index first = 0; first < longest; first += chunk) {
     Index N = 0, parts = 0;
     bounds[0] = 0;
@@ -99,6 +105,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
     }
   }
   logits(detail::read(last), last_logits, workspace);
+  undo.kept = true;
 }
 
 }  // namespace hsm::inline HSM_ABI

@@ -24,8 +24,7 @@ template <ComputeScalar Scalar, class List>
 template <class Mix>
 void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids, Index B, Index T,
                                                Saved& saved, Workspace& workspace, const Mix& mix) const {
-  saved.batch = B;
-  saved.time = T;
+  saved.batch = -1;  // a record of nothing until it is whole
   const Index C = config_.width, N = B * T;
   Executor& executor = workspace.executor();
   Workspace::Frame frame(workspace);
@@ -60,6 +59,8 @@ void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids
     (more ? blocks_[l + 1].mixer_norm : norm_)
         .add_forward(detail::read(middle), detail::read(branch), next, next_input, executor);
   }
+  saved.batch = B;
+  saved.time = T;
 }
 
 template <ComputeScalar Scalar, class List>
@@ -70,6 +71,7 @@ void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, Inde
   detail::check_at_least(kWho, "time", T, 0);
   check_ids(kWho, ids, B * T);
   check_positions(kWho, 0, T);
+  saved.batch = -1;
   saved.streams = 0;
   saved.positions.resize(positions_.empty() ? 0 : ids.size());
   for (std::size_t j = 0; j < saved.positions.size(); ++j) saved.positions[j] = static_cast<Index>(j) % T;
@@ -87,6 +89,7 @@ void LanguageModel<Scalar, List>::packed(std::span<const std::int32_t> ids, std:
   detail::check_offsets(kWho, offsets, N);
   check_ids(kWho, ids, N);
   for (std::size_t i = 0; i + 1 < offsets.size(); ++i) check_positions(kWho, 0, offsets[i + 1] - offsets[i]);
+  saved.batch = -1;
   saved.streams = 0;
   saved.positions.clear();
   for (std::size_t i = 0; !positions_.empty() && i + 1 < offsets.size(); ++i) {
@@ -103,12 +106,15 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
                                          std::span<const Index> streams, State& state, Saved& saved,
                                          Workspace& workspace) const {
   check_chosen("LanguageModel::extend", ids, offsets, streams, state, workspace);
+  saved.batch = -1;
   saved.streams = state.streams();
   saved.positions.clear();
   for (std::size_t i = 0; !positions_.empty() && i < streams.size(); ++i) {
     for (Index j = offsets[i]; j < offsets[i + 1]; ++j)
       saved.positions.push_back(state.count(streams[i]) + j - offsets[i]);
   }
+  Workspace::Frame frame(workspace);
+  Undo undo(state, streams, frame);
   run_recorded(ids, 1, static_cast<Index>(ids.size()), saved, workspace,
                [&](const auto& mixer, std::size_t l, const auto& x, const auto& y, auto& kept) {
                  using MixerState = typename std::remove_cvref_t<decltype(mixer)>::State;
@@ -116,6 +122,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
                });
   for (std::size_t i = 0; i < streams.size(); ++i)
     state.counts[static_cast<std::size_t>(streams[i])] += offsets[i + 1] - offsets[i];
+  undo.kept = true;
 }
 
 template <ComputeScalar Scalar, class List>
@@ -137,10 +144,10 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
                                            ConstColumns<Scalar> d_hidden, LanguageModel& gradients,
                                            Workspace& workspace, State* state_gradient) const {
   constexpr const char* kWho = "LanguageModel::backward";
+  check_saved(kWho, saved);
   const Index B = saved.batch, T = saved.time, C = config_.width, N = B * T;
   check_ids(kWho, ids, N);
   detail::check_equal(kWho, "d_hidden", Shape<2>{d_hidden.rows(), d_hidden.cols()}, Shape<2>{C, N});
-  check_saved(kWho, saved);
   check_gradients(kWho, gradients);
   if (state_gradient) {
     if (saved.streams == 0)

@@ -37,6 +37,21 @@ struct LanguageModelState {
     return sum;
   }
 
+  /// Whether `stream` can go on: false after a call that threw while layers had read tokens that could not be taken
+  /// back, until it is reset. Throws std::out_of_range for a stream that is not there.
+  bool is_whole(Index stream) const {
+    const Index n = count(stream);
+    return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {
+      return std::visit([&](const auto& state) { return state.is_whole(stream) && state.count(stream) == n; },
+                        layer);
+    });
+  }
+  /// After a call threw: the stream holds its first `count` tokens again, or is not whole.
+  void take_back(Index stream, Index count) {
+    for (auto& layer : layers) std::visit([&](auto& state) { state.take_back(stream, count); }, layer);
+    counts[checked(stream)] = count;
+  }
+
   /// Makes `stream` a fresh one, whose positions begin again. O(layers).
   void reset(Index stream) {
     counts[checked(stream)] = 0;

@@ -53,6 +53,11 @@ void GenerationSession<Model>::read(const char* who, std::span<const std::int32_
                                      std::to_string(position(chosen[i])) + " are used, got " +
                                      std::to_string(more) + " more tokens");
   }
+  for (std::size_t i = 0; remembers() && i < chosen.size(); ++i) {  // nothing throws once the model has read
+    auto& tokens = memory_.history[static_cast<std::size_t>(chosen[i])];
+    const std::size_t size = tokens.size() + static_cast<std::size_t>(offsets[i + 1] - offsets[i]);
+    if (size > tokens.capacity()) tokens.reserve(std::max(size, 2 * tokens.capacity()));
+  }
   extend(ids, offsets, chosen, memory_.state);
   if (!remembers()) return;
   const auto keep = static_cast<std::size_t>(model_->config().context);
@@ -69,15 +74,11 @@ void GenerationSession<Model>::extend(std::span<const std::int32_t> ids, std::sp
                                       std::span<const Index> chosen, typename Model::State& state) {
   auto& logits = memory_.logits;
   const auto n = static_cast<Index>(chosen.size());
-  if (std::equal(chosen.begin(), chosen.end(), all_.begin(), all_.end())) {
-    Columns<Scalar> all(logits.data(), logits.rows(), n, Eigen::OuterStride<>(logits.rows()));
-    model_->extend(ids, offsets, chosen, state, all, *workspace_);
-  } else {
-    Workspace::Frame frame(*workspace_);
-    Columns<Scalar> some = frame.template columns<Scalar>(logits.rows(), n);
-    model_->extend(ids, offsets, chosen, state, some, *workspace_);
-    for (Index i = 0; i < n; ++i) logits.col(chosen[static_cast<std::size_t>(i)]) = some.col(i);
-  }
+  Workspace::Frame frame(*workspace_);
+  Columns<Scalar> some =
+      frame.template columns<Scalar>(logits.rows(), n);  // of their own while a call may throw
+  model_->extend(ids, offsets, chosen, state, some, *workspace_);
+  for (Index i = 0; i < n; ++i) logits.col(chosen[static_cast<std::size_t>(i)]) = some.col(i);
   for (const Index s : chosen) memory_.ready[static_cast<std::size_t>(s)] = 1;
 }
 

@@ -21,7 +21,7 @@ struct MatrixPair {
   /// The name in recipes and files.
   static constexpr std::string_view kName = "matrix";
   /// Which stages this policy has.
-  static constexpr Stages kStages{.own = 1, .kept = 1};
+  static constexpr Stages kStages{.own = 1, .kept = 1, .projects_result = true};
   /// What a recipe may say.
   static constexpr std::array kOptions{heads_option()};
 

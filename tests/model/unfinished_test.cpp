@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+//
+// Calls of a model that throw after their checks, at every loop: a stream then goes on as if the call had not been, or
+// is refused until it is reset; records and sessions likewise.
+#include <gtest/gtest.h>
+
+#include <new>
+#include <string>
+
+#include <hsm/model/session.hpp>
+
+#include "model/language_model_cases.hpp"
+#include "support/matchers.hpp"
+#include "support/tolerance.hpp"
+
+namespace hsm::test {
+namespace {
+
+/// Throws std::bad_alloc in one of its loops, after the first task.
+class FailingExecutor final : public Executor {
+ public:
+  Index fails_at = -1, loops = 0;
+
+  int workers() const override { return 1; }
+  void run(Index tasks, TaskRef task) override {
+    const bool fails = loops++ == fails_at;
+    for (Index i = 0; i < tasks; ++i) {
+      task(i, 0);
+      if (fails) throw std::bad_alloc();
+    }
+  }
+};
+
+using Model = LanguageModel<float>;
+
+// Norms run in loops of 32 tokens a task: each of them can throw, before, between and after the layers.
+constexpr Index kBefore = 40, kMore = 50;
+const std::string kPart =
+    "LanguageModel::extend: stream 0 of the state must be whole, got one that a call which threw has left in "
+    "part; "
+    "reset it";
+
+struct Outcome {
+  int failures = 0, refused = 0;
+};
+
+/// Fails at one loop after another; what is whole must go on with the same logits, what is not must be refused.
+Outcome fail_everywhere(const Model& model, Index spare) {
+  Random random(1);
+  FailingExecutor executor;
+  Workspace workspace, failing(executor);
+  const Ids prompt = random_ids(kBefore, kVocabulary, random), text = random_ids(kMore, kVocabulary, random);
+  Matrix<float> logits(kVocabulary, 1), expected = logits;
+  auto start = model.make_state({.streams = 1, .spare = spare});
+  model.extend(prompt, start, block_of(logits), workspace);
+  auto after = start;
+  model.extend(text, after, block_of(expected), workspace);
+  Outcome outcome;
+  for (executor.fails_at = 0;; ++executor.fails_at) {
+    SCOPED_TRACE(executor.fails_at);
+    auto state = start;
+    executor.loops = 0;
+    try {
+      model.extend(text, state, block_of(logits), failing);
+      break;
+    } catch (const std::bad_alloc&) {
+    }
+    ++outcome.failures;
+    EXPECT_EQ(state.count(0), kBefore);
+    if (!state.is_whole(0)) {
+      ++outcome.refused;
+      expect_refused([&] { model.extend(text, state, block_of(logits), workspace); }, kPart);
+      state.reset(0);
+      model.extend(prompt, state, block_of(logits), workspace);
+    }
+    logits.setConstant(std::numeric_limits<float>::quiet_NaN());
+    model.extend(text, state, block_of(logits), workspace);
+    expect_close_to_scale(logits, expected, Tolerance<float>::mode, "logits");
+  }
+  return outcome;
+}
+
+TEST(UnfinishedExtend, LeavesEachStreamAsItWasOrRefusesIt) {
+  const Outcome outcome = fail_everywhere(random_model<float>(small_config(), 1), 0);
+  EXPECT_GT(outcome.failures, 9);
+  EXPECT_GT(outcome.refused, 0);                 // after the first layer has read the tokens
+  EXPECT_LT(outcome.refused, outcome.failures);  // before it
+}
+
+TEST(UnfinishedExtend, LeavesEachStreamAsItWasWhereSlotsAreSpare) {
+  const Outcome outcome = fail_everywhere(random_model<float>(small_config(), 1), kMore);
+  EXPECT_GT(outcome.failures, 9);
+  EXPECT_EQ(outcome.refused, 0);
+}
+
+TEST(UnfinishedExtend, OfAttentionLeavesEachStreamAsItWas) {
+  const Outcome outcome = fail_everywhere(random_model<float>(small_config("3*attention:heads=2"), 1), 0);
+  EXPECT_GT(outcome.failures, 3);
+  EXPECT_EQ(outcome.refused, 0);
+}
+
+TEST(UnfinishedRecord, IsRefusedByBackward) {
+  Random random(2);
+  FailingExecutor executor;
+  Workspace workspace, failing(executor);
+  const Model model = random_model<float>(small_config(), 1);
+  const Ids ids = random_ids(kMore, kVocabulary, random);
+  Model gradients = zeros_like(model);
+  const Matrix<float> slope = Matrix<float>::Ones(8, kMore);
+  for (executor.fails_at = 0;; executor.fails_at += 3) {
+    Model::Saved saved;
+    model.hidden(ids, 1, kMore, saved, workspace);
+    executor.loops = 0;
+    try {
+      model.hidden(ids, 1, kMore, saved, failing);
+      break;
+    } catch (const std::bad_alloc&) {
+    }
+    expect_refused(
+        [&] { model.backward(ids, saved, read(slope), gradients, workspace); },
+        "LanguageModel::backward: saved must be the record of a call that ended, got one of a call that "
+        "threw");
+  }
+  EXPECT_GT(executor.fails_at, 9);
+}
+
+TEST(UnfinishedSession, KeepsItsLogitsAndItsPlace) {
+  Random random(3);
+  FailingExecutor executor;
+  Workspace workspace, failing(executor);
+  LanguageModelConfig config = small_config("2*attention:heads=2");
+  config.positions = Positions::kLearned;
+  config.context = kBefore + kMore;
+  const Model model = random_model<float>(config, 1);
+  const Ids prompt = random_ids(kBefore, kVocabulary, random), text = random_ids(kMore, kVocabulary, random);
+  GenerationSession<Model> reference(model, workspace), session(model, failing);
+  reference.prefill(prompt);
+  executor.fails_at = -1;
+  session.prefill(prompt);
+  const auto logits_of_session = [](const GenerationSession<Model>& s) {
+    return std::vector<float>(s.logits().begin(), s.logits().end());
+  };
+  int failures = 0;
+  for (executor.fails_at = 0;; ++executor.fails_at, ++failures) {
+    executor.loops = 0;
+    try {
+      session.prefill(text);
+      break;
+    } catch (const std::bad_alloc&) {
+    }
+    EXPECT_EQ(session.position(), kBefore);
+    expect_same_bits(logits_of_session(session), logits_of_session(reference), "logits");
+  }
+  EXPECT_GT(failures, 3);
+  reference.prefill(text);
+  expect_same_bits(logits_of_session(session), logits_of_session(reference), "logits after all");
+}
+
+}  // namespace
+}  // namespace hsm::test
