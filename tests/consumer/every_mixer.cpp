@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Every mixer and attention in a program of its own, for machines where the test suite does not run
-// (.ci/cross): forward against step, extend and packed, and backward against the slope of forward along a
-// random direction.
+// Every mixer and attention in a program of its own, for compilers and machines where the test suite does not
+// run (.ci/platforms): forward against step, extend, packed and two threads, backward against the slope of
+// forward along a random direction, and what schedules and random numbers promise of every platform.
 #include <hsm/attention/causal_attention.hpp>
+#include <hsm/core/threaded_executor.hpp>
 #include <hsm/hsm.hpp>
+#include <hsm/schedule/coverage.hpp>
+#include <hsm/schedule/schedule_text.hpp>
 
 #include <cmath>
 #include <cstdio>
@@ -85,6 +88,13 @@ bool modes_agree(const char* name, const Layer& layer, Promise promise) {
   layer.packed(hsm::Tokens<const Scalar>(in.data(), 1, B * T, C), offsets,
                hsm::Tokens<Scalar>(other.data(), 1, B * T, C), workspace);
   ok &= report(name, scalar, "packed", worst(whole, other), bound);
+
+#if !defined(__EMSCRIPTEN__) || defined(__EMSCRIPTEN_PTHREADS__)
+  hsm::ThreadedExecutor executor(2);
+  hsm::Workspace shared(executor);
+  layer.forward(x, y, shared);
+  ok &= report(name, scalar, "threads", worst(whole, other), 0);
+#endif
   return ok;
 }
 
@@ -130,6 +140,23 @@ hsm::CausalAttention<Scalar> attention() {
   return hsm::CausalAttention<Scalar>(hsm::Attention<Scalar>(C, H, random));
 }
 
+/// Schedules as far as Index goes, and the random numbers that are the same everywhere.
+bool platform_agrees() {
+  constexpr Index L = hsm::kIndexBits;
+  bool ok = hsm::DyadicSchedule{.layers = L}.shift(L - 1) == Index{1} << (L - 1);
+  ok &= hsm::Coverage(hsm::DyadicSchedule{.layers = 7}).reached_count() == 128;
+  ok &= hsm::ScheduleText::parse("reversed:list=1,3,9", 3).shift(0) == 9;
+  const hsm::Mixer far(hsm::ScalarPair<float>(4), Index{1} << (L - 6));
+  ok &= far.shift(0) == Index{1} << (L - 6);
+  hsm::Random random(0);
+  ok &= random.bits() == 0xE220A8397B1DCDAFull;
+  ok &= random.below(1000) == 0x6E789E6AA1B965F4ull % 1000;
+  ok &= random.uniform() == static_cast<double>(0x06C45D188009454Full >> 11) / 9007199254740992.0;
+  std::printf("%-4s schedules and random numbers, an index of %d bits\n", ok ? "ok" : "BAD",
+              hsm::kIndexBits + 1);
+  return ok;
+}
+
 }  // namespace
 
 int main() {
@@ -144,6 +171,7 @@ int main() {
   ok &= modes_agree("attention", attention<float>(), Promise::kClose);
   ok &= modes_agree("attention", attention<double>(), Promise::kClose);
   ok &= backward_is_the_slope("attention", attention<double>());
+  ok &= platform_agrees();
   std::printf("%s\n", ok ? "every mixer agrees with itself" : "some mixer is wrong");
   return ok ? 0 : 1;
 }

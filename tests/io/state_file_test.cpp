@@ -173,7 +173,8 @@ TEST(StateFileErrors, EverySizeAndCountIsChecked) {
   EXPECT_TRUE(
       mentions(load(List{5, 0}, List{6, 0}, Sizes{2, 3, 4}, "1"), {"'rings.0'", "[2,4,4]", "[2,3,4]"}));
   EXPECT_TRUE(mentions(load(List{5, 0}, List{6, 0}, Sizes{2, 4, 4}, "4000000000000000000"), {"'rings.0'"}));
-  EXPECT_TRUE(mentions(load(List{5, 0}, List{6, 0}, Sizes{2, 4, 4}, "9000000000000000000"), {"0 to 2^62"}));
+  EXPECT_TRUE(mentions(load(List{5, 0}, List{6, 0}, Sizes{2, 4, 4}, "9000000000000000000"),
+                       {"0 to 2^" + std::to_string(kIndexBits - 1)}));
   EXPECT_TRUE(mentions(load(List{5, 0}, List{6, 0}, Sizes{2, 4, 4}, "-1"), {"'spare'", "got '-1'"}));
   EXPECT_TRUE(mentions(load(List{5, 0}, List{6, 0}, Sizes{2, 4, 4}, ""), {"'spare'"}));
   EXPECT_TRUE(mentions(load(List{5, 0}, List{6, 0}, Sizes{2, 4, 4}, "1", true), {"besides", "'rings.1'"}));

@@ -13,8 +13,11 @@ TEST(MixerErrors, ShiftsAndHeadsAreChecked) {
   const Pair pair(12, 3);
   expect_refused([&] { Mixer(pair, 0); }, "Mixer: shift must be at least 1, got 0");
   expect_refused([&] { Mixer(pair, -1); }, "Mixer: shift must be at least 1, got -1");
-  expect_refused([&] { Mixer(pair, (Index{1} << 57) + 1); },
-                 "Mixer: shift must be at most 2^57, got 144115188075855873");
+  const Index most = Index{1} << (kIndexBits - 6);  // 2^57, or 2^25
+  EXPECT_EQ(Mixer(pair, most).shift(0), most);
+  expect_refused([&] { Mixer(pair, most + 1); }, "Mixer: shift must be at most 2^" +
+                                                     std::to_string(kIndexBits - 6) + ", got " +
+                                                     std::to_string(most + 1));
   expect_refused([&] { Mixer(pair, Shifts{1, 2}); }, "Mixer: the shifts must be 3, one per head, got 2");
   expect_refused([&] { Mixer(pair, Shifts{1, 2, 0}); }, "Mixer: shift must be at least 1, got 0");
   EXPECT_THROW(Mixer(pair, 1).shift(3), std::out_of_range);
@@ -315,12 +318,43 @@ TEST(MixerErrors, BackwardChecksTheGradientOfTheState) {
   EXPECT_THROW(backward(good), std::invalid_argument);
 }
 
+// The count of a stream is an Index, which a program on a small processor can run to its end.
+TEST(MixerErrors, AStreamThatHasSeenAllItCanCountIsRefused) {
+  const Mixer mixer(Pair(4), 2);
+  auto state = mixer.make_state();
+  const Index most = decltype(state)::kMostTokens;
+  const auto set = [&](Index count) {
+    decltype(state)::visit(
+        [&](const std::string& name, auto values, const auto&) {
+          if (name == "counts" || name == "highest") values[0] = static_cast<decltype(values[0] + 0)>(count);
+        },
+        state);
+    ASSERT_TRUE(state.is_sound());
+  };
+  set(most - 3);
+  const Data x(1, 3, 4, 1.0f), one(1, 1, 4, 1.0f);
+  Data y(1, 3, 4, 0.0f), y_one(1, 1, 4, 0.0f);
+  mixer.extend(x.view(), state, y.view());
+  EXPECT_EQ(state.count(0), most);
+  const auto before = state;
+  EXPECT_THROW(mixer.step(one.view(), state, y_one.view()), std::out_of_range);
+  EXPECT_THROW(mixer.extend(one.view(), state, y_one.view()), std::out_of_range);
+  EXPECT_THROW(mixer.extend(one.view(), Shifts{0, 1}, Shifts{0}, state, y_one.view()), std::out_of_range);
+  std::vector<decltype(state)> states{state};
+  const std::vector<Mixer<Pair>> layers{mixer};
+  Workspace workspace;
+  EXPECT_THROW(extend(layers, one.view(), states, y_one.view(), workspace), std::out_of_range);
+  EXPECT_TRUE(state == before && states[0] == before);
+  EXPECT_EQ(y_one.values[0], 0.0f);
+}
+
 TEST(MixerErrors, StatesThatCannotBeAreRefused) {
-  const Mixer mixer(Pair(4), Index{1} << 57);
+  const Mixer mixer(Pair(4), Index{1} << (kIndexBits - 6));
   EXPECT_THROW(mixer.make_state({.streams = -1}), std::invalid_argument);
   EXPECT_THROW(mixer.make_state({.spare = -1}), std::invalid_argument);
   EXPECT_THROW(mixer.make_state({.spare = std::numeric_limits<Index>::max()}), std::invalid_argument);
-  EXPECT_THROW(mixer.make_state({.streams = 1000}), std::invalid_argument);  // 2^57 * 1000 columns
+  EXPECT_THROW(mixer.make_state({.streams = 1000}),
+               std::invalid_argument);  // 2^57 or 2^25, times 1000 columns
   auto state = Mixer(Pair(4), 1).make_state({.streams = 2});
   EXPECT_THROW(state.count(2), std::out_of_range);
   EXPECT_THROW(state.count(-1), std::out_of_range);

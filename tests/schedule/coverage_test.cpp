@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <concepts>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -150,7 +151,7 @@ TEST(Coverage, AWindowCountsTheSameOffsetsAndNoMore) {
   EXPECT_EQ(more.window(), 31);
   for (Index d = 0; d < 9; ++d) EXPECT_EQ(part.paths(d), whole.paths(d)) << d;
   EXPECT_FALSE(part.reached(9));
-  const ExplicitSchedule far{1, Index{1} << 40, 2};
+  const ExplicitSchedule far{1, Index{1} << (kIndexBits - 23), 2};
   EXPECT_EQ(Coverage(far, {.window = 100}).reached_count(), 4);
   EXPECT_EQ(Coverage(far, {.window = 100}).hole_count(), 96);
 }
@@ -178,16 +179,16 @@ TEST(Coverage, RefusesWhatIsNoStackOrTooLarge) {
     }
     return std::string("nothing");
   };
-  EXPECT_EQ(refused(ExplicitSchedule{Index{1} << 40}, {}),
-            "Coverage: the window must be at most 4194304 offsets, got none and a reach of 1099511627776");
-  EXPECT_EQ(refused(ExplicitSchedule{Index{1} << 40}, {.window = Index{1} << 39}),
-            "Coverage: the window must be at most 4194304 offsets, got 549755813888");
-  EXPECT_EQ(
-      refused(DyadicSchedule{.layers = 63}, {.taps = 3, .window = 4}),
-      "Coverage: the reach must be below 2^63 - 1, got 9223372036854775806 and one more layer with 3 taps "
-      "at 4611686018427387904");
-  EXPECT_EQ(refused(CyclicSchedule{.layers = 256, .period = 40}, {.taps = 2000, .window = 1 << 22}),
-            "Coverage: the layers must have at most 1024 distances in all for a window of 4194304, got more");
+  EXPECT_EQ(refused(ExplicitSchedule{Index{1} << 28}, {}),
+            "Coverage: the window must be at most 4194304 offsets, got none and a reach of 268435456");
+  EXPECT_EQ(refused(ExplicitSchedule{Index{1} << 28}, {.window = Index{1} << 27}),
+            "Coverage: the window must be at most 4194304 offsets, got 134217728");
+  EXPECT_EQ(refused(DyadicSchedule{.layers = kIndexBits}, {.taps = 3, .window = 4}),
+            "Coverage: the reach must be below 2^" + std::to_string(kIndexBits) + " - 1, got " +
+                std::to_string(std::numeric_limits<Index>::max() - 1) +
+                " and one more layer with 3 taps at " + std::to_string(Index{1} << (kIndexBits - 1)));
+  EXPECT_EQ(refused(CyclicSchedule{.layers = 256, .period = 13}, {.taps = 20}),
+            "Coverage: the layers must have at most 1447 distances in all for a window of 2966661, got more");
   EXPECT_EQ(refused(kDyadic, {.heads = 0}), "Coverage: heads must be at least 1, got 0");
   EXPECT_EQ(refused(kDyadic, {.taps = 1}), "Coverage: taps must be at least 2, got 1");
   EXPECT_EQ(refused(kDyadic, {.window = -1}), "Coverage: the window must be at least 0, got -1");

@@ -12,10 +12,10 @@ namespace {
 
 static_assert(Schedule<DyadicSchedule> && Schedule<CyclicSchedule> && Schedule<ExplicitSchedule>);
 
-constexpr DyadicSchedule kDyadic{.layers = 63};
-static_assert(kDyadic.layer_count() == 63);
+constexpr DyadicSchedule kDyadic{.layers = kIndexBits};
+static_assert(kDyadic.layer_count() == kIndexBits);
 static_assert(kDyadic.shift(0) == 1 && kDyadic.shift(7) == 128);
-static_assert(kDyadic.shift(62) == Index{1} << 62);
+static_assert(kDyadic.shift(kIndexBits - 1) == Index{1} << (kIndexBits - 1));
 static_assert(kDyadic.shift(3, 5) == kDyadic.shift(3));
 
 constexpr CyclicSchedule kCyclic{.layers = 7, .period = 3};
@@ -54,13 +54,14 @@ TEST(Schedule, RefusesLayersThatItDoesNotHave) {
 
 TEST(Schedule, RefusesShiftsThatAreNoIndex) {
   const DyadicSchedule deep{.layers = 70};
-  EXPECT_EQ(deep.shift(62), Index{1} << 62);
-  for (const Index l : {63, 64, 69}) {
+  EXPECT_EQ(deep.shift(kIndexBits - 1), Index{1} << (kIndexBits - 1));
+  for (const Index l : {kIndexBits, kIndexBits + 1, 69}) {
     EXPECT_EQ(message_of<std::invalid_argument>([&] { deep.shift(l); }),
-              "DyadicSchedule::shift: the shift must be an index below 2^63, got 2^" + std::to_string(l));
+              "DyadicSchedule::shift: the shift must be an index below 2^" + std::to_string(kIndexBits) +
+                  ", got 2^" + std::to_string(l));
   }
   const CyclicSchedule cyclic{.layers = 70, .period = 64};
-  EXPECT_THROW(cyclic.shift(63), std::invalid_argument);
+  EXPECT_THROW(cyclic.shift(kIndexBits), std::invalid_argument);
   EXPECT_EQ(cyclic.shift(64), 1);
 }
 

@@ -111,14 +111,15 @@ TEST(ScheduleText, EveryErrorNamesThePlace) {
   EXPECT_EQ(complaint("dyadic ", 3), "schedule: expected the end at character 6, got ' '");
   EXPECT_EQ(complaint("list=1,2", 3),
             "schedule: expected one shift for each of 3 layers at character 5, got 2");
+  const std::string bits = std::to_string(kIndexBits);
   EXPECT_EQ(complaint("list=1,,2", 3),
-            "schedule: expected a shift from 1 to 2^63 - 2 at character 7, got ',2'");
+            "schedule: expected a shift from 1 to 2^" + bits + " - 2 at character 7, got ',2'");
   EXPECT_EQ(complaint("list=1,2,99999999999999999999", 3),
-            "schedule: expected a shift from 1 to 2^63 - 2 at character 9, got '999999999999'");
+            "schedule: expected a shift from 1 to 2^" + bits + " - 2 at character 9, got '999999999999'");
   EXPECT_EQ(complaint("cyclic=two", 3),
-            "schedule: expected a period from 1 to 2^63 - 2 at character 7, got 'two'");
+            "schedule: expected a period from 1 to 2^" + bits + " - 2 at character 7, got 'two'");
   EXPECT_EQ(complaint("reversed:geometric=0", 3),
-            "schedule: expected a base from 1 to 2^63 - 2 at character 19, got '0'");
+            "schedule: expected a base from 1 to 2^" + bits + " - 2 at character 19, got '0'");
   for (const char* text :
        {"cyclic=0", "cyclic=-1", "cyclic=", "list=", "list=0,1,2", "list=1,2,3,", "cyclic=2x", "list=1, 2,3",
         "geometric=+2", "rotated:rotated:", "reversed::dyadic", "Dyadic"}) {

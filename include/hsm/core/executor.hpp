@@ -7,6 +7,9 @@
 //   SerialExecutor     the calling thread, the default of every Workspace
 //   ThreadedExecutor   core/threaded_executor.hpp, threads of its own
 //
+// Every thread that calls the library with Eigen's products needs a stack of kThreadStackBytes
+// (core/thread.hpp): 1 MiB, less than the usual default of 8 MiB but more than musl's of 128 KiB.
+//
 // A task may start a loop of its own on the executor that runs it: that loop runs inside the task, in order.
 // The library calls run() from the thread that called it: an executor that serves the workspaces of several
 // threads must bear run() from all of them at a time, as both of these do.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
 // Random numbers that are the same everywhere: the generator and the distributions are written out here,
-// because those of the standard library differ between implementations.
+// because those of the standard library differ between implementations. bits(), uniform() and below() give the
+// same bits on every platform, and with them what is drawn by them: windows of a text, sampled tokens.
+// uniform(low, high) and normal() may differ in the last bit of a double, because a compiler may or may not
+// round twice, and C libraries differ in log and cos.
 //
 //   generator   SplitMix64 (Steele, Lea, Flood 2014): add a constant, then two xor-shift-multiply rounds
 //   uniform()   53 bits / 2^53, in [0, 1)

@@ -17,6 +17,10 @@
 
 #include <hsm/core/quote.hpp>
 
+#if !defined(__cpp_exceptions)
+#error "hsm: files report what is wrong by exceptions; compile what includes hsm/io without -fno-exceptions"
+#endif
+
 namespace hsm::inline HSM_ABI::detail {
 
 /// Closes a C stream and forgets the result. Writers that care close by hand first.

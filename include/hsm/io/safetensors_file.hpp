@@ -159,6 +159,10 @@ inline SafetensorsFile SafetensorsFile::load(const std::filesystem::path& path) 
   const std::uint64_t data_bytes = file_bytes - kPrefixBytes - length;
   detail::SafetensorsHeader header = detail::parse_safetensors_header(text, data_bytes, source);
   // Only now is the size of the file known to be the size of what it says it holds.
+  if (data_bytes > std::vector<std::byte>().max_size())
+    throw std::runtime_error(source +
+                             ": must have fewer bytes of data than a program can address here, got " +
+                             std::to_string(data_bytes));
   std::vector<std::byte> data(static_cast<std::size_t>(data_bytes));
   fill(data);
   return SafetensorsFile(std::move(source), std::move(header), std::move(data), 0);
