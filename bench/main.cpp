@@ -7,9 +7,9 @@
 //   --threads N      also run what takes threads on N (default: all cores); 1 is always measured
 //   --strict         a missed target is a failure
 //   --json FILE      write the rows and the machine as JSON
-//   --compare FILE   flag figures more than 5 % below those of an earlier --json file
 //   --quick          a few small cases only
 //   --long           also the prompt of a million tokens, some ten minutes
+//   --serve          run nothing, but what standard input asks for (support/serve.hpp)
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -21,12 +21,14 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <iomanip>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "bench/suites.hpp"
 #include "bench/support/machine.hpp"
 #include "bench/support/registry.hpp"
+#include "bench/support/serve.hpp"
 
 namespace {
 
@@ -58,13 +60,14 @@ class RowReporter : public benchmark::BenchmarkReporter {
       if (value > 0) std::snprintf(text, sizeof text, format, value);
       return std::string(text);
     };
-    std::printf("%-54s %9.4g ms %9s %8s %8s %7s %6.0f%%  %s%s\n", row.name.c_str(), row.seconds * 1e3,
+    std::printf("%-54s %9.4g ms %9s %8s %8s %7s %6.0f%%  %s%s%s\n", row.name.c_str(), row.seconds * 1e3,
                 figure(row.gigaflops, "%.1f").c_str(), figure(row.gigabytes_per_second, "%.1f").c_str(),
                 figure(row.figure, "%.3f").c_str(), figure(row.target, "%.2f").c_str(), row.spread * 100,
                 row.yardstick.empty() ? "" : ("of " + row.yardstick).c_str(),
                 row.target == 0            ? ""
                 : row.figure >= row.target ? ", ok"
-                                           : ", BELOW");
+                                           : ", BELOW",
+                row.steady ? "" : ", UNSTEADY");
   }
   std::size_t printed_ = 0;
 };
@@ -78,6 +81,7 @@ nlohmann::json to_json(const std::vector<Row>& rows) {
                            {"figure", row.figure},
                            {"target", row.target},
                            {"spread", row.spread},
+                           {"steady", row.steady},
                            {"pairs", row.pairs},
                            {"yardstick", row.yardstick},
                            {"tokens_per_second", row.tokens_per_second},
@@ -86,23 +90,6 @@ nlohmann::json to_json(const std::vector<Row>& rows) {
                            {"error", row.error}});
   }
   return out;
-}
-
-/// Prints the figures that fell by more than 5 %; returns how many.
-int compare(const std::vector<Row>& rows, const nlohmann::json& earlier) {
-  int lost = 0;
-  for (const auto& before : earlier.at("rows")) {
-    for (const Row& row : rows) {
-      if (row.name != before.at("name").get<std::string>() || row.figure <= 0) continue;
-      const double was = before.at("figure").get<double>();
-      if (row.figure < 0.95 * was) {
-        std::printf("LOSS  %-54s figure %.3f, was %.3f\n", row.name.c_str(), row.figure, was);
-        ++lost;
-      }
-    }
-  }
-  std::printf("%d figures more than 5 %% below the earlier run\n", lost);
-  return lost;
 }
 
 /// The value of `--name VALUE` or `--name=VALUE` taken out of the arguments; nullptr where it is not given.
@@ -134,26 +121,25 @@ const char* take(std::vector<char*>& arguments, const char* name, bool with_valu
 int run(std::vector<char*> arguments) {
   const char* threads_text = take(arguments, "--threads", true);
   const char* json_path = take(arguments, "--json", true);
-  const char* compare_path = take(arguments, "--compare", true);
   const bool strict = take(arguments, "--strict", false) != nullptr;
   const bool lengthy = take(arguments, "--long", false) != nullptr;
   const bool quick = take(arguments, "--quick", false) != nullptr;
+  const bool serves = take(arguments, "--serve", false) != nullptr;
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   char* end = nullptr;
   const long threads = threads_text ? std::strtol(threads_text, &end, 10) : cores;
   if (threads < 1 || threads > 1024 || (end && *end != '\0')) {
     throw std::invalid_argument("--threads: expected 1 to 1024, got " + std::string(threads_text));
   }
-  nlohmann::json earlier;
-  if (compare_path) {
-    std::ifstream file(compare_path);
-    if (!file) throw std::invalid_argument("--compare: cannot read " + std::string(compare_path));
-    earlier = nlohmann::json::parse(file);
-  }
   int count = static_cast<int>(arguments.size());
   benchmark::Initialize(&count, arguments.data());
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
   hsm::bench::add_all({static_cast<int>(threads), quick, lengthy});
+  if (serves) {
+    std::cout << std::setprecision(9);
+    hsm::bench::serve(std::cin, std::cout);
+    return 0;
+  }
   RowReporter reporter;
   benchmark::RunSpecifiedBenchmarks(&reporter);
 
@@ -164,14 +150,14 @@ int run(std::vector<char*> arguments) {
       rows.begin(), rows.end(), [](const Row& row) { return row.error.empty() && row.figure < row.target; });
   rusage used{};
   getrusage(RUSAGE_SELF, &used);
-  std::printf("\n%zu cases, %td wrong, %td below target; most memory at a time %ld MB\n", rows.size(), wrong,
-              missed, used.ru_maxrss / 1024);
+  const auto unsteady = std::count_if(rows.begin(), rows.end(), [](const Row& row) { return !row.steady; });
+  std::printf("\n%zu cases, %td wrong, %td below target, %td unsteady; most memory at a time %ld MB\n",
+              rows.size(), wrong, missed, unsteady, used.ru_maxrss / 1024);
   if (json_path) {
     std::ofstream file(json_path);
     file << to_json(rows).dump(1) << '\n';
     if (!file.flush()) throw std::runtime_error("--json: cannot write " + std::string(json_path));
   }
-  if (compare_path) compare(rows, earlier);
   return wrong > 0 || (strict && missed > 0) ? 1 : 0;
 }
 

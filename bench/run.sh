@@ -1,42 +1,56 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Builds the benchmarks for this machine and runs them, in about a quarter of an hour:
+# Builds the benchmarks for this machine and runs them, in about 25 minutes:
 #   bash bench/run.sh [--products eigen|blas] [--figures] [ARGUMENT OF hsm_bench...]
 #   --products   whose matrix products: OpenBLAS where it is there (the default), or Eigen alone
 #   --figures    then make the pictures and tables of bench/figures and the table of the README from this run
 # The rows also go to build/bench/results.json. See bench/main.cpp for the other arguments.
+#
+#   bash bench/run.sh --compare REVISION [--products eigen|blas] [--loss PERCENT] [--benchmark_filter=REGEX] [--json FILE]
+# runs each case of this tree in turns with the same case over the headers of a revision of this repository, prints how
+# much faster it is now, and exits with 1 where a case lost more than PERCENT (3). Both are built from this tree's bench/.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+fail() {
+  echo "bench/run.sh: $1" >&2
+  exit 2
+}
+
 products=""
 figures=no
+revision=""
 arguments=()
-json=$root/build/bench/results.json
+json=""
 while [[ $# -gt 0 ]]; do
+  if [[ $1 == --json=* || $1 == --products=* || $1 == --compare=* ]]; then set -- "${1%%=*}" "${1#*=}" "${@:2}"; fi
   case "$1" in
     --products)
       products=${2-}
-      if [[ "$products" != eigen && "$products" != blas ]]; then
-        echo "bench/run.sh: --products takes eigen or blas, got '$products'" >&2
-        exit 2
-      fi
+      if [[ "$products" != eigen && "$products" != blas ]]; then fail "--products takes eigen or blas, got '$products'"; fi
       shift
       ;;
     --figures) figures=yes ;;
-    --json | --json=*)
-      if [[ $1 == --json=* ]]; then set -- --json "${1#*=}" "${@:2}"; fi
+    --compare)
+      revision=${2-}
+      if [[ -z "$revision" ]]; then fail "--compare takes a revision, got nothing"; fi
+      shift
+      ;;
+    --json)
       json=${2-}
-      if [[ -z "$json" ]]; then
-        echo "bench/run.sh: --json takes a file, got nothing" >&2
-        exit 2
-      fi
+      if [[ -z "$json" ]]; then fail "--json takes a file, got nothing"; fi
       shift
       ;;
     *) arguments+=("$1") ;;
   esac
   shift
 done
+if [[ -n "$revision" ]]; then
+  if [[ $figures == yes ]]; then fail "--figures are made from a run of their own, not from --compare"; fi
+  commit=$(git -C "$root" rev-parse --verify --quiet "$revision^{commit}") || fail "no revision '$revision' here"
+fi
+
 bash "$root/.ci/setup" bench
 bash "$root/.ci/build" bench >&2
 folder=$root/build/bench/bench
@@ -44,7 +58,20 @@ if [[ -z "$products" ]]; then
   products=eigen
   if [[ -x $folder/hsm_bench_blas ]]; then products=blas; fi
 fi
+
+if [[ -n "$revision" ]]; then
+  before=$root/build/before/${commit:0:12}
+  mkdir -p "$before"
+  rm -rf "$before"/{bench,include,tests}
+  tar -C "$root" -c CMakeLists.txt CMakePresets.json .ci bench tests/reference | tar -C "$before" -x
+  git -C "$root" archive "$commit" include | tar -C "$before" -x
+  bash "$before/.ci/build" bench >&2
+  exec python3 "$root/bench/compare.py" "$before/build/bench/bench/hsm_bench_$products" \
+    "$folder/hsm_bench_$products" ${json:+--json "$json"} "${arguments[@]}"
+fi
+
 status=0
+json=${json:-$root/build/bench/results.json}
 "$folder/hsm_bench_$products" --json "$json" "${arguments[@]}" || status=$?
 if [[ $figures == yes && $status -le 1 ]]; then bash "$root/bench/figures.sh" "$json"; fi
 exit $status

@@ -7,7 +7,7 @@
 namespace hsm::bench {
 
 void add_attention(const Selection& selection) {
-  add_layer_cases<AttentionLayer>(selection, 16384, 0.6, 0.5);
+  add_layer_cases<AttentionLayer>(selection, kLongestAttention, 0.6, 0.5);
 }
 
 }  // namespace hsm::bench

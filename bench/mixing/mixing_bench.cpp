@@ -27,8 +27,10 @@ template <template <class> class Policy>
 void add_product_bound(const Selection& selection, int threads) {
   const Index T = selection.quick ? 256 : 4096;
   const std::string size = "T=" + std::to_string(T);
-  add_layer_case<MixerLayer<Policy>>(T, Mode::kForward, threads, product_target(1 / 1.25), size, true);
-  add_layer_case<MixerLayer<Policy>>(T, Mode::kBackward, threads, product_target(1 / 1.3), size, true);
+  add_layer_case<MixerLayer<Policy>>(T, Mode::kForward, threads, product_target(1 / 1.25), size,
+                                     Beside::kProducts);
+  add_layer_case<MixerLayer<Policy>>(T, Mode::kBackward, threads, product_target(1 / 1.3), size,
+                                     Beside::kProducts);
 }
 
 /// The forward on several threads beside the same forward on one.

@@ -2,7 +2,7 @@
 //
 // Whole pre-norm blocks, mixer and feed-forward network together, all with the same number of parameters:
 // what a mixer saves against attention goes to the width of its network. Forward only, as in reading a
-// prompt.
+// prompt. A mixer's block runs in turns with that of attention, which stands beside sgemm.
 #include <hsm/model/feed_forward.hpp>
 #include <hsm/model/layer_norm.hpp>
 
@@ -92,10 +92,12 @@ struct BlockSubject {
 };
 
 template <class L>
-void add_block(const Selection& selection, Index longest) {
-  for (Index T = 128; T <= (selection.quick ? 128 : longest); T *= 2) {
+void add_block(const Selection& selection) {
+  constexpr bool kPaired = !std::is_same_v<L, AttentionLayer>;
+  for (Index T = 128; T <= (selection.quick ? 256 : kLongestAttention); T *= 2) {
     const int threads = selection.threads;
-    add_case("block/" + L::name() + "/forward/T=" + std::to_string(T) + "/threads=" + std::to_string(threads),
+    add_case("block/" + L::name() + "/forward/T=" + std::to_string(T) +
+                 "/threads=" + std::to_string(threads) + (kPaired ? "/paired" : ""),
              {}, [=] {
                auto subject = std::make_shared<BlockSubject<L>>(T, threads);
                auto c = std::make_unique<Case>();
@@ -107,9 +109,15 @@ void add_block(const Selection& selection, Index longest) {
                c->tokens = static_cast<double>(T);
                const Index parameters = product_parameters<L>(kChannels) + 2 * kChannels * hidden_width<L>();
                c->flop = 2 * static_cast<double>(parameters) * c->tokens + L::own_flop(T, kChannels);
-               c->scale = c->flop / Sgemm::kFlop;
-               c->yardstick = [threads] { sgemm(threads)(); };
-               c->yardstick_name = "sgemm";
+               if constexpr (kPaired) {
+                 auto attention = std::make_shared<BlockSubject<AttentionLayer>>(T, threads);
+                 c->yardstick = [attention] { attention->forward(); };
+                 set_paired(*c);
+               } else {
+                 c->scale = c->flop / Sgemm::kFlop;
+                 c->yardstick = [threads] { sgemm(threads)(); };
+                 c->yardstick_name = "sgemm";
+               }
                return c;
              });
   }
@@ -118,14 +126,14 @@ void add_block(const Selection& selection, Index longest) {
 }  // namespace
 
 void add_blocks(const Selection& selection) {
-  add_block<MixerLayer<ScalarPair>>(selection, 16384);
-  add_block<MixerLayer<ChannelPair>>(selection, 16384);
-  add_block<MixerLayer<MatrixPair>>(selection, 16384);
-  add_block<MixerLayer<Gated>>(selection, 16384);
-  add_block<MixerLayer<GatedPair>>(selection, 16384);
-  add_block<MixerLayer<SoftmaxLocal>>(selection, 16384);
-  add_block<MixerLayer<Fusion>>(selection, 16384);
-  add_block<AttentionLayer>(selection, 16384);
+  add_block<MixerLayer<ScalarPair>>(selection);
+  add_block<MixerLayer<ChannelPair>>(selection);
+  add_block<MixerLayer<MatrixPair>>(selection);
+  add_block<MixerLayer<Gated>>(selection);
+  add_block<MixerLayer<GatedPair>>(selection);
+  add_block<MixerLayer<SoftmaxLocal>>(selection);
+  add_block<MixerLayer<Fusion>>(selection);
+  add_block<AttentionLayer>(selection);
 }
 
 }  // namespace hsm::bench

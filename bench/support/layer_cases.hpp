@@ -2,7 +2,7 @@
 //
 // The cases of one layer, the same for every mixer and for attention: forward (in place too), backward, both
 // and step, at C = 512 and s = 64. A layer without products stands beside a copy of the same size, one with
-// products beside sgemm, or, where `bare` is asked for, beside its own products and nothing else.
+// products beside sgemm; or, as asked for, beside its own products and nothing else, or beside attention.
 #pragma once
 
 #include "bench/suites.hpp"
@@ -28,6 +28,13 @@ inline std::string name_of(Mode mode) {
   }
   return "forward+backward";
 }
+
+/// What a layer runs in turns with.
+enum class Beside {
+  kMachine,   ///< copy or sgemm
+  kProducts,  ///< its own products: .../bare
+  kAttention  ///< attention in the same mode: .../paired
+};
 
 /// A layer with its buffers.
 template <class L>
@@ -65,13 +72,49 @@ struct LayerSubject {
       layer.make_gradients();
 };
 
+/// Of a case whose yardstick is attention: the figure is how often attention's speed it has.
+inline void set_paired(Case& c) {
+  c.yardstick_name = "attention";
+  c.budget = 1.5;
+  c.attempts = 3;
+}
+
 /// How often a pass of the mode goes through the products.
 inline double product_passes(Mode mode) { return mode == Mode::kBoth ? 3 : mode == Mode::kBackward ? 2 : 1; }
 
+/// A run of the mode, forever again.
 template <class L>
-void set_yardstick(Case& c, Index T, Mode mode, int threads, bool bare) {
+std::function<void()> work_of(const std::shared_ptr<LayerSubject<L>>& subject, Mode mode) {
+  switch (mode) {
+    case Mode::kForward:
+      break;
+    case Mode::kInPlace:  // again and again over y: what the values become does not matter for the time
+      if constexpr (requires { subject->layer.parameters().a; }) {
+        return [subject] { subject->layer.forward_in_place(subject->y, subject->workspace); };
+      }
+      break;
+    case Mode::kBackward:
+      return [subject] { subject->backward(); };
+    case Mode::kBoth:
+      return [subject] {
+        subject->forward_saved();
+        subject->backward();
+      };
+  }
+  return [subject] { subject->forward(); };
+}
+
+template <class L>
+void set_yardstick(Case& c, Index T, Mode mode, int threads, Beside beside) {
   const auto tokens = static_cast<double>(T);
   c.tokens = tokens;
+  if (beside == Beside::kAttention) {
+    auto attention = std::make_shared<LayerSubject<AttentionLayer>>(T, threads);
+    if (mode != Mode::kForward) attention->prepare_backward();
+    c.yardstick = work_of(attention, mode);
+    set_paired(c);
+    return;
+  }
   if (product_parameters<L>(kChannels) == 0) {
     const double bytes = tokens * kChannels * sizeof(float);
     const double moved = mode == Mode::kBoth ? 5 : mode == Mode::kBackward ? 3 : 2;
@@ -87,7 +130,7 @@ void set_yardstick(Case& c, Index T, Mode mode, int threads, bool bare) {
   const double core_passes = mode == Mode::kForward ? 1 : mode == Mode::kBackward ? 2.5 : 3.5;
   c.flop = product_passes(mode) * 2 * static_cast<double>(product_parameters<L>(kChannels)) * tokens +
            core_passes * core;
-  if (bare) {
+  if (beside == Beside::kProducts) {
     auto products = std::make_shared<Products>(team(threads), sgemm(threads).blas(), L::products(kChannels),
                                                T, mode != Mode::kForward);
     c.yardstick = [products] { (*products)(); };
@@ -99,36 +142,21 @@ void set_yardstick(Case& c, Index T, Mode mode, int threads, bool bare) {
   }
 }
 
-/// Adds a case under the name mixer/L/mode/size.
+/// Adds a case under the name mixer/L/mode/size/threads, with /bare or /paired behind it.
 template <class L>
 void add_layer_case(Index T, Mode mode, int threads, Target target, const std::string& size,
-                    bool bare = false) {
+                    Beside beside = Beside::kMachine) {
   const std::string name = "mixer/" + L::name() + "/" + name_of(mode) + "/" + size +
-                           "/threads=" + std::to_string(threads) + (bare ? "/bare" : "");
+                           "/threads=" + std::to_string(threads) +
+                           (beside == Beside::kProducts    ? "/bare"
+                            : beside == Beside::kAttention ? "/paired"
+                                                           : "");
   add_case(name, target, [=] {
     auto subject = std::make_shared<LayerSubject<L>>(T, threads);
     auto c = std::make_unique<Case>();
     const bool differentiates = mode == Mode::kBackward || mode == Mode::kBoth;
     if (differentiates) subject->prepare_backward();
-    switch (mode) {
-      case Mode::kForward:
-        c->work = [subject] { subject->forward(); };
-        break;
-      case Mode::kInPlace:  // again and again over y: what the values become does not matter for the time
-        if constexpr (requires { subject->layer.parameters().a; }) {
-          c->work = [subject] { subject->layer.forward_in_place(subject->y, subject->workspace); };
-        }
-        break;
-      case Mode::kBackward:
-        c->work = [subject] { subject->backward(); };
-        break;
-      case Mode::kBoth:
-        c->work = [subject] {
-          subject->forward_saved();
-          subject->backward();
-        };
-        break;
-    }
+    c->work = work_of(subject, mode);
     c->verify = [=, work = c->work] {
       if (mode == Mode::kBackward) subject->forward_saved();
       if (mode == Mode::kInPlace) subject->y = subject->x;
@@ -136,7 +164,7 @@ void add_layer_case(Index T, Mode mode, int threads, Target target, const std::s
       const std::string wrong = subject->check();
       return wrong.empty() && differentiates ? subject->check_backward() : wrong;
     };
-    set_yardstick<L>(*c, T, mode, threads, bare);
+    set_yardstick<L>(*c, T, mode, threads, beside);
     return c;
   });
 }
@@ -160,9 +188,13 @@ void add_step_case(Index before) {
       if constexpr (std::is_same_v<L, AttentionLayer>) state->rewind(0, 1);
     };
     c->tokens = 1;
+    c->attempts = 3;
     return c;
   });
 }
+
+/// The most tokens that attention is timed at.
+inline constexpr Index kLongestAttention = 16384;
 
 /// A product-bound figure's target: with Eigen alone 0.8 of what holds with hsm::blas.
 constexpr Target product_target(double least) {
@@ -173,8 +205,8 @@ constexpr Target product_target(double least) {
 #endif
 }
 
-/// All T of one layer: forward up to `longest`, forward+backward up to a quarter of it, and step early and
-/// late.
+/// All T of one layer: forward up to `longest`, forward+backward up to a quarter of it, both in turns with attention
+/// up to its own longest T; and step early and late.
 template <class L>
 void add_layer_cases(const Selection& selection, Index longest, double least_forward, double least_both) {
   const Index most = selection.quick ? 256 : longest;
@@ -186,6 +218,10 @@ void add_layer_cases(const Selection& selection, Index longest, double least_for
       add_layer_case<L>(T, Mode::kBoth, selection.threads,
                         product_target(judged && T >= 2048 ? least_both : 0), size);
     }
+    if (std::is_same_v<L, AttentionLayer> || T > kLongestAttention) continue;
+    add_layer_case<L>(T, Mode::kForward, selection.threads, {}, size, Beside::kAttention);
+    if (T <= std::min(most, kLongestAttention) / 4)
+      add_layer_case<L>(T, Mode::kBoth, selection.threads, {}, size, Beside::kAttention);
   }
   add_step_case<L>(100);
   add_step_case<L>(selection.quick ? 1000 : std::is_same_v<L, AttentionLayer> ? 10000 : 100000);

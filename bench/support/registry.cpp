@@ -14,6 +14,11 @@ std::vector<Row>& rows() {
 
 namespace {
 
+std::vector<Entry>& all_entries() {
+  static std::vector<Entry> all;
+  return all;
+}
+
 void run(benchmark::State& state, const std::string& name, Target target,
          const std::function<std::unique_ptr<Case>()>& make) {
   const std::unique_ptr<Case> made = make();
@@ -29,12 +34,13 @@ void run(benchmark::State& state, const std::string& name, Target target,
     rows().push_back(row);
     return;
   }
-  const Measured measured = measure(made->work, made->yardstick, made->budget);
+  const Measured measured = measure_steadily(made->work, made->yardstick, made->budget, made->attempts);
   for ([[maybe_unused]] auto _ : state) state.SetIterationTime(measured.seconds);
   row.seconds = measured.seconds;
   row.figure = made->scale * measured.ratio;
   row.spread = measured.spread;
   row.pairs = measured.pairs;
+  row.steady = made->attempts == 1 || measured.steady();
   row.tokens_per_second = made->tokens / measured.seconds;
   row.gigabytes_per_second = made->bytes / measured.seconds * 1e-9;
   row.gigaflops = made->flop / measured.seconds * 1e-9;
@@ -54,7 +60,10 @@ void run(benchmark::State& state, const std::string& name, Target target,
 
 }  // namespace
 
+const std::vector<Entry>& entries() { return all_entries(); }
+
 void add_case(const std::string& name, Target target, std::function<std::unique_ptr<Case>()> make) {
+  all_entries().push_back({name, make});
   benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, name, target, make); })
       ->Iterations(1)
       ->UseManualTime()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <hsm/core/threaded_executor.hpp>
@@ -28,6 +29,20 @@ TEST(Workspace, LendsMemoryThatIsAlignedAndApart) {
   for (const Index size : {1, 15, 16, 17, 1000, 0, 100000, 3}) {
     for (Index i = 0; i < size; ++i) ASSERT_EQ(pieces[number][i], static_cast<float>(number));
     ++number;
+  }
+}
+
+TEST(Workspace, PiecesOfAnyNumberOfBytesAreApart) {
+  Workspace workspace;
+  Workspace::Frame frame(workspace);
+  std::vector<char*> pieces;
+  for (Index size = 1; size <= 130; ++size) {
+    pieces.push_back(frame.take<char>(size));
+    std::fill_n(pieces.back(), size, static_cast<char>(size));
+  }
+  for (Index size = 1; size <= 130; ++size) {
+    const char* piece = pieces[static_cast<std::size_t>(size - 1)];
+    EXPECT_EQ(std::count(piece, piece + size, static_cast<char>(size)), size);
   }
 }
 

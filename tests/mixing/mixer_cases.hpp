@@ -19,8 +19,10 @@
 
 /// The policies of the typed suites, in float and in double: a policy joins with one line, once
 /// reference/mixer_reference.hpp has its oracle.
+#if !defined(HSM_TEST_POLICIES)
 #define HSM_TEST_POLICIES(use) \
   use(ScalarPair) use(Gated) use(GatedPair) use(SoftmaxLocal) use(ChannelPair) use(MatrixPair) use(Fusion)
+#endif
 
 // The engine is what takes a compiler long: it is compiled once, in support/mixer_instances.cpp, with an empty
 // `storage`; here `storage` is extern. A policy that is not listed is compiled with each test.
