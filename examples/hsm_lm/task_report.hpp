@@ -80,15 +80,19 @@ inline TextTable each_distance_table(const TaskPlan& plan, const TaskResults& re
 /// What the tables leave out, a sentence each.
 inline std::vector<std::string> task_notes(const TaskOptions& options, const TaskPlan& plan,
                                            const TaskResults& results) {
-  std::string seeds, rates;
-  for (const std::uint64_t seed : options.seeds) seeds += (seeds.empty() ? "" : ", ") + std::to_string(seed);
-  for (const double rate : options.rates) rates += (rates.empty() ? "" : ", ") + format("%g", rate);
+  const auto joined = [](const auto& values, auto text) {
+    std::string all;
+    for (const auto& value : values) all += (all.empty() ? "" : ", ") + text(value);
+    return (values.size() == 1 ? " " : "s ") + all;
+  };
+  const std::string seeds = joined(options.seeds, [](std::uint64_t seed) { return std::to_string(seed); });
+  const std::string rates = joined(options.rates, [](double rate) { return format("%g", rate); });
   std::vector<std::string> notes{
-      format("%s %s; width %td, about %td parameters each, schedule %s",
-             options.seeds.size() == 1 ? "seed" : "seeds", seeds.c_str(), options.width, plan.parameters,
-             options.schedule.c_str()),
-      format("%td steps of %td x %td fresh ids; learning rates %s, of which selection data chose",
-             options.steps, options.batch, options.context, rates.c_str()),
+      format("seed%s; width %td, about %td parameters each, schedule %s", seeds.c_str(), options.width,
+             plan.parameters, options.schedule.c_str()),
+      format("%td steps of %td x %td fresh ids; learning rate%s%s", options.steps, options.batch,
+             options.context, rates.c_str(),
+             options.rates.size() == 1 ? "" : ", the best of them on selection data"),
       format("accuracy: mean over the seeds, on %td test sequences each; spread: largest less smallest",
              options.sequences)};
   bool edge = false, diverged = false;
@@ -98,7 +102,7 @@ inline std::vector<std::string> task_notes(const TaskOptions& options, const Tas
       diverged |= result.diverged;
     }
   }
-  if (edge && options.rates.size() > 1 && !plan.by_distance())
+  if (edge && !plan.by_distance())
     notes.push_back("* the best rate is the first or last of those tried: another one may be better");
   if (diverged)
     notes.push_back("a loss was not finite: that run was scored with the weights before that step");
@@ -155,10 +159,11 @@ inline std::string place_picture(const TaskOptions& options, const TaskPlan& pla
                 .y = {.label = "accuracy", .low = 0, .high = 1.02},
                 .at_y = {{task.chance, "chance"}}};
   constexpr Index kFew = 256;
+  const auto answers = static_cast<Index>(options.seeds.size()) * options.sequences * task.asked;
+  const bool join = answers < kFew * static_cast<Index>(results[0][0].by_place.size());
+  if (join) plot.text.notes.push_back("a point is the mean of the places from 2^i to 2^(i+1) - 1");
   for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
     const TaskResult& result = results[0][c];
-    const auto answers = static_cast<Index>(options.seeds.size()) * options.sequences * task.asked;
-    const bool join = answers < kFew * static_cast<Index>(result.by_place.size());
     struct Group {
       TaskAnswers answers{};
       double places = 0;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <limits>
 #include <map>
@@ -40,10 +41,17 @@ inline RunColumns task_columns(const TaskOptions& o, const TaskPlan& plan) {
   return columns;
 }
 
+/// The shortest text that reads back as the same number.
+inline std::string exact_number(double value) {
+  char text[32];
+  const auto [end, error] = std::to_chars(text, text + sizeof text, value);
+  return std::string(text, error == std::errc() ? end : text);
+}
+
 /// What tells a run of task number `task` from others.
 inline Cells task_key(const TaskPlan& plan, std::size_t task, const TaskContender& contender, double rate,
                       std::uint64_t seed) {
-  Cells key{contender.name, format("%g", rate), std::to_string(seed)};
+  Cells key{contender.name, exact_number(rate), std::to_string(seed)};
   if (plan.by_distance()) key.insert(key.begin(), std::to_string(plan.distances[task]));
   return key;
 }
@@ -110,7 +118,7 @@ inline TaskResult result_of(const RunTable& table, const TaskOptions& options, c
     result.rate = rate;
   }
   const auto [least, most] = std::minmax_element(options.rates.begin(), options.rates.end());
-  result.edge = result.rate == *least || result.rate == *most;
+  result.edge = *least < *most && (result.rate == *least || result.rate == *most);
   for (const std::uint64_t seed : options.seeds) {
     const Cells key = task_key(plan, task, contender, result.rate, seed);
     result.accuracy.add(table.number(key, "test_accuracy"));

@@ -87,7 +87,7 @@ inline std::vector<double> PlotScale::ticks(int most) const {
       if (factor * ten >= least) step = factor * ten;
     }
     for (double i = std::ceil(low_ / step - 1e-9); i * step <= high_ + 1e-9 * step; ++i)
-      all.push_back(i * step);
+      all.push_back(i * step + 0.0);  // -0 becomes 0
     return all;
   }
   all = multiples({1}, scale_ == Scale::kLog2 ? 2 : 10);

@@ -103,6 +103,7 @@ void expect_well_formed(const std::string& svg) {
   EXPECT_TRUE(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
   EXPECT_EQ(count(svg, "<text"), count(svg, "</text>"));
   EXPECT_EQ(count(svg, "<"), count(svg, ">"));
+  EXPECT_EQ(count(svg, ">-0<"), 0u);
   EXPECT_EQ(count(svg, "<"), 2 + 2 * count(svg, "<text") + count(svg, "<rect") + count(svg, "<path"));
   for (const char* bad : {"nan", "inf"}) EXPECT_EQ(count(svg, bad), 0u) << bad;
 }
