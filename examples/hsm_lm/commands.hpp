@@ -30,5 +30,7 @@ void add_evaluate(CLI::App& app);
 void add_info(CLI::App& app);
 /// hsm_lm demo: trains on built-in stories and shows what the model learned.
 void add_demo(CLI::App& app);
+/// hsm_lm task: recipes at small tasks that tell token mixers apart.
+void add_task(CLI::App& app);
 
 }  // namespace hsm::examples

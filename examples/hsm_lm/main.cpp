@@ -40,6 +40,7 @@ int run(int argc, char** argv) {
   add_evaluate(app);
   add_info(app);
   add_demo(app);
+  add_task(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+//
+// What came of the runs of `hsm_lm task`, as tables and as pictures.
+#pragma once
+
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "examples/hsm_lm/task_results.hpp"
+#include "examples/support/plot.hpp"
+#include "examples/support/text_table.hpp"
+
+namespace hsm::examples {
+
+namespace detail {
+
+inline std::string percent(double share) { return format("%.1f %%", 100 * share); }
+
+inline std::string parameters_text(const TaskContender& contender, const TaskPlan& plan) {
+  return format("%td (%+td)", contender.parameters, contender.parameters - plan.parameters);
+}
+
+inline std::string rate_text(const TaskResult& result) {
+  return format("%g%s%s", result.rate, result.edge ? "*" : "", result.diverged ? " (diverged)" : "");
+}
+
+}  // namespace detail
+
+/// One line for each contender.
+inline TextTable task_table(const TaskPlan& plan, const TaskResults& results) {
+  TextTable table{{"recipe", "parameters", "best rate", "accuracy", "spread", "chance", "loss", "seconds"},
+                  {}};
+  for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
+    const TaskResult& result = results[0][c];
+    table.rows.push_back({plan.contenders[c].name, detail::parameters_text(plan.contenders[c], plan),
+                          detail::rate_text(result), detail::percent(result.accuracy.mean()),
+                          detail::percent(result.accuracy.width()), detail::percent(plan.tasks[0].chance),
+                          format("%.3f", result.loss.mean()), format("%.1f", result.seconds.mean())});
+  }
+  return table;
+}
+
+/// The same for tasks at several distances: means within and past the reach of a contender.
+inline TextTable distance_table(const TaskPlan& plan, const TaskResults& results) {
+  TextTable table{{"recipe", "reach", "parameters", "within", "past", "largest spread", "chance", "seconds"},
+                  {}};
+  for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
+    const TaskContender& contender = plan.contenders[c];
+    TaskSpread within, past, spread, seconds;
+    for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
+      const TaskResult& result = results[t][c];
+      const bool reached = contender.reach < 0 || static_cast<double>(plan.distances[t]) <= contender.reach;
+      (reached ? within : past).add(result.accuracy.mean());
+      spread.add(result.accuracy.width());
+      seconds.add(result.seconds.mean());
+    }
+    const auto mean = [](const TaskSpread& of) { return of.count == 0 ? "-" : detail::percent(of.mean()); };
+    table.rows.push_back({contender.name, contender.reach < 0 ? "all" : format("%.0f", contender.reach),
+                          detail::parameters_text(contender, plan), mean(within), mean(past),
+                          detail::percent(spread.high), detail::percent(plan.tasks[0].chance),
+                          format("%.1f", seconds.mean())});
+  }
+  return table;
+}
+
+/// The accuracy of each contender at each distance.
+inline TextTable each_distance_table(const TaskPlan& plan, const TaskResults& results) {
+  TextTable table{{"distance"}, {}};
+  for (const TaskContender& contender : plan.contenders) table.header.push_back(contender.name);
+  for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
+    table.rows.push_back({std::to_string(plan.distances[t])});
+    for (const TaskResult& result : results[t])
+      table.rows.back().push_back(detail::percent(result.accuracy.mean()));
+  }
+  return table;
+}
+
+/// What the tables leave out, a sentence each.
+inline std::vector<std::string> task_notes(const TaskOptions& options, const TaskPlan& plan,
+                                           const TaskResults& results) {
+  const auto joined = [](const auto& values, auto text) {
+    std::string all;
+    for (const auto& value : values) all += (all.empty() ? "" : ", ") + text(value);
+    return (values.size() == 1 ? " " : "s ") + all;
+  };
+  const std::string seeds = joined(options.seeds, [](std::uint64_t seed) { return std::to_string(seed); });
+  const std::string rates = joined(options.rates, [](double rate) { return format("%g", rate); });
+  std::vector<std::string> notes{
+      format("seed%s; width %td, about %td parameters each, schedule %s", seeds.c_str(), options.width,
+             plan.parameters, options.schedule.c_str()),
+      format("%td steps of %td x %td fresh ids; learning rate%s%s", options.steps, options.batch,
+             options.context, rates.c_str(),
+             options.rates.size() == 1 ? "" : ", the best of them on selection data"),
+      format("accuracy: mean over the seeds, on %td test sequences each; spread: largest less smallest",
+             options.sequences)};
+  bool edge = false, diverged = false;
+  for (const auto& row : results) {
+    for (const TaskResult& result : row) {
+      edge |= result.edge;
+      diverged |= result.diverged;
+    }
+  }
+  if (edge && !plan.by_distance())
+    notes.push_back("* the best rate is the first or last of those tried: another one may be better");
+  if (diverged)
+    notes.push_back("a loss was not finite: that run was scored with the weights before that step");
+  return notes;
+}
+
+/// Bars of the accuracies.
+inline std::string task_picture(const TaskOptions& options, const TaskPlan& plan,
+                                const TaskResults& results) {
+  const Task& task = plan.tasks[0];
+  BarPlot plot{.text = {task.name, task.sizes, task_notes(options, plan, results)},
+               .value = {.label = "accuracy", .low = 0, .high = 1},
+               .marks = {{task.chance, "chance"}}};
+  for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
+    const TaskSpread& accuracy = results[0][c].accuracy;
+    plot.bars.push_back({plan.contenders[c].name, accuracy.mean(), accuracy.low, accuracy.high});
+  }
+  return plot.file();
+}
+
+/// Lines of the accuracies over the distance.
+inline std::string distance_picture(const TaskOptions& options, const TaskPlan& plan,
+                                    const TaskResults& results) {
+  LinePlot plot{.text = {"copy at a distance", plan.tasks.back().sizes, task_notes(options, plan, results)},
+                .x = {.label = "distance"},
+                .y = {.label = "accuracy", .low = 0, .high = 1.02},
+                .at_y = {{plan.tasks[0].chance, "chance"}}};
+  plot.text.subtitle =
+      format("the symbol so many places before, of %td; length %td; a model for each distance",
+             options.symbols, options.context);
+  std::map<double, std::string> reaches;
+  for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
+    const TaskContender& contender = plan.contenders[c];
+    PlotLine line{contender.name, {}};
+    for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
+      const TaskSpread& accuracy = results[t][c].accuracy;
+      line.points.push_back(
+          {static_cast<double>(plan.distances[t]), accuracy.mean(), accuracy.low, accuracy.high});
+    }
+    plot.lines.push_back(std::move(line));
+    if (contender.reach > 0) reaches[contender.reach] = format("reach of shifts %.0f", contender.reach);
+  }
+  for (const auto& [reach, text] : reaches) plot.at_x.push_back({reach, text});
+  return plot.file();
+}
+
+/// Lines of the accuracies over the axis of the task. Places with few answers are joined: those from 2^i to
+/// 2^(i+1) - 1.
+inline std::string place_picture(const TaskOptions& options, const TaskPlan& plan,
+                                 const TaskResults& results) {
+  const Task& task = plan.tasks[0];
+  LinePlot plot{.text = {task.name, task.sizes, task_notes(options, plan, results)},
+                .x = {.label = task.axis},
+                .y = {.label = "accuracy", .low = 0, .high = 1.02},
+                .at_y = {{task.chance, "chance"}}};
+  constexpr Index kFew = 256;
+  const auto answers = static_cast<Index>(options.seeds.size()) * options.sequences * task.asked;
+  const bool join = answers < kFew * static_cast<Index>(results[0][0].by_place.size());
+  if (join) plot.text.notes.push_back("a point is the mean of the places from 2^i to 2^(i+1) - 1");
+  for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
+    const TaskResult& result = results[0][c];
+    struct Group {
+      TaskAnswers answers{};
+      double places = 0;
+    };
+    std::map<Index, Group> groups;
+    for (const auto& [place, some] : result.by_place) {
+      Group& group = groups[join ? static_cast<Index>(std::log2(static_cast<double>(place))) : place];
+      group.answers.right += some.right;
+      group.answers.asked += some.asked;
+      group.places += static_cast<double>(place * some.asked);
+    }
+    PlotLine line{plan.contenders[c].name, {}};
+    for (const auto& [place, group] : groups)
+      line.points.push_back({group.places / static_cast<double>(group.answers.asked), group.answers.share()});
+    plot.lines.push_back(std::move(line));
+  }
+  return plot.file();
+}
+
+}  // namespace hsm::examples
