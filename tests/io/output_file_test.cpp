@@ -185,18 +185,24 @@ TEST(OutputFile, AFullDiskThatShowsOnlyAtTheEndFailsTheCommit) {
 
 TEST(OutputFile, ATargetThatBecameADirectoryFailsTheCommitAndTheCompleteFileIsKeptAndNamed) {
   const test::TemporaryDirectory directory;
-  std::string message;
+  fs::path complete;
   {
     OutputFile file(directory / "out");
     file.write("hours of work");
     fs::create_directory(directory / "out");
-    message = test::message_of<std::runtime_error>([&] { file.commit(); });
-    EXPECT_TRUE(test::mentions(message, {"out", "cannot replace", "the complete new file is"}));
+    try {
+      file.commit();
+      ADD_FAILURE() << "a directory was replaced";
+    } catch (const CommitError& error) {
+      complete = error.complete();
+      EXPECT_TRUE(test::mentions(error.what(),
+                                 {"out", "cannot replace", "the complete new file is " + complete.string()}));
+    }
   }
   EXPECT_TRUE(fs::is_directory(directory / "out"));
   EXPECT_EQ(directory.entries(), 2);
-  remove_temporary_files();  // no longer one
-  EXPECT_EQ(test::read_raw(message.substr(message.rfind(' ') + 1)), "hours of work");
+  remove_temporary_files();  // it is none any more
+  EXPECT_EQ(test::read_raw(complete), "hours of work");
 }
 
 TEST(OutputFile, NothingCanBeWrittenAfterTheCommit) {

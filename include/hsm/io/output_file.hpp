@@ -38,6 +38,20 @@
 
 namespace hsm::inline HSM_ABI {
 
+/// The rename at the end of a commit failed, and the complete new file is still there under another name.
+class CommitError : public std::runtime_error {
+ public:
+  /// `complete`: where the new file is.
+  CommitError(const std::string& what, std::filesystem::path complete)
+      : std::runtime_error(what), complete_(std::move(complete)) {}
+
+  /// The path of the complete new file.
+  const std::filesystem::path& complete() const { return complete_; }
+
+ private:
+  std::filesystem::path complete_;
+};
+
 /// Writes a file beside its target and renames it into place on `commit`.
 class OutputFile {
  public:
@@ -78,7 +92,8 @@ class OutputFile {
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
   /// Brings everything to the disk and replaces the target. Throws std::runtime_error if any step or any
-  /// earlier write failed, with the target untouched; std::logic_error when called again.
+  /// earlier write failed, with the target untouched, of the kind CommitError if only the rename did;
+  /// std::logic_error when called again.
   void commit();
 
   /// The absolute path that `commit` writes to.
@@ -182,8 +197,9 @@ inline void OutputFile::commit() {
   detail::TemporaryFiles::forget(std::exchange(place_, -1));
   const std::filesystem::path complete = std::exchange(temporary_, {});
   if (error) {
-    throw std::runtime_error(detail::path_text(target_) + ": cannot replace the file: " + error.message() +
-                             "; the complete new file is " + detail::path_text(complete));
+    throw CommitError(detail::path_text(target_) + ": cannot replace the file: " + error.message() +
+                          "; the complete new file is " + detail::path_text(complete),
+                      complete);
   }
   detail::sync_directory(target_.parent_path());
 }
