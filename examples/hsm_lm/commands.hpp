@@ -12,8 +12,10 @@
 
 namespace hsm::examples {
 
-inline constexpr int kUserError = 2;      ///< exit code of every error
-inline constexpr int kInterrupted = 130;  ///< exit code after Ctrl-C, as shells use it
+inline constexpr int kUserError = 2;  ///< exit code of every error
+
+/// Exit code after a signal asked for the end, as shells use it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+constexpr int ended_by(int signal) { return 128 + signal; }
 
 /// Ends the program with this code and no further message.
 struct Exit {

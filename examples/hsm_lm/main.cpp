@@ -6,7 +6,8 @@
 //   hsm_lm train --text book.txt --layers 7*gated --out book.safetensors
 //   hsm_lm generate --model book.safetensors --prompt "Once upon"
 //
-// Exit codes: 0 done; 2 an error, told in one sentence on stderr; 130 training ended by Ctrl-C, model saved.
+// Exit codes: 0 done; 2 an error, told in one sentence on stderr; 128 + n ended by signal n, which is 130 for Ctrl-C,
+// 143 for SIGTERM and 129 for SIGHUP. `train` saves the model first.
 
 #include <cstdio>
 #include <exception>
@@ -16,6 +17,7 @@
 #include <hsm/version.hpp>
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/support/machine.hpp"
+#include "examples/support/process.hpp"
 
 namespace {
 
@@ -55,6 +57,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  prepare_process();
   use_one_blas_thread();
   int code = 0;
   try {

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -14,6 +15,7 @@
 #include <hsm/core/workspace.hpp>
 #include <hsm/model/parameter_budget.hpp>
 
+#include "examples/support/compute_threads.hpp"
 #include "examples/support/machine.hpp"
 #include "examples/support/text.hpp"
 
@@ -122,11 +124,13 @@ struct ThreadOptions {
 
 /// Threads and scratch of a command; says on stderr what it runs on.
 struct Runtime {
-  explicit Runtime(const ThreadOptions& options) : executor(options.threads), workspace(executor) {
+  explicit Runtime(const ThreadOptions& options)
+      : executor(start_threads(options.threads)), workspace(*executor) {
+    take_product_buffers(*executor);
     std::fprintf(stderr, "hsm_lm: %s\n", machine_line(options.threads).c_str());
   }
 
-  ThreadedExecutor executor;
+  std::unique_ptr<ThreadedExecutor> executor;
   Workspace workspace;
 };
 

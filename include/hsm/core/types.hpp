@@ -151,6 +151,14 @@ inline bool is_finite(Scalar x) {
   return (bit_cast<Bits>(x) & kExponent) != kExponent;
 }
 
+/// Whether all values of a matrix or vector are.
+template <class Tensor>
+bool all_finite(const Tensor& tensor) {
+  bool finite = true;
+  for (Index i = 0; i < tensor.size(); ++i) finite &= is_finite(tensor.data()[i]);
+  return finite;
+}
+
 /// Whether x is NaN, by its bits.
 template <class Scalar>
 inline bool is_nan(Scalar x) {

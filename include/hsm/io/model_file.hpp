@@ -166,9 +166,8 @@ void save_model(const std::filesystem::path& path, const Model& model) {
   writer.set_metadata("config", config_to_json(model.config()));
   const auto add = [&](std::string_view name, const auto& tensor) {
     using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
-    if (!std::all_of(tensor.data(), tensor.data() + tensor.size(),
-                     [](Scalar value) { return detail::is_finite(value); })) {
-      throw std::runtime_error(path.string() + ": tensor " + detail::in_quotes(name) +
+    if (!detail::all_finite(tensor)) {
+      throw std::runtime_error(detail::path_text(path) + ": tensor " + detail::in_quotes(name) +
                                " must hold finite numbers to be saved, got NaN or infinity");
     }
     writer.add(std::string(name), detail::file_shape(tensor),
