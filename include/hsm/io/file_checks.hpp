@@ -5,6 +5,7 @@
 // std::runtime_error `file: what was expected, what came`.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -12,12 +13,23 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <hsm/io/dtype.hpp>
 #include <hsm/io/safetensors_file.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
+
+/// Whether a value is a number that can be computed with; also where the compiler takes every one for it.
+template <class Scalar>
+bool is_finite(Scalar value) {
+  using Bits = std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint64_t>;
+  constexpr Bits kExponent = sizeof(Scalar) == 4 ? Bits{0x7F800000u} : static_cast<Bits>(0x7FF0000000000000u);
+  Bits bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return (bits & kExponent) != kExponent;
+}
 
 /// A file that is being read, and the tensors of it that had a meaning so far.
 class FileChecks {
@@ -36,6 +48,10 @@ class FileChecks {
   void expect_metadata(std::string_view key, std::string_view value) const {
     if (metadata(key) == value) return;
     fail("metadata " + in_quotes(key) + " must be " + in_quotes(value) + ", got " + in_quotes(metadata(key)));
+  }
+  /// Refuses versions but these two.
+  void expect_version(std::string_view now, std::string_view before) const {
+    if (metadata("version") != before) expect_metadata("version", now);
   }
   /// Refuses a state of other parameters.
   void expect_fingerprint(std::string_view own) const {
@@ -62,6 +78,22 @@ class FileChecks {
     if (info.shape.size() != 1)
       fail("tensor " + in_quotes(name) + " must be a list, got " + shape_text(info.shape));
     return info.shape[0];
+  }
+  /// The second size of a tensor of three.
+  Index columns(const std::string& name) const {
+    const TensorInfo& info = file_.at(name);
+    if (info.shape.size() != 3)
+      fail("tensor " + in_quotes(name) + " must have 3 dimensions, got " + shape_text(info.shape));
+    return info.shape[1];
+  }
+  /// Throws unless the values of a tensor are finite.
+  template <class Scalar>
+  void check_finite(const std::string& name, std::span<const Scalar> values) const {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (is_finite(values[i])) continue;
+      fail("tensor " + in_quotes(name) + " must hold finite numbers, got " + std::to_string(values[i]) +
+           " at element " + std::to_string(i));
+    }
   }
   /// Throws unless the tensor is there with this type and shape: then the file bears out its size.
   template <class Element>
