@@ -15,6 +15,13 @@ namespace hsm::examples {
 inline constexpr int kUserError = 2;      ///< exit code of every error
 inline constexpr int kInterrupted = 130;  ///< exit code after Ctrl-C, as shells use it
 
+/// All of them, as --help shows them.
+inline constexpr const char* kExitCodes =
+    "Exit codes:\n"
+    "  0    done\n"
+    "  2    an error, told in one sentence on the standard error output\n"
+    "  130  training was ended by Ctrl-C; the model is saved";
+
 /// Ends the program with this code and no further message.
 struct Exit {
   int code;

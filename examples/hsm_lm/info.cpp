@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -17,6 +17,7 @@
 #include "examples/hsm_lm/options.hpp"
 #include "examples/hsm_lm/summary.hpp"
 #include "examples/support/coverage_text.hpp"
+#include "examples/support/paths.hpp"
 #include "examples/support/stack_picture.hpp"
 
 namespace hsm::examples {
@@ -37,7 +38,7 @@ struct ModelCoverage {
       coverage.emplace(back, window);
       text = coverage_text(*coverage, window, context);
     } catch (const std::invalid_argument& error) {
-      text.coverage = "not counted: " + std::string(error.what());
+      text.coverage = "not counted: " + without_name(error.what());
     }
   }
 
@@ -75,10 +76,14 @@ void print_info(const Model& model, const std::vector<LayerSummary>& layers, con
               config.width, config.feed_forward, config.context,
               config.positions == Positions::kLearned ? "learned" : "none");
   print_layers(layers);
-  double reach = 1, growth = 0;
+  double reach = 1, growth = 0, kept = 0;
   for (const LayerSummary& layer : layers) {
     reach += layer.reach;
-    if (layer.attention()) growth += layer.state_bytes;
+    if (layer.attention()) {
+      growth += layer.token_bytes;
+    } else {
+      kept += layer.state_bytes(std::numeric_limits<double>::max());
+    }
   }
   const bool everything = growth > 0;
   std::printf("\nparameters  %td\n", count_parameters(model));
@@ -86,7 +91,7 @@ void print_info(const Model& model, const std::vector<LayerSummary>& layers, con
               everything ? "the whole context; that of the shifts is " : "", reach);
   std::printf("coverage    %s\n", covered.text.coverage.c_str());
   if (covered.coverage) std::printf("holes       %s\n", covered.text.holes.c_str());
-  std::printf("state       %s per stream", bytes_text(state_bytes(layers, 0)).c_str());
+  std::printf("state       %s per stream", bytes_text(kept).c_str());
   if (everything) std::printf(" and %s more with each token", bytes_text(growth).c_str());
   std::printf("\n");
   for (const std::string& warning : covered.text.warnings) std::printf("warning     %s\n", warning.c_str());
@@ -118,13 +123,13 @@ void show_model(const Model& model, const std::string& picture) {
 }
 
 void run_info(const InfoOptions& options) {
+  CommandFiles files;
+  files.reads("--model", options.file);
+  files.writes("--picture", options.picture);
   if (options.file.empty()) {
     Random random(1);
     return show_model(Model(options.model.config(), random), options.picture);
   }
-  std::error_code none;
-  if (!options.picture.empty() && std::filesystem::equivalent(options.picture, options.file, none))
-    throw std::invalid_argument("--picture would overwrite " + options.file);
   show_model(load_byte_model(options.file), options.picture);
 }
 
@@ -134,9 +139,9 @@ void add_info(CLI::App& app) {
   auto options = std::make_shared<InfoOptions>();
   CLI::App* command = app.add_subcommand("info", "Show the layers and sizes of a model file or a recipe");
   options->model.add_to(*command);
-  CLI::Option* file = command->add_option("--model", options->file, "model file; instead of a description");
-  command->add_option("--picture", options->picture,
-                      "SVG file to write: the layers, their shifts and the paths into the last token");
+  CLI::Option* file = add_file(*command, "--model", options->file, "model file; instead of a description");
+  add_file(*command, "--picture", options->picture,
+           "SVG file to write: the layers, their shifts and the paths into the last token");
   for (const char* name :
        {"--layers", "--schedule", "--positions", "--width", "--context", "--feed-forward", "--parameters"}) {
     file->excludes(command->get_option(name));

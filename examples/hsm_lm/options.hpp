@@ -4,44 +4,30 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <charconv>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 
 #include <hsm/core/threaded_executor.hpp>
 #include <hsm/core/workspace.hpp>
 #include <hsm/model/parameter_budget.hpp>
 
 #include "examples/support/machine.hpp"
+#include "examples/support/numbers.hpp"
 #include "examples/support/text.hpp"
 
 namespace hsm::examples {
 
-/// Accepts numbers from `low` to `high`; CLI::Range would take NaN too.
-inline CLI::Validator between(double low, double high) {
-  const std::string bounds = format("%g to %g", low, high);
-  const auto check = [low, high, bounds](const std::string& text) {
-    double value = 0;
-    const char* const last = text.data() + text.size();
-    const auto [end, error] = std::from_chars(text.data(), last, value);
-    const bool good = error == std::errc() && end == last && value >= low && value <= high;
-    return good ? std::string() : "must be " + bounds + ", got " + text;
-  };
-  return CLI::Validator(check, "in [" + format("%g - %g", low, high) + "]", "between");
-}
-
-/// An option for a seed, digits alone: CLI11 would take -1 for a large number.
-template <class Seed>
-CLI::Option* add_seed(CLI::App& app, Seed& seed, const std::string& description) {
+/// An option that names a file; an empty name is an error, not an option that was not given.
+inline CLI::Option* add_file(CLI::App& app, const std::string& name, std::string& path,
+                             const std::string& description) {
   const auto check = [](const std::string& text) {
-    std::uint64_t value = 0;
-    const char* const last = text.data() + text.size();
-    const auto [end, error] = std::from_chars(text.data(), last, value);
-    return error == std::errc() && end == last ? std::string() : "must be 0 to 2^64 - 1, got " + text;
+    return text.empty() ? std::string("must name a file, got ''") : std::string();
   };
-  return app.add_option("--seed", seed, description)->check(CLI::Validator(check, "", "seed"));
+  return app.add_option(name, path, description)->check(CLI::Validator(check, "", "file"))->type_name("FILE");
 }
 
 /// The options that describe a model.
@@ -66,17 +52,15 @@ struct ModelOptions {
     app.add_option("--positions", positions, "none, or learned: then the context is also the limit")
         ->check(CLI::IsMember({"none", "learned"}))
         ->capture_default_str();
-    app.add_option("--width", width, "channels of a token")
-        ->check(CLI::Range(Index{1}, kMost))
-        ->capture_default_str();
-    app.add_option("--context", context, "bytes of a training window")
-        ->check(CLI::Range(Index{1}, kMost))
-        ->capture_default_str();
-    CLI::Option* forward = app.add_option("--feed-forward", feed_forward,
-                                          "width of the feed-forward networks; 4 times --width if not given")
-                               ->check(CLI::Range(Index{1}, kMost));
-    app.add_option("--parameters", parameters, "instead: choose that width for about so many parameters")
-        ->check(CLI::Range(Index{1}, Index{1} << 40))
+    constexpr Bounds<Index> kSizes{1, kMost};
+    add_number(app, "--width", width, kSizes, "channels of a token");
+    add_number(app, "--context", context, kSizes, "bytes of a training window");
+    CLI::Option* forward = add_number(app, "--feed-forward", feed_forward, kSizes,
+                                      "width of the feed-forward networks; 4 times --width if not given");
+    forward->default_str("");
+    add_number(app, "--parameters", parameters, Bounds<Index>{1, Index{1} << 40},
+               "instead: choose that width for about so many parameters")
+        ->default_str("")
         ->excludes(forward);
   }
 
@@ -114,20 +98,30 @@ struct ThreadOptions {
   int threads = hardware_threads();
 
   void add_to(CLI::App& app) {
-    app.add_option("--threads", threads, "threads that compute; they change no result")
-        ->check(CLI::Range(1, 1024))
-        ->capture_default_str();
+    add_number(app, "--threads", threads, Bounds<int>{1, 1024},
+               "threads that compute; they change no result");
   }
 };
 
 /// Threads and scratch of a command; says on stderr what it runs on.
 struct Runtime {
-  explicit Runtime(const ThreadOptions& options) : executor(options.threads), workspace(executor) {
+  /// Throws std::runtime_error where the system does not let so many threads begin.
+  explicit Runtime(const ThreadOptions& options) : executor(start(options.threads)), workspace(*executor) {
     std::fprintf(stderr, "hsm_lm: %s\n", machine_line(options.threads).c_str());
   }
 
-  ThreadedExecutor executor;
+  std::unique_ptr<ThreadedExecutor> executor;
   Workspace workspace;
+
+ private:
+  static std::unique_ptr<ThreadedExecutor> start(int threads) {
+    try {
+      return std::make_unique<ThreadedExecutor>(threads);
+    } catch (const std::system_error& error) {
+      throw std::runtime_error("cannot start " + std::to_string(threads) + " threads (" +
+                               error.code().message() + "); --threads asks for fewer");
+    }
+  }
 };
 
 }  // namespace hsm::examples

@@ -16,14 +16,22 @@ namespace hsm::examples {
 
 /// One layer of a model. Counts that could pass an integer are double.
 struct LayerSummary {
-  std::string name;        ///< its recipe
-  CoverageLayer back;      ///< its distances: as many heads as differ, none of attention
-  double reach = 0;        ///< (K-1) s of its largest s: how far back it looks, of a mixer
-  double state_bytes = 0;  ///< per stream; of attention per stream and token
+  std::string name;           ///< its recipe
+  CoverageLayer back;         ///< its distances: as many heads as differ, none of attention
+  double reach = 0;           ///< (K-1) s of its largest s: how far back it looks, of a mixer
+  double token_bytes = 0;     ///< what a stream's state keeps of a token; of a mixer per head
+  std::vector<double> spans;  ///< of a mixer, for how many tokens each head keeps them: (K-1) s
   Index mixer_parameters = 0;
   Index parameters = 0;  ///< with norms and feed-forward
 
   bool attention() const { return back.shifts.empty(); }
+  /// Bytes of a stream's state after `tokens` tokens.
+  double state_bytes(double tokens) const {
+    if (attention()) return tokens * token_bytes;
+    double kept = 0;
+    for (const double span : spans) kept += std::min(span, tokens);
+    return kept * token_bytes;
+  }
   /// "4", "1,2,4,8", the heads beyond the first four left out; "-" for attention.
   std::string shifts_text() const {
     constexpr std::size_t kMost = 4;
@@ -44,19 +52,16 @@ void describe(const Mixer<Policy>& mixer, const std::vector<Index>& head_shifts,
   const auto differ = std::min(head_shifts.size(), static_cast<std::size_t>(H));
   summary.back.taps = mixer.taps();
   summary.back.shifts.assign(head_shifts.begin(), head_shifts.begin() + static_cast<std::ptrdiff_t>(differ));
-  double shifts = 0;  // of all heads
-  for (Index h = 0; h < H; ++h)
-    shifts += static_cast<double>(head_shifts[static_cast<std::size_t>(h) % differ]);
   const auto taps = static_cast<double>(mixer.taps() - 1);
-  const auto values = static_cast<double>(mixer.channels() / H * Policy::kStages.planes());
-  summary.reach =
-      taps * static_cast<double>(*std::max_element(summary.back.shifts.begin(), summary.back.shifts.end()));
-  summary.state_bytes = taps * shifts * values * static_cast<double>(sizeof(Scalar));
+  for (Index h = 0; h < H; ++h)
+    summary.spans.push_back(taps * static_cast<double>(head_shifts[static_cast<std::size_t>(h) % differ]));
+  summary.reach = *std::max_element(summary.spans.begin(), summary.spans.end());
+  summary.token_bytes = static_cast<double>(mixer.channels() / H * Policy::kStages.planes()) * sizeof(Scalar);
 }
 
 template <class Scalar>
 void describe(const CausalAttention<Scalar>& attention, const std::vector<Index>&, LayerSummary& summary) {
-  summary.state_bytes = 2.0 * static_cast<double>(attention.channels()) * sizeof(Scalar);
+  summary.token_bytes = 2.0 * static_cast<double>(attention.channels()) * sizeof(Scalar);
 }
 
 }  // namespace detail
@@ -86,7 +91,7 @@ inline std::vector<LayerSummary> layers_of(const Model& model) {
 /// Bytes of a stream's state after `tokens` tokens.
 inline double state_bytes(const std::vector<LayerSummary>& layers, double tokens) {
   double bytes = 0;
-  for (const LayerSummary& layer : layers) bytes += layer.state_bytes * (layer.attention() ? tokens : 1);
+  for (const LayerSummary& layer : layers) bytes += layer.state_bytes(tokens);
   return bytes;
 }
 
