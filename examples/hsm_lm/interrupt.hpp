@@ -1,31 +1,94 @@
 // SPDX-License-Identifier: MIT
 //
-// Ctrl-C as a question that a loop asks. A second Ctrl-C ends the program as usual.
+// The end of a training run by a signal, as a question that the run asks. The first Ctrl-C or SIGTERM, SIGHUP or
+// limit of processor time asks the run to end, and says so at once; the second Ctrl-C or SIGTERM says what a third
+// one would do; the third ends the program as the signal does by itself. Systems send some signals twice, or every
+// second: what comes within a fifth of a second of the one before, and any but those two, is not counted again.
 #pragma once
 
+#include <atomic>
+#include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <cstdint>
+#include <string_view>
+
+#include "examples/support/process.hpp"
 
 namespace hsm::examples {
 
-/// While one lives, Ctrl-C is noted instead of ending the program. One at a time.
+/// While one lives, the signals that end a program are noted instead, and a pipe that nobody reads any more ends
+/// nothing. Signals that were ignored stay so. One at a time.
 class InterruptGuard {
  public:
-  InterruptGuard() : previous_(std::signal(SIGINT, note)) { noted_ = 0; }
+  InterruptGuard() {
+    signal_.store(0);
+    count_.store(0);
+    saving_.store(false);
+    terminal_.store(is_terminal(stderr));
+    for (const int signal : kEndSignals) {
+      if (!is_ignored(signal)) on_signal(signal, note);
+    }
+#if !defined(_WIN32)
+    on_signal(SIGPIPE, SIG_IGN);
+#endif
+  }
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
-  ~InterruptGuard() { static_cast<void>(std::signal(SIGINT, previous_)); }
-
-  /// Whether Ctrl-C was pressed.
-  bool interrupted() const { return noted_ != 0; }
-
- private:
-  static void note(int) {
-    noted_ = 1;
-    static_cast<void>(std::signal(SIGINT, SIG_DFL));
+  ~InterruptGuard() {
+    for (const int signal : kEndSignals) {
+      if (!is_ignored(signal)) on_signal(signal, end_with_a_word);
+    }
   }
 
-  static inline volatile std::sig_atomic_t noted_ = 0;
-  void (*previous_)(int);
+  /// The signal that came first; 0 if none has come.
+  int signal() const { return signal_.load(); }
+
+  /// From now on a signal finds the model being saved.
+  void begin_saving() const { saving_.store(true); }
+
+ private:
+  // Modulo 2^32, lock-free everywhere.
+  static std::uint32_t milliseconds() {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+  }
+
+  // Takes the line of progress away, where it may stand on a terminal.
+  static void say(int signal, std::string_view what) {
+    if (terminal_.load()) say_in_handler("\r\x1b[K");
+    say_in_handler("hsm_lm: ");
+    say_in_handler(signal_name(signal));
+    say_in_handler(what);
+  }
+
+  static void note(int signal) {
+#if defined(_WIN32)
+    on_signal(signal, note);  // Windows forgets the handler
+#endif
+    const int reason = errno;
+    constexpr std::uint32_t kApart = 200;
+    const std::uint32_t now = milliseconds();
+    const bool soon = now - last_.exchange(now) < kApart;
+    if (int none = 0; signal_.compare_exchange_strong(none, signal)) {
+      count_.store(1);
+      say(signal, saving_.load() ? ": the model is being saved, then the program ends\n"
+                                 : ": training ends after this step, then the model is saved\n");
+    } else if (!soon && (signal == SIGINT || signal == SIGTERM)) {
+      if (count_.fetch_add(1) == 1) {
+        say(signal, ": still saving what was trained; the next one ends the program at once without\n");
+      } else {
+        say(signal, ": ended at once, nothing was saved\n");
+        end_by(signal);
+      }
+    }
+    errno = reason;
+  }
+
+  static inline std::atomic<int> signal_{0}, count_{0};
+  static inline std::atomic<bool> saving_{false}, terminal_{false};
+  static inline std::atomic<std::uint32_t> last_{0};
+  static_assert(std::atomic<std::uint32_t>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 };
 
 }  // namespace hsm::examples

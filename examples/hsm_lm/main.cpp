@@ -16,6 +16,7 @@
 #include <hsm/version.hpp>
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/support/machine.hpp"
+#include "examples/support/process.hpp"
 #include "examples/support/terminal.hpp"
 
 namespace {
@@ -71,6 +72,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  prepare_process();
   use_one_blas_thread();
   int code = 0;
   try {

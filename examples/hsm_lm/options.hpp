@@ -9,12 +9,12 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 
 #include <hsm/core/threaded_executor.hpp>
 #include <hsm/core/workspace.hpp>
 #include <hsm/model/parameter_budget.hpp>
 
+#include "examples/support/compute_threads.hpp"
 #include "examples/support/machine.hpp"
 #include "examples/support/numbers.hpp"
 #include "examples/support/text.hpp"
@@ -105,23 +105,14 @@ struct ThreadOptions {
 
 /// Threads and scratch of a command; says on stderr what it runs on.
 struct Runtime {
-  /// Throws std::runtime_error where the system does not let so many threads begin.
-  explicit Runtime(const ThreadOptions& options) : executor(start(options.threads)), workspace(*executor) {
+  explicit Runtime(const ThreadOptions& options)
+      : executor(start_threads(options.threads)), workspace(*executor) {
+    take_product_buffers(*executor);
     std::fprintf(stderr, "hsm_lm: %s\n", machine_line(options.threads).c_str());
   }
 
   std::unique_ptr<ThreadedExecutor> executor;
   Workspace workspace;
-
- private:
-  static std::unique_ptr<ThreadedExecutor> start(int threads) {
-    try {
-      return std::make_unique<ThreadedExecutor>(threads);
-    } catch (const std::system_error& error) {
-      throw std::runtime_error("cannot start " + std::to_string(threads) + " threads (" +
-                               error.code().message() + "); --threads asks for fewer");
-    }
-  }
 };
 
 }  // namespace hsm::examples

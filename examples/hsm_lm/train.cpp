@@ -3,13 +3,17 @@
 // hsm_lm train.
 
 #include <algorithm>
+#include <cstdint>
+#include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <memory>
+#include <new>
 #include <numbers>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <system_error>
+#include <vector>
 
 #include <hsm/io/output_file.hpp>
 #include <hsm/io/text_file.hpp>
@@ -19,6 +23,10 @@
 #include "examples/hsm_lm/interrupt.hpp"
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
+#include "examples/hsm_lm/save_trained.hpp"
+#include "examples/hsm_lm/step_log.hpp"
+#include "examples/hsm_lm/training_memory.hpp"
+#include "examples/support/paths.hpp"
 #include "examples/support/progress.hpp"
 
 namespace hsm::examples {
@@ -36,42 +44,17 @@ struct Texts {
   std::vector<std::int32_t> training, validation;
 };
 
-/// A table that grows by a line per step. What cannot be written is told once; training goes on.
-class StepLog {
- public:
-  explicit StepLog(const std::string& path) : path_(path) {
-    if (path.empty()) return;
-    file_.open(path);
-    file_ << "step,seconds,loss,smoothed_loss,learning_rate,gradient_norm,tokens_per_second,validation_loss\n"
-          << std::flush;
-    if (!file_) throw std::runtime_error(path + ": cannot write the log");
-  }
-
-  void write(const TrainingProgress& p, ProgressLine& line) {
-    if (path_.empty()) return;
-    file_ << format("%td,%.3f,%.6f,%.6f,%.6g,%.6g,%.1f,", p.step, p.seconds, p.loss, p.smoothed_loss,
-                    p.learning_rate, p.gradient_norm, p.tokens_per_second)
-          << (p.validation_loss ? format("%.6f", *p.validation_loss) : std::string()) << '\n'
-          << std::flush;
-    if (file_) return;
-    line.keep("hsm_lm: " + path_ + ": cannot write the log any more; training goes on without");
-    path_.clear();
-  }
-
- private:
-  std::string path_;
-  std::ofstream file_;
-};
-
-void check_apart(const std::string& option, const std::string& output, const std::string& input) {
+/// Reads a text; tells that it waits where it may have to.
+std::string read_text(const std::string& path) {
   std::error_code none;
-  if (output.empty() || input.empty() || !std::filesystem::equivalent(output, input, none)) return;
-  throw std::invalid_argument(option + " would overwrite " + input);
+  if (std::filesystem::is_fifo(path, none))
+    std::fprintf(stderr, "hsm_lm: reading the pipe %s until its end\n", path.c_str());
+  return read_text_file(path);
 }
 
 Texts read_texts(const TrainOptions& options) {
   const Index context = options.model.context;
-  const std::string text = read_text_file(options.text);
+  const std::string text = read_text(options.text);
   Texts texts;
   if (options.valid.empty()) {
     const std::size_t cut = text.size() - text.size() / 20;
@@ -79,7 +62,7 @@ Texts read_texts(const TrainOptions& options) {
     texts.validation = ByteTokenizer::encode(std::string_view(text).substr(cut));
   } else {
     texts.training = ByteTokenizer::encode(text);
-    texts.validation = ByteTokenizer::encode(read_text_file(options.valid));
+    texts.validation = ByteTokenizer::encode(read_text(options.valid));
   }
   const auto got = static_cast<Index>(texts.training.size());
   if (got <= context) {
@@ -106,42 +89,95 @@ std::string validation_text(const TrainingProgress& p) {
                 p.smoothed_loss, *p.validation_loss, *p.validation_loss / std::numbers::ln2);
 }
 
-/// Trains until the end or Ctrl-C; returns whether it was the end.
-bool train_with_progress(Model& model, const Texts& texts, const TrainOptions& options,
-                         Workspace& workspace) {
-  StepLog log(options.log);
+/// Trains until the end or a signal; returns whether it was the end. `steps` counts those done, whatever happens.
+bool train_with_progress(Model& model, const Texts& texts, const TrainOptions& options, Workspace& workspace,
+                         StepLog& log, const InterruptGuard& guard, Index& steps) {
   ProgressLine line;
-  const InterruptGuard guard;
   const auto after_step = [&](const TrainingProgress& p) {
+    steps = p.step;
     log.write(p, line);
     if (p.validation_loss) {
       line.keep(validation_text(p));
     } else if (line.due()) {
       line.update(step_text(p));
     }
-    return !guard.interrupted();
+    return guard.signal() == 0;
   };
-  const TrainingProgress end =
-      train(model, std::span<const std::int32_t>(texts.training),
-            std::span<const std::int32_t>(texts.validation), options.training, workspace, after_step);
+  const TrainingProgress end = train(model, std::span<const std::int32_t>(texts.training),
+                                     std::span<const std::int32_t>(texts.validation), options.training,
+                                     workspace, after_step, [&] { return guard.signal() != 0; });
   line.clear();
   std::fprintf(stderr, "%td steps in %s, %.0f tokens/s\n", end.step, duration_text(end.seconds).c_str(),
                end.tokens_per_second);
-  return end.fraction >= 1;
+  return end.fraction >= 1 && end.validation_loss.has_value();
+}
+
+/// Saves the weights from before a run went wrong beside the file that they were meant for, which stays as it was.
+[[noreturn]] void save_good_weights(const Model& model, const std::string& out,
+                                    const TrainingDiverged& error) {
+  std::string what = error.what();
+  if (what.starts_with("train: ")) what.erase(0, 7);
+  if (error.good_steps() == 0) throw std::runtime_error(what + "; nothing was saved");
+  const std::string mark = "step-" + std::to_string(error.good_steps());
+  throw std::runtime_error(what + "; these weights are saved as " +
+                           hsm::detail::path_text(save_beside(model, out, mark)));
+}
+
+/// Trains and saves; the exit code.
+int train_and_save(Model& model, const Texts& texts, const TrainOptions& options, Workspace& workspace,
+                   StepLog& log, const InterruptGuard& guard) {
+  Index steps = 0;
+  bool finished = false;
+  try {
+    finished = train_with_progress(model, texts, options, workspace, log, guard, steps);
+  } catch (const TrainingDiverged& error) {
+    guard.begin_saving();
+    save_good_weights(model, options.out, error);
+  } catch (const std::bad_alloc&) {
+    // A step takes its memory before it changes a weight.
+    if (steps == 0) throw;
+    guard.begin_saving();
+    save_trained(model, options.out);
+    throw std::runtime_error(format("there is not enough memory for step %td; ", steps + 1) + options.out +
+                             format(": saved with the weights after step %td", steps));
+  }
+  guard.begin_saving();
+  save_trained(model, options.out);
+  if (finished) {
+    std::printf("%s: saved\n", options.out.c_str());
+  } else {
+    std::printf("ended by %s; %s: saved\n", signal_name(guard.signal()), options.out.c_str());
+  }
+  settle_output();
+  return finished ? 0 : ended_by(guard.signal());
+}
+
+/// What can be known to fail before hours of training is found out before.
+void check_before(const TrainOptions& options) {
+  CommandFiles files;
+  files.reads("--text", options.text);
+  files.reads("--valid", options.valid);
+  files.writes("--out", options.out);
+  files.writes("--log", options.log);
+  const OutputFile probe(options.out);
+}
+
+/// The same once the size of the model file is known.
+void check_room(const std::string& out, const Model& model) {
+  constexpr std::uint64_t kHeader = std::uint64_t{1} << 16;
+  OutputFile probe(out);
+  probe.reserve(static_cast<std::uint64_t>(count_parameters(model)) * sizeof(float) + kHeader);
 }
 
 void run_train(const TrainOptions& options) {
-  check_apart("--out", options.out, options.text);
-  check_apart("--out", options.out, options.valid);
-  check_apart("--log", options.log, options.text);
-  check_apart("--log", options.log, options.valid);
-  check_apart("--log", options.log, options.out);
-  {
-    const OutputFile probe(options.out);
-  }  // hours later would be too late to learn that it cannot be written
+  check_before(options);
+  const LanguageModelConfig config = options.model.config();
+  check_training_fits(config, options.training.batch);
   const Texts texts = read_texts(options);
+  const InterruptGuard guard;  // from here on a signal is answered between two steps
   Random random(options.training.seed);
-  Model model(options.model.config(), random);
+  Model model(config, random);
+  check_room(options.out, model);
   Runtime runtime(options.threads);
   std::fprintf(stderr,
                "model: %s, width %td, feed-forward %td, context %td, %td parameters\n"
@@ -150,10 +186,14 @@ void run_train(const TrainOptions& options) {
                model.config().context, count_parameters(model), texts.training.size(),
                texts.validation.size(), options.valid.empty() ? ", the last 5 %" : "", options.training.batch,
                static_cast<unsigned long long>(options.training.seed));
-  const bool finished = train_with_progress(model, texts, options, runtime.workspace);
-  save_model(options.out, model);
-  std::printf("%s%s: saved\n", finished ? "" : "ended by Ctrl-C; ", options.out.c_str());
-  if (!finished) throw Exit{kInterrupted};
+  StepLog log(options.log);
+  if (guard.signal() != 0) {
+    std::printf("ended by %s before the first step; nothing was saved\n", signal_name(guard.signal()));
+    settle_output();
+    throw Exit{ended_by(guard.signal())};
+  }
+  if (const int code = train_and_save(model, texts, options, runtime.workspace, log, guard); code != 0)
+    throw Exit{code};
 }
 
 void add_schedule_options(CLI::App& command, TrainingConfig& training) {
@@ -181,7 +221,9 @@ void add_schedule_options(CLI::App& command, TrainingConfig& training) {
 void add_train(CLI::App& app) {
   auto options = std::make_shared<TrainOptions>();
   options->training.validation_tokens = 100'000;
-  CLI::App* command = app.add_subcommand("train", "Train a model on a text; Ctrl-C ends early and saves");
+  CLI::App* command = app.add_subcommand("train",
+                                         "Train a model on a text. Ctrl-C, SIGTERM or SIGHUP ends early and "
+                                         "saves: exit code 130, 143 or 129");
   add_file(*command, "--text", options->text, "file to learn from")->required();
   add_file(*command, "--valid", options->valid, "file to validate on; the last 5 % of the text if not given");
   add_file(*command, "--out", options->out, "model file to write")->required();

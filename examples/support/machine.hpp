@@ -3,12 +3,9 @@
 // One line about what a measurement ran on: processor, threads, and who computes the matrix products.
 #pragma once
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <fstream>
 #include <string>
-#include <thread>
 
 #ifdef HSM_USE_BLAS
 #include <cblas.h>
@@ -16,18 +13,10 @@
 
 #include <hsm/core/types.hpp>
 
+#include "examples/support/limits.hpp"
 #include "examples/support/text.hpp"
 
 namespace hsm::examples {
-
-/// The threads that the hardware runs at once, at least 1.
-inline int hardware_threads() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
-
-/// The memory of this machine in bytes; 0 where the system does not say.
-inline double memory_bytes() {
-  const long pages = ::sysconf(_SC_PHYS_PAGES), size = ::sysconf(_SC_PAGESIZE);
-  return pages > 0 && size > 0 ? static_cast<double>(pages) * static_cast<double>(size) : 0;
-}
 
 /// The processor's own name, where the system says it.
 inline std::string processor_name() {

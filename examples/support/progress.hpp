@@ -4,13 +4,12 @@
 // every few seconds.
 #pragma once
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <cstdio>
 #include <string>
 #include <string_view>
+
+#include "examples/support/process.hpp"
 
 namespace hsm::examples {
 
@@ -18,7 +17,7 @@ namespace hsm::examples {
 class ProgressLine {
  public:
   explicit ProgressLine(std::FILE* out = stderr, double log_seconds = 10)
-      : out_(out), terminal_(::isatty(::fileno(out)) != 0), pause_(terminal_ ? 0.1 : log_seconds) {}
+      : out_(out), terminal_(is_terminal(out)), pause_(terminal_ ? 0.1 : log_seconds) {}
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
   ~ProgressLine() { clear(); }
@@ -60,11 +59,7 @@ class ProgressLine {
   }
 
   // A line that wraps could not be rewritten.
-  std::size_t width() const {
-    struct winsize size = {};
-    const bool known = ::ioctl(::fileno(out_), TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
-    return known ? static_cast<std::size_t>(size.ws_col) - 1 : 79;
-  }
+  std::size_t width() const { return terminal_columns(out_) - 1; }
 
   std::FILE* out_;
   bool terminal_;

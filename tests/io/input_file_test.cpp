@@ -2,6 +2,7 @@
 #include "hsm/io/input_file.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <span>
 #include <stdexcept>
@@ -30,6 +31,14 @@ TEST(InputFile, ReadingPastTheEndGivesFewerBytes) {
   EXPECT_EQ(file.read(std::as_writable_bytes(std::span(buffer))), 1u);
   EXPECT_EQ(buffer.front(), '5');
   EXPECT_EQ(file.read(std::as_writable_bytes(std::span(buffer))), 0u);
+}
+
+TEST(InputFile, OpeningAPipeWaitsForNobody) {
+  const test::TemporaryDirectory directory;
+  ASSERT_EQ(::mkfifo((directory / "pipe").c_str(), 0600), 0);
+  InputFile file(directory / "pipe");  // would hang
+  EXPECT_TRUE(file.is_pipe());
+  EXPECT_TRUE(test::mentions(test::message_of<std::runtime_error>([&] { file.size(); }), {"regular file"}));
 }
 
 }  // namespace

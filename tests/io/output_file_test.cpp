@@ -7,9 +7,14 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "io_test_support.hpp"
 
@@ -178,16 +183,26 @@ TEST(OutputFile, AFullDiskThatShowsOnlyAtTheEndFailsTheCommit) {
   EXPECT_EQ(directory.entries(), 1);
 }
 
-TEST(OutputFile, ATargetThatBecameADirectoryFailsTheCommitAndTheTemporaryGoes) {
+TEST(OutputFile, ATargetThatBecameADirectoryFailsTheCommitAndTheCompleteFileIsKeptAndNamed) {
   const test::TemporaryDirectory directory;
+  fs::path complete;
   {
     OutputFile file(directory / "out");
+    file.write("hours of work");
     fs::create_directory(directory / "out");
-    const std::string message = test::message_of<std::runtime_error>([&] { file.commit(); });
-    EXPECT_TRUE(test::mentions(message, {"out", "cannot replace"}));
+    try {
+      file.commit();
+      ADD_FAILURE() << "a directory was replaced";
+    } catch (const CommitError& error) {
+      complete = error.complete();
+      EXPECT_TRUE(test::mentions(error.what(),
+                                 {"out", "cannot replace", "the complete new file is " + complete.string()}));
+    }
   }
   EXPECT_TRUE(fs::is_directory(directory / "out"));
-  EXPECT_EQ(directory.entries(), 1);
+  EXPECT_EQ(directory.entries(), 2);
+  remove_temporary_files();  // it is none any more
+  EXPECT_EQ(test::read_raw(complete), "hours of work");
 }
 
 TEST(OutputFile, NothingCanBeWrittenAfterTheCommit) {
@@ -212,6 +227,120 @@ TEST(OutputFile, ALinkIsFollowedAndThePermissionsOfTheFileAreKept) {
   EXPECT_TRUE(fs::is_symlink(directory / "link"));
   EXPECT_EQ(test::read_raw(directory / "real"), "new");
   EXPECT_EQ(static_cast<unsigned>(fs::status(directory / "real").permissions()), 0640u);
+}
+
+TEST(OutputFile, ALinkToAFileThatDoesNotExistYetIsFollowed) {
+  const test::TemporaryDirectory directory;
+  fs::create_directory(directory / "folder");
+  fs::create_symlink("folder/real", directory / "link");
+  fs::create_symlink("link", directory / "link_of_link");
+  OutputFile file(directory / "link_of_link");
+  file.write("new");
+  file.commit();
+  EXPECT_TRUE(fs::is_symlink(directory / "link"));
+  EXPECT_TRUE(fs::is_symlink(directory / "link_of_link"));
+  EXPECT_EQ(test::read_raw(directory / "folder/real"), "new");
+  EXPECT_EQ(directory.entries(), 3);
+}
+
+TEST(OutputFile, ANameAsLongAsTheFileSystemTakesCanBeWritten) {
+  const test::TemporaryDirectory directory;
+  for (const std::size_t length : {242u, 255u}) {
+    const std::string ascii(length, 'n');
+    std::string wide = "n";
+    while (wide.size() + 2 <= length) wide += "\xC3\xA9";
+    for (const std::string& name : {ascii, wide}) {
+      OutputFile file(directory / name);
+      file.write("x");
+      EXPECT_EQ(directory.entries(), 1);
+      file.commit();
+      EXPECT_EQ(test::read_raw(directory / name), "x");
+      fs::remove(directory / name);
+    }
+  }
+}
+
+TEST(ShortName, IsCutBetweenCharacters) {
+  EXPECT_EQ(detail::short_name("model"), "model");
+  EXPECT_EQ(detail::short_name(std::string(200, 'a')), std::string(96, 'a'));
+  EXPECT_EQ(detail::short_name(std::string(95, 'a') + "\xC3\xA9z"), std::string(95, 'a'));
+  EXPECT_EQ(detail::short_name(std::string(94, 'a') + "\xC3\xA9z"), std::string(94, 'a') + "\xC3\xA9");
+}
+
+TEST(OutputFile, APipeIsRefusedAtOnce) {
+  const test::TemporaryDirectory directory;
+  ASSERT_EQ(::mkfifo((directory / "pipe").c_str(), 0600), 0);
+  const std::string message =
+      test::message_of<std::runtime_error>([&] { OutputFile file(directory / "pipe"); });
+  EXPECT_TRUE(test::mentions(message, {"pipe", "regular file"}));
+  EXPECT_EQ(directory.entries(), 1);
+}
+
+TEST(OutputFile, RoomThatALimitForbidsIsRefusedBeforeAnythingIsWritten) {
+  const test::TemporaryDirectory directory;
+  OutputFile file(directory / "out");
+  const FileSizeLimit limit(8192);
+  file.reserve(8192);
+  const std::string message = test::message_of<std::runtime_error>([&] { file.reserve(8193); });
+  EXPECT_TRUE(test::mentions(message, {"out", "8193 bytes", "File too large"}));
+}
+
+TEST(OutputFile, RoomThatTheDiskDoesNotHaveIsRefused) {
+  const test::TemporaryDirectory directory;
+  OutputFile file(directory / "out");
+  const std::string message =
+      test::message_of<std::runtime_error>([&] { file.reserve(std::uint64_t{1} << 50); });
+  EXPECT_TRUE(test::mentions(message, {"out", "cannot take the room"}));
+  file.reserve(100000);
+  file.write("short");
+  file.commit();
+  EXPECT_EQ(test::read_raw(directory / "out"), "short");
+}
+
+TEST(OutputFile, AProcessThatEndsCanTakeItsTemporariesAway) {
+  const test::TemporaryDirectory directory;
+  test::write_raw(directory / "out", "old");
+  {
+    OutputFile first(directory / "out");
+    OutputFile second(directory / "other");
+    EXPECT_EQ(directory.entries(), 3);
+    remove_temporary_files();
+    EXPECT_EQ(directory.entries(), 1);
+  }
+  // More at once than there is room for are written all the same.
+  std::vector<std::unique_ptr<OutputFile>> many;
+  for (int i = 0; i < 20; ++i) many.push_back(std::make_unique<OutputFile>(directory / std::to_string(i)));
+  for (const auto& file : many) file->commit();
+  EXPECT_EQ(directory.entries(), 21);
+  remove_temporary_files();
+  EXPECT_EQ(directory.entries(), 21);
+}
+
+TEST(OutputFile, AFileThatNobodyMayReplaceIsRefusedAtOnce) {
+  const test::TemporaryDirectory directory;
+  test::write_raw(directory / "out", "old");
+  const std::string attribute = "chattr +i '" + (directory / "out").string() + "' 2> /dev/null";
+  if (std::system(attribute.c_str()) != 0) GTEST_SKIP() << "no immutable files here";
+  const std::string message =
+      test::message_of<std::runtime_error>([&] { OutputFile file(directory / "out"); });
+  EXPECT_EQ(std::system(("chattr -i '" + (directory / "out").string() + "'").c_str()), 0);
+  EXPECT_TRUE(test::mentions(message, {"out", "cannot replace the file", "not permitted"}));
+  EXPECT_EQ(directory.entries(), 1);
+}
+
+TEST(OutputFile, AMountPointIsRefusedAtOnce) {
+  // Wherever the tests run, some file under /proc/mounts is a mount point in a container; if not, skip.
+  std::ifstream mounts("/proc/self/mounts");
+  for (std::string device, point, rest; mounts >> device >> point && std::getline(mounts, rest);) {
+    if (!fs::is_regular_file(point) || ::access(point.c_str(), W_OK) != 0) continue;
+    EXPECT_TRUE(detail::is_mount_point(point)) << point;
+    const fs::path directory = fs::path(point).parent_path();
+    if (::access(directory.c_str(), W_OK) != 0) continue;
+    const std::string message = test::message_of<std::runtime_error>([&] { OutputFile file(point); });
+    EXPECT_TRUE(test::mentions(message, {point, "mount point"}));
+    return;
+  }
+  GTEST_SKIP() << "no file is mounted here";
 }
 
 TEST(OutputFile, AChangeOfTheWorkingDirectoryDoesNotMoveTheTarget) {

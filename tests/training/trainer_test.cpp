@@ -212,6 +212,76 @@ TEST(Trainer, StopsBeforeALossThatIsNotFiniteSpoilsTheWeights) {
   expect_same_bits(values_of(model), before, "weights");
 }
 
+TEST(Trainer, ADivergedRunLeavesTheLastWeightsWhoseLossWasFinite) {
+  const Ids text = tokens(100);
+  const TrainingConfig config{
+      .batch = 2, .steps = 50, .learning_rate = 1000, .warmup = 0, .weight_decay = 1000};
+  Workspace workspace;
+  std::vector<std::vector<float>> after;  // entry k: the weights after step k
+  const auto run = [&](Net& model, Index steps, const TrainingConfig& how) {
+    after.assign(1, values_of(model));
+    return train(model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(), how, workspace,
+                 [&](const TrainingProgress& p) {
+                   after.push_back(values_of(model));
+                   return p.step < steps;
+                 });
+  };
+  Net model = make_model();
+  Index last_step = 0, good = 0;
+  try {
+    run(model, 50, config);
+    ADD_FAILURE() << "weights that grow by a million a step stayed finite";
+  } catch (const TrainingDiverged& error) {
+    good = error.good_steps();
+    last_step = static_cast<Index>(after.size()) - 1;
+    EXPECT_NE(std::string(error.what()).find("those after step " + std::to_string(good)), std::string::npos)
+        << error.what();
+  }
+  // Step `last_step` led to weights of which the next loss was not finite.
+  ASSERT_EQ(good, last_step - 1);
+  ASSERT_GE(good, 1);
+  expect_same_bits(values_of(model), after[static_cast<std::size_t>(good)], "weights");
+  for (const float value : values_of(model)) ASSERT_TRUE(std::isfinite(value));
+}
+
+TEST(Trainer, WeightsThatNoLossIsAskedOfMustBeFinite) {
+  const Ids text = tokens(100);
+  Net model = make_model();
+  const std::vector<float> before = values_of(model);
+  Workspace workspace;
+  // One step that overflows every weight that decays.
+  const TrainingConfig config{
+      .batch = 2, .steps = 1, .learning_rate = 1e30, .warmup = 0, .weight_decay = 1e30};
+  EXPECT_THROW(train(model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(), config,
+                     workspace, [](const TrainingProgress&) { return true; }),
+               TrainingDiverged);
+  expect_same_bits(values_of(model), before, "weights");
+  EXPECT_THROW(train(model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(text), config,
+                     workspace, [](const TrainingProgress&) { return true; }),
+               TrainingDiverged);
+  expect_same_bits(values_of(model), before, "weights");
+}
+
+TEST(Trainer, AValidationThatIsStoppedGivesNoLoss) {
+  const Ids text = tokens(200);
+  Net model = make_model();
+  Workspace workspace;
+  int asked = 0;
+  const auto run = [&](int most) {
+    asked = 0;
+    return train(
+        model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(text),
+        {.batch = 1, .steps = 1}, workspace, [](const TrainingProgress&) { return true; },
+        [&] { return ++asked == most; });
+  };
+  EXPECT_TRUE(run(0).validation_loss.has_value());
+  const int windows = asked;
+  ASSERT_GT(windows, 3);
+  EXPECT_FALSE(run(2).validation_loss.has_value());
+  EXPECT_EQ(asked, 2);
+  EXPECT_TRUE(run(windows).validation_loss.has_value()) << "nothing was left to stop";
+}
+
 TEST(Trainer, RefusesBadConfigsAndTextsBeforeItTouchesTheModel) {
   Net model = make_model();
   const std::vector<float> before = values_of(model);

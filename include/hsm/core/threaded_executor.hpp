@@ -5,7 +5,8 @@
 // done his takes from the others, so a slow task delays nobody, and a thread that is late is not waited for.
 //
 // Between loops the threads watch for the next one for some 40 microseconds before they sleep: a layer is a few
-// loops, one right after the other, and waking a thread takes longer than many of them. Executors share nothing
+// loops, one right after the other, and waking a thread takes longer than many of them. More threads than
+// processors sleep at once, since who watches would hold up who works. Executors share nothing
 // and live side by side. One loop at a time per executor; two threads that call run() on the same
 // ThreadedExecutor take turns.
 #pragma once
@@ -22,6 +23,7 @@
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/executor.hpp>
+#include <hsm/core/processors.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -29,7 +31,8 @@ namespace hsm::inline HSM_ABI {
 class ThreadedExecutor final : public Executor {
  public:
   /// Throws std::invalid_argument for threads < 1.
-  explicit ThreadedExecutor(int threads) : threads_(threads) {
+  explicit ThreadedExecutor(int threads)
+      : threads_(threads), glances_(threads <= available_processors() ? kGlances : 0) {
     detail::check_at_least("ThreadedExecutor", "threads", threads, 1);
     shares_ = std::vector<Share>(static_cast<std::size_t>(threads));
     helpers_.reserve(static_cast<std::size_t>(threads - 1));
@@ -111,8 +114,7 @@ class ThreadedExecutor final : public Executor {
   }
 
   void await_change(int seen) const {
-    constexpr int kGlances = 2000;  // of some 20 ns
-    for (int i = 0; i < kGlances; ++i) {
+    for (int i = 0; i < glances_; ++i) {
       if (published_.load(std::memory_order_relaxed) != seen) return;
 #if defined(__SSE2__)
       _mm_pause();
@@ -128,7 +130,10 @@ class ThreadedExecutor final : public Executor {
     for (std::thread& helper : helpers_) helper.join();
   }
 
+  static constexpr int kGlances = 2000;  // of some 20 ns
+
   int threads_;
+  int glances_;  // at what may have changed before a thread sleeps
   std::mutex turn_;
   std::vector<Share> shares_;
   std::atomic<Loop*> loop_{nullptr};

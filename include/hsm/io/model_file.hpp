@@ -142,7 +142,7 @@ void save_model(const std::filesystem::path& path, const Model& model) {
   const auto add = [&](std::string_view name, const auto& tensor) {
     using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
     if (!tensor.allFinite()) {
-      throw std::runtime_error(path.string() + ": tensor " + detail::in_quotes(name) +
+      throw std::runtime_error(detail::path_text(path) + ": tensor " + detail::in_quotes(name) +
                                " must hold finite numbers to be saved, got NaN or infinity");
     }
     writer.add(std::string(name), detail::file_shape(tensor),

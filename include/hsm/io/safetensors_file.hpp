@@ -142,7 +142,7 @@ inline std::uint64_t SafetensorsFile::header_length(std::span<const std::byte> p
 }
 
 inline SafetensorsFile SafetensorsFile::load(const std::filesystem::path& path) {
-  std::string source = path.string();
+  std::string source = detail::path_text(path);
   InputFile file(path);
   const std::uint64_t file_bytes = file.size();
   const auto fill = [&](std::span<std::byte> buffer) {

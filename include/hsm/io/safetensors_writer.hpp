@@ -5,8 +5,8 @@
 //
 //   SafetensorsWriter writer;
 //   writer.set_metadata("format", "hsm");
-//   writer.add("head.weight", {256, 64}, std::span<const float>(weight));   // the memory must live until
-//   write writer.write("model.safetensors");
+//   writer.add("head.weight", {256, 64}, std::span<const float>(weight));  // must live until it is written
+//   writer.write("model.safetensors");
 //
 // Same content and order, same bytes: tensors stand in the order of `add`, metadata sorted by key. Tensors
 // are aligned to their element if no larger type follows a smaller one. Cost O(bytes). Errors:
@@ -140,11 +140,12 @@ inline void SafetensorsWriter::write(const std::filesystem::path& path) const {
   const std::string text = header();
   const std::uint64_t length = text.size();
   if (length > detail::kMaxHeaderBytes) {
-    throw std::runtime_error(path.string() + ": the header must have at most " +
+    throw std::runtime_error(detail::path_text(path) + ": the header must have at most " +
                              std::to_string(detail::kMaxHeaderBytes) + " bytes, got " +
                              std::to_string(length));
   }
   OutputFile file(path);
+  file.reserve(sizeof length + length + (entries_.empty() ? 0 : entries_.back().info.end));
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(text);
   for (const Entry& entry : entries_) file.write(entry.bytes);

@@ -6,9 +6,9 @@
 //   cosine
 //
 // Model, texts and seed settle a run of a given number of steps bit for bit, whatever the number of threads; a
-// run by the clock depends on the clock. Memory: gradients and two moments in the size of the model, and the
-// record of one batch. A loss or norm that is not finite ends the run with the weights as they were before
-// that step.
+// run by the clock depends on the clock. Memory: gradients, two moments and a copy of the weights in the size
+// of the model, and the record of one batch. A loss or norm that is not finite ends the run: the step before
+// led there, so the model gets the weights from before that one, the last whose loss and norm were finite.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,10 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include <hsm/core/executor.hpp>
 #include <hsm/core/parameters.hpp>
 #include <hsm/training/adamw.hpp>
 #include <hsm/training/evaluation.hpp>
@@ -30,6 +32,21 @@
 #include <hsm/training/training_config.hpp>
 
 namespace hsm::inline HSM_ABI {
+
+/// Training ended because a loss, a norm or a weight was not finite. The model has the last weights that were
+/// known to be good.
+class TrainingDiverged : public std::runtime_error {
+ public:
+  /// `good_steps`: after how many steps the model had these weights.
+  TrainingDiverged(const std::string& what, Index good_steps)
+      : std::runtime_error(what), good_steps_(good_steps) {}
+
+  /// The steps that led to the weights that the model has now; 0 for those it began with.
+  Index good_steps() const { return good_steps_; }
+
+ private:
+  Index good_steps_;
+};
 
 namespace detail {
 
@@ -55,6 +72,7 @@ class TrainingRun {
         rate_{config.learning_rate, 0, 1, config.final_rate},
         windows_(text, time_, Random(config.seed)),
         gradients_(zeros_like(model)),
+        good_(model),
         optimizer_(model, {.weight_decay = config.weight_decay}),
         ids_(static_cast<std::size_t>(config.batch * time_)),
         targets_(ids_.size()) {
@@ -65,8 +83,8 @@ class TrainingRun {
     if (!(config.clip > 0)) fail("train", "clip", "above 0", std::to_string(config.clip));
   }
 
-  template <class Callback>
-  TrainingProgress run(Callback&& callback) {
+  template <class Callback, class Stop>
+  TrainingProgress run(Callback&& callback, Stop&& stop) {
     bool more = true;
     while (more && progress_.fraction < 1) {
       progress_.learning_rate =
@@ -75,9 +93,10 @@ class TrainingRun {
       measure();
       progress_.validation_loss.reset();
       const bool due = config_.validate_every > 0 && progress_.step % config_.validate_every == 0;
-      if (!validation_.empty() && (due || progress_.fraction >= 1)) validate();
+      if (!validation_.empty() && (due || progress_.fraction >= 1)) validate(stop);
       more = callback(std::as_const(progress_));
     }
+    check_weights();
     return progress_;
   }
 
@@ -99,6 +118,7 @@ class TrainingRun {
     check_finite("loss", progress_.loss);
     progress_.gradient_norm = clip_global_norm(gradients_, config_.clip);
     check_finite("gradient norm", progress_.gradient_norm);
+    keep_weights();
     optimizer_.step(model_, gradients_, progress_.learning_rate, workspace_.executor());
     ++progress_.step;
     constexpr double kMemory = 0.98;
@@ -121,23 +141,58 @@ class TrainingRun {
     }
   }
 
-  void validate() {
+  template <class Stop>
+  void validate(Stop& stop) {
     const double before = seconds();
     auto part = validation_;
     if (config_.validation_tokens > 0) {
       part = part.first(std::min(part.size(), static_cast<std::size_t>(config_.validation_tokens) + 1));
     }
-    progress_.validation_loss = evaluate(model_, part, {.batch = config_.batch}, workspace_).nats();
+    bool whole = true;
+    const auto go_on = [&](Index done, Index all) {
+      whole = done == all;
+      return !stop();
+    };
+    const double loss = evaluate(model_, part, {.batch = config_.batch}, workspace_, go_on).nats();
+    if (!std::isfinite(loss)) diverged("the validation loss after step", progress_.step, loss);
+    if (whole) progress_.validation_loss = loss;
     progress_.seconds = seconds();
     validation_seconds_ += progress_.seconds - before;
   }
 
-  void check_finite(const char* what, double value) const {
+  /// Notes the weights whose loss and norm have just been found finite.
+  void keep_weights() {
+    const auto keep = [&](std::string_view, const auto& from, auto& to) {
+      constexpr Index kTaskElements = 16384;
+      parallel_blocks(workspace_.executor(), from.size(), kTaskElements, [&](Index first, Index size, int) {
+        std::copy_n(from.data() + first, size, to.data() + first);
+      });
+    };
+    Model::visit(keep, std::as_const(model_), good_);
+    good_steps_ = progress_.step;
+  }
+
+  void check_finite(const char* what, double value) {
     if (std::isfinite(value)) return;
-    throw std::runtime_error("train: the " + std::string(what) + " of step " +
-                             std::to_string(progress_.step + 1) + " must be finite, got " +
-                             std::to_string(value) +
-                             "; the weights are those before it, and a smaller learning rate may help");
+    diverged("the " + std::string(what) + " of step", progress_.step + 1, value);
+  }
+
+  /// No loss has been asked of the last weights where nothing was validated.
+  void check_weights() {
+    bool finite = true;
+    Model::visit([&](std::string_view, const auto& tensor) { finite = finite && tensor.allFinite(); },
+                 std::as_const(model_));
+    if (!finite) diverged("the weights after step", progress_.step, std::numeric_limits<double>::infinity());
+  }
+
+  [[noreturn]] void diverged(const std::string& what, Index step, double value) {
+    Model::visit([](std::string_view, auto& to, const auto& from) { to = from; }, model_,
+                 std::as_const(good_));
+    const char* got = std::isnan(value) ? "NaN" : "infinity";
+    throw TrainingDiverged("train: " + what + " " + std::to_string(step) + " must be finite, got " + got +
+                               "; the weights are those after step " + std::to_string(good_steps_) +
+                               ", and a smaller learning rate may help",
+                           good_steps_);
   }
 
   Model& model_;
@@ -147,7 +202,8 @@ class TrainingRun {
   Index time_;
   WarmupCosine rate_;
   TokenWindows windows_;
-  Model gradients_;
+  Model gradients_, good_;
+  Index good_steps_ = 0;  // that led to good_
   AdamW<Model> optimizer_;
   std::vector<std::int32_t> ids_, targets_;
   typename Model::Saved saved_;
@@ -159,16 +215,18 @@ class TrainingRun {
 }  // namespace detail
 
 /// Trains `model` on `text`, both token ids; `validation` may be empty. callback(progress) is called after
-/// each step and returns whether to go on; stopped by it, the last step is not validated. Returns the progress
-/// after the last step.
+/// each step and returns whether to go on; stopped by it, the last step is not validated. stop() is asked
+/// between the windows of a validation: where it returns true the validation ends and gives no loss. Returns
+/// the progress after the last step.
 ///
 /// Throws, before the model is touched, std::invalid_argument for a config outside its bounds, a text that is
 /// no longer than a window or a validation text of 1 token, and std::out_of_range for a token id outside
-/// [0,V). Throws std::runtime_error, naming the step, when loss or gradient norm is not finite.
-template <class Model, class Callback>
+/// [0,V). Throws TrainingDiverged, naming the step, when a loss, the gradient norm or a last weight is not
+/// finite.
+template <class Model, class Callback, class Stop>
 TrainingProgress train(Model& model, std::span<const std::int32_t> text,
                        std::span<const std::int32_t> validation, const TrainingConfig& config,
-                       Workspace& workspace, Callback&& callback) {
+                       Workspace& workspace, Callback&& callback, Stop&& stop) {
   detail::check_training(config);
   detail::check_text("training", text, model.config().vocabulary);
   detail::check_text("validation", validation, model.config().vocabulary);
@@ -178,7 +236,15 @@ TrainingProgress train(Model& model, std::span<const std::int32_t> text,
     detail::fail("train", "batch", "small enough to address", std::to_string(config.batch));
   }
   detail::TrainingRun<Model> run(model, text, validation, config, workspace);
-  return run.run(callback);
+  return run.run(callback, stop);
+}
+
+/// The same, with validations that are never cut short.
+template <class Model, class Callback>
+TrainingProgress train(Model& model, std::span<const std::int32_t> text,
+                       std::span<const std::int32_t> validation, const TrainingConfig& config,
+                       Workspace& workspace, Callback&& callback) {
+  return train(model, text, validation, config, workspace, callback, [] { return false; });
 }
 
 }  // namespace hsm::inline HSM_ABI

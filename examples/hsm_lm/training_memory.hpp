@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+//
+// What training takes at least, from the sizes alone: weights, gradients, two moments and a copy of the weights, and
+// what each token of a batch leaves for the way back. The mixers' own part is not counted, so what is refused
+// would not have fitted.
+#pragma once
+
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include <hsm/model/language_model_config.hpp>
+#include <hsm/model/recipe.hpp>
+
+#include "examples/support/limits.hpp"
+#include "examples/support/text.hpp"
+
+namespace hsm::examples {
+
+/// Bytes that training takes at least.
+struct TrainingMemory {
+  double parameters = 0;  ///< five times the size of the model
+  double batch = 0;       ///< the record of one batch
+
+  double total() const { return parameters + batch; }
+};
+
+/// Of a model of floats. `config` must hold a recipe.
+inline TrainingMemory training_memory(const LanguageModelConfig& config, Index batch) {
+  const double L = static_cast<double>(Recipe::parse(config.layers).layers.size());
+  const double C = static_cast<double>(config.width), F = static_cast<double>(config.feed_forward);
+  const double tokens = static_cast<double>(batch) * static_cast<double>(config.context);
+  constexpr double kCopies = 5;
+  return {
+      .parameters = kCopies * sizeof(float) * (2 * L * C * F + static_cast<double>(config.vocabulary) * C),
+      .batch = tokens * sizeof(float) * (L * (4 * C + 2 * F) + 3 * C)};
+}
+
+/// Throws std::invalid_argument if the memory that this process can have is less than that.
+inline void check_training_fits(const LanguageModelConfig& config, Index batch) {
+  const TrainingMemory memory = training_memory(config, batch);
+  const double left = memory_left();
+  if (memory.total() <= left) return;
+  const bool by_batch = memory.batch > memory.parameters;
+  throw std::invalid_argument(
+      "training would take at least " + bytes_text(memory.total()) + " of memory, " +
+      bytes_text(memory.parameters) + " for the weights and their optimizer and " + bytes_text(memory.batch) +
+      format(" for a batch of %td windows of %td bytes, and ", batch, config.context) + bytes_text(left) +
+      " can be had" + (by_batch ? "; a smaller --batch takes less" : "; a smaller model takes less"));
+}
+
+}  // namespace hsm::examples
