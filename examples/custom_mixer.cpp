@@ -58,8 +58,8 @@ struct Decay {
 
   // ---- helpers ----------------------------------------------------------------------------------------------
 
-  /// A constructor (channels) lets recipes make the policy; heads, taps and a Random are taken where a
-  /// constructor asks for them.
+  /// A constructor (channels) or (channels, random) lets recipes make the policy. What a recipe may say beyond
+  /// that is stated, not guessed: see hsm/mixing/policy_options.hpp.
   explicit Decay(hsm::Index channels) { decay.setConstant(channels, Scalar(0.5)); }
 
   /// How many sums adjoint_now wants, and where they go. Without such parameters both are left out.
@@ -105,6 +105,24 @@ double gradient_error(hsm::Mixer<Decay<double>> mixer, Eigen::MatrixXd x, const 
   return worst;
 }
 
+/// What a step of gradient descent adds to the loss.
+double descent(hsm::Mixer<Decay<double>> mixer, const Eigen::MatrixXd& x, const Eigen::MatrixXd& r) {
+  constexpr double rate = 1e-3;
+  hsm::Workspace workspace;
+  Eigen::MatrixXd y(C, T), dx(C, T);
+  auto saved = mixer.make_saved();
+  auto gradients = mixer.make_gradients();
+  const double before = loss(mixer, x, r);
+  mixer.forward(x, y, saved, workspace);
+  mixer.backward(x, saved, r, dx, gradients, workspace);
+  // [readme]
+  Decay<double>::visit(
+      [&](std::string_view, auto& weight, const auto& gradient) { weight -= rate * gradient; },
+      mixer.parameters(), gradients);
+  // [/readme]
+  return loss(mixer, x, r) - before;
+}
+
 /// The largest difference between a forward and as many steps.
 double streaming_error(const hsm::Mixer<Decay<double>>& mixer, const Eigen::MatrixXd& x) {
   hsm::Workspace workspace;
@@ -123,6 +141,8 @@ int main() {
   const double gradients = gradient_error(mixer, x, r), streaming = streaming_error(mixer, x);
   std::printf("gradients against finite differences: %.1e\n", gradients);
   std::printf("streaming against forward:            %.1e\n", streaming);
+  const double step = descent(mixer, x, r);
+  std::printf("the loss after a step of descent:     %+.1e\n", step);
 
   // A stack that knows the policies of the list, and attention.
   using Model = hsm::LanguageModel<float, hsm::PolicyList<hsm::ScalarPair, Decay>>;
@@ -135,5 +155,5 @@ int main() {
   model.extend(ids, state, {logits.data(), 256, 1, Eigen::OuterStride<>(256)}, workspace);
   std::printf("a model of %s: %td parameters, %zu bytes of state after %zu tokens\n",
               model.config().layers.c_str(), hsm::count_parameters(model), state.bytes(), ids.size());
-  return gradients < 1e-7 && streaming < 1e-12 && logits.allFinite() ? 0 : 1;
+  return gradients < 1e-7 && streaming < 1e-12 && step < 0 && logits.allFinite() ? 0 : 1;
 }

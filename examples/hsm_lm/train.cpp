@@ -205,11 +205,15 @@ void add_schedule_options(CLI::App& command, TrainingConfig& training) {
       ->default_str("")
       ->excludes(steps);
   add_number(command, "--batch", training.batch, Bounds<Index>{1, Index{1} << 20}, "windows per step");
+  const AdamWConfig adam;
   add_number(command, "--learning-rate", training.learning_rate, Bounds<double>{1e-12, 1e3},
-             "highest learning rate");
+             format("highest learning rate; half a cosine brings it down to %g of that at the end. "
+                    "Gradients are scaled down to a norm of %g where theirs is larger",
+                    training.final_rate, training.clip));
   add_number(command, "--warmup", training.warmup, Bounds<double>{0, 1},
-             "share of the run in which the learning rate rises");
-  add_number(command, "--weight-decay", training.weight_decay, Bounds<double>{0, 1e3}, "of AdamW");
+             "share of the run in which the learning rate rises, rounded to whole steps");
+  add_number(command, "--weight-decay", training.weight_decay, Bounds<double>{0, 1e3},
+             format("of AdamW, whose betas are %g and %g", adam.beta1, adam.beta2));
   add_number(command, "--validate-every", training.validate_every, Bounds<Index>{0, kMost},
              "steps between validations; 0 = only at the end");
   add_number(command, "--validation-tokens", training.validation_tokens, Bounds<Index>{0, kMost},

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -38,7 +39,7 @@ TEST_F(HsmLm, TrainsAModelAndLogsEachStep) {
       "step,seconds,loss,smoothed_loss,learning_rate,gradient_norm,tokens_per_second,validation_loss\n1,"));
   EXPECT_EQ(work_.entries(), 3);
   const auto model = load_model<LanguageModel<float>>(work_ / "model");
-  EXPECT_EQ(model.config().layers, "3*ab");
+  EXPECT_EQ(model.config().layers, "3*ab:heads=1");
   EXPECT_EQ(model.config().feed_forward, 64);
 }
 
@@ -125,6 +126,17 @@ TEST_F(HsmLm, EvaluatesATextByPosition) {
   EXPECT_EQ(outcome.out.find("17-"), std::string::npos);
 }
 
+TEST_F(HsmLm, EvaluatesATextAsOneSequence) {
+  train_small({"--steps", "20"});
+  const Outcome outcome = run({"evaluate", "--model", "model", "--text", "text", "--carry"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(mentions(outcome.out, {"nats per byte", "1-8", "9 or more"}));
+  train_small({"--steps", "1", "--positions", "learned"});
+  const Outcome refused = run({"evaluate", "--model", "model", "--text", "text", "--carry"});
+  EXPECT_NE(refused.code, 0);
+  EXPECT_TRUE(mentions(refused.err, {"--carry needs a model without positions", "model are learned"}));
+}
+
 TEST_F(HsmLm, DescribesModelsAndRecipes) {
   const Outcome recipe =
       run({"info", "--layers", "3*ab,softmax-local:heads=2:taps=3", "--width", "16", "--context", "16"});
@@ -136,8 +148,8 @@ TEST_F(HsmLm, DescribesModelsAndRecipes) {
   const Outcome file = run({"info", "--model", "model"});
   ASSERT_EQ(file.code, 0) << file.err;
   const auto parameters = count_parameters(load_model<LanguageModel<float>>(work_ / "model"));
-  EXPECT_TRUE(
-      mentions(file.out, {"3*ab", "parameters  " + std::to_string(parameters), "reach       8 tokens"}));
+  EXPECT_TRUE(mentions(file.out, {"layers 3*ab:heads=1, ", "parameters  " + std::to_string(parameters),
+                                  "reach       8 tokens"}));
   const Outcome attention = run({"info", "--layers", "ab,attention", "--width", "16"});
   EXPECT_TRUE(mentions(attention.out,
                        {"the whole context", "64 bytes per stream and 128 bytes more with each token"}));
@@ -200,13 +212,23 @@ TEST_F(HsmLm, DrawsAPicture) {
   ASSERT_EQ(recipe.code, 0) << recipe.err;
   const std::string picture = read_raw(work_ / "picture.svg");
   EXPECT_TRUE(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
-  EXPECT_TRUE(mentions(picture, {"5*ab, schedule dyadic", "all 32 offsets", "ab, s = 16"}));
+  EXPECT_TRUE(mentions(picture, {"5*ab:heads=8, schedule dyadic", "all 32 offsets", "ab:heads=8, s = 16"}));
   EXPECT_EQ(work_.entries(), 2);
   train_small({"--steps", "1", "--schedule", "rotated:cyclic=2"});
   const Outcome file = run({"info", "--model", "model", "--picture", "picture.svg"});
   ASSERT_EQ(file.code, 0) << file.err;
-  EXPECT_TRUE(mentions(read_raw(work_ / "picture.svg"), {"3*ab, schedule rotated:cyclic=2"}));
+  EXPECT_TRUE(mentions(read_raw(work_ / "picture.svg"), {"3*ab:heads=1, schedule rotated:cyclic=2"}));
   EXPECT_EQ(work_.entries(), 3);
+}
+
+TEST_F(HsmLm, HelpOfTrainTellsWhatNoOptionChanges) {
+  std::string help = run({"train", "--help"}).out;
+  std::string words;  // the help is broken into lines
+  for (const char c : help)
+    if (!std::isspace(static_cast<unsigned char>(c)) || (!words.empty() && words.back() != ' '))
+      words += std::isspace(static_cast<unsigned char>(c)) ? ' ' : c;
+  EXPECT_TRUE(mentions(words, {"down to 0.1 of that at the end", "norm of 1 where", "betas are 0.9 and 0.95",
+                               "rounded to whole steps"}));
 }
 
 TEST_F(HsmLm, HelpsAndNamesItsVersion) {

@@ -128,7 +128,7 @@ TEST(ModelFile, SaysWhatItHolds) {
   EXPECT_EQ(
       file.metadata().at("config"),
       R"({"vocabulary":13,"width":8,"feed_forward":10,"context":7,"positions":"learned",)"
-      R"("layers":"2*ab:heads=2,gated,gated-pair,softmax-local:heads=2:taps=3,attention","schedule":"cyclic=3"})");
+      R"("layers":"2*ab:heads=2,gated:heads=1,gated-pair:heads=1,softmax-local:heads=2:taps=3,attention:heads=1","schedule":"cyclic=3"})");
   EXPECT_EQ(file.at("embedding.weight").shape, (std::vector<std::int64_t>{13, 8}));
   EXPECT_EQ(file.at("positions.weight").shape, (std::vector<std::int64_t>{7, 8}));
   EXPECT_EQ(file.at("layers.1.mixer.a").shape, (std::vector<std::int64_t>{2}));
@@ -204,7 +204,7 @@ TEST(ModelFile, RefusesAConfigThatIsNotOne) {
   }
   EXPECT_TRUE(mentions(refused("\"learned\"", "\"rotary\""), {"positions", "'rotary'"}));
   EXPECT_TRUE(mentions(refused("\"learned\"", "1"), {"positions", "'1'"}));
-  EXPECT_TRUE(mentions(refused("gated,", "goted,"), {"'goted'"}));
+  EXPECT_TRUE(mentions(refused("gated:", "goted:"), {"'goted'"}));
   EXPECT_TRUE(mentions(refused("cyclic=3", "cyclic=0"), {"period"}));
   EXPECT_TRUE(mentions(refused("cyclic=3", "list=1,2"), {"6 layers"}));
   EXPECT_TRUE(mentions(refused("ab:heads=2", "ab:heads=3"), {"heads"}));

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cmath>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -123,30 +127,85 @@ TEST(AnyMixer, PassesTheOptionsOn) {
   EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=8", 8)).heads(), 8);
 }
 
-TEST(AnyMixer, HeadsWithoutAnOptionFollowTheWidth) {
-  EXPECT_EQ(default_heads(8), 1);
-  EXPECT_EQ(default_heads(32), 1);
-  EXPECT_EQ(default_heads(100), 1);
-  EXPECT_EQ(default_heads(128), 4);
-  EXPECT_EQ(default_heads(512), 8);
-  EXPECT_EQ(default_heads(544), 1);
-  EXPECT_EQ(std::get<CausalAttention<float>>(make("attention", 64)).heads(), 2);
-  EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(make("softmax-local", 64)).heads(), 2);
-  EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(make("softmax-local", 64)).taps(), 2);
-  EXPECT_EQ(std::get<Mixer<ScalarPair<float>>>(make("ab", 64)).heads(), 4);
-  EXPECT_EQ(std::get<Mixer<ChannelPair<float>>>(make("channel", 64)).heads(), 4);
-  EXPECT_EQ(std::get<Mixer<MatrixPair<float>>>(make("matrix", 64)).heads(), 1);
-  EXPECT_EQ(std::get<Mixer<Fusion<float>>>(make("fusion", 64)).heads(), 1);
+TEST(AnyMixer, HeadsWithoutAnOptionAreThoseWhoseWidthIsNearestToTheWantedOne) {
+  for (const auto& [channels, heads] : std::vector<std::pair<Index, Index>>{{8, 1},
+                                                                            {32, 1},
+                                                                            {40, 1},
+                                                                            {48, 2},
+                                                                            {80, 2},
+                                                                            {100, 4},
+                                                                            {112, 4},
+                                                                            {128, 4},
+                                                                            {144, 4},
+                                                                            {480, 15},
+                                                                            {512, 8},
+                                                                            {544, 8},
+                                                                            {1018, 2},
+                                                                            {1009, 1}}) {
+    EXPECT_EQ(default_heads(channels), heads) << channels;
+  }
+  for (const auto& [channels, heads] : std::vector<std::pair<Index, Index>>{
+           {8, 1}, {16, 1}, {24, 2}, {31, 1}, {40, 2}, {48, 3}, {64, 4}, {100, 5}})
+    EXPECT_EQ(default_pair_heads(channels), heads) << channels;
+  // No width that divides is nearer, and widths that divide as wanted are taken.
+  for (Index C = 1; C <= 600; ++C) {
+    const double wanted = C < 512 ? 32 : 64;
+    const auto far = [&](Index w) { return std::abs(std::log(static_cast<double>(w) / wanted)); };
+    const Index H = default_heads(C);
+    ASSERT_EQ(C % H, 0) << C;
+    for (Index w = 1; w <= C; ++w) {
+      if (C % w == 0) {
+        ASSERT_LE(far(C / H), far(w) + 1e-12) << C << " channels, width " << w;
+      }
+    }
+  }
+}
+
+TEST(AnyMixer, WithAllOptionsStatesWhatALayerIsMadeWith) {
+  const auto stated = [](std::string_view text, Index channels) {
+    return with_all_options(StandardPolicies{}, Recipe::parse(text), channels).text();
+  };
+  EXPECT_EQ(
+      stated("2*ab,ab:heads=3,gated,softmax-local:taps=3,attention,channel,matrix,gated-pair,fusion", 48),
+      "3*ab:heads=3,gated:heads=1,softmax-local:heads=2:taps=3,attention:heads=2,channel:heads=3,"
+      "matrix:heads=1,gated-pair:heads=1,fusion:heads=1");
+  for (const std::string name :
+       {"ab", "channel", "matrix", "gated", "gated-pair", "fusion", "softmax-local", "attention"}) {
+    for (const Index channels : {8, 48, 80, 100, 128}) {
+      const std::string text = stated(name, channels);
+      EXPECT_EQ(stated(text, channels), text) << "stated once more";
+      const auto bare = make(name, channels), full = make(text, channels);
+      const auto heads = [](const auto& mixer) { return mixer.heads(); };
+      EXPECT_EQ(std::visit(heads, full), std::visit(heads, bare)) << text;
+      EXPECT_EQ(Recipe::parse(text).layers.front().options.find("heads"), std::visit(heads, bare)) << text;
+    }
+  }
+  EXPECT_EQ(with_all_options(PolicyList<ScalarPair, Leaky>{}, Recipe::parse("leaky"), 8).text(), "leaky");
 }
 
 TEST(AnyMixer, RefusesOptionsThatALayerDoesNotTakeByNameAndPlace) {
-  EXPECT_EQ(complaint("ab:taps=3"), "recipe: 'ab' takes no option taps at character 0");
-  EXPECT_EQ(complaint("channel:taps=3"), "recipe: 'channel' takes no option taps at character 0");
-  EXPECT_EQ(complaint("fusion:taps=3"), "recipe: 'fusion' takes no option taps at character 0");
-  EXPECT_EQ(complaint("ab,gated:taps=2"), "recipe: 'gated' takes no option taps at character 3");
+  EXPECT_EQ(complaint("ab:taps=3"),
+            "recipe: 'ab' takes heads and no other option, got 'taps' at character 0");
+  EXPECT_EQ(complaint("channel:taps=3"),
+            "recipe: 'channel' takes heads and no other option, got 'taps' at character 0");
+  EXPECT_EQ(complaint("fusion:taps=3"),
+            "recipe: 'fusion' takes heads and no other option, got 'taps' at character 0");
+  EXPECT_EQ(complaint("ab,gated:taps=2"),
+            "recipe: 'gated' takes heads and no other option, got 'taps' at character 3");
   EXPECT_EQ(complaint("2*ab,gated-pair:heads=2:taps=2"),
-            "recipe: 'gated-pair' takes no option taps at character 5");
-  EXPECT_EQ(complaint("attention:taps=2"), "recipe: 'attention' takes no option taps at character 0");
+            "recipe: 'gated-pair' takes heads and no other option, got 'taps' at character 5");
+  EXPECT_EQ(complaint("attention:taps=2"),
+            "recipe: 'attention' takes heads and no other option, got 'taps' at character 0");
+}
+
+TEST(AnyMixer, RefusesValuesOutsideTheStatedBoundsByNameAndPlace) {
+  EXPECT_EQ(complaint("ab,ab:heads=0"), "recipe: heads of 'ab' must be 1 to 1048576, got 0 at character 3");
+  EXPECT_EQ(complaint("softmax-local:taps=1"),
+            "recipe: taps of 'softmax-local' must be 2 to 16, got 1 at character 0");
+  EXPECT_EQ(complaint("softmax-local:taps=17"),
+            "recipe: taps of 'softmax-local' must be 2 to 16, got 17 at character 0");
+  EXPECT_EQ(complaint("softmax-local:window=4"),
+            "recipe: 'softmax-local' takes heads, taps and no other option, got 'window' at character 0");
 }
 
 TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
@@ -176,8 +235,66 @@ TEST(AnyMixer, APolicyOfOnesOwnJoinsByTheList) {
   const auto layer = make<List>("leaky", 8, 4);
   ASSERT_TRUE(std::holds_alternative<Mixer<Leaky<float>>>(layer));
   EXPECT_EQ(std::get<Mixer<Leaky<float>>>(layer).shift(), 4);
-  EXPECT_EQ(complaint<List>("leaky:heads=2"), "recipe: 'leaky' takes no option heads at character 0");
-  EXPECT_EQ(complaint<List>("leaky:taps=2"), "recipe: 'leaky' takes no option taps at character 0");
+  EXPECT_EQ(complaint<List>("leaky:heads=2"), "recipe: 'leaky' takes no option, got 'heads' at character 0");
+  EXPECT_EQ(complaint<List>("leaky:taps=2"), "recipe: 'leaky' takes no option, got 'taps' at character 0");
+}
+
+/// A policy whose constructor takes a number that no recipe gives, and says so.
+template <class ScalarType>
+struct Fading : Leaky<ScalarType> {
+  static constexpr std::string_view kName = "fading";
+  static constexpr std::array<PolicyOption, 0> kOptions{};
+  explicit Fading(Index channels, ScalarType init = ScalarType(0.25)) : Leaky<ScalarType>(channels) {
+    this->decay.setConstant(init);
+  }
+};
+
+/// A policy with options of its own, under any names.
+template <class ScalarType>
+struct Tuned : Leaky<ScalarType> {
+  static constexpr std::string_view kName = "tuned";
+  static constexpr std::array kOptions{
+      PolicyOption{
+          .name = "percent", .least = 0, .most = 100, .usual = [](Index C) -> Index { return C / 2; }},
+      heads_option()};
+  Index heads_;
+
+  Tuned(Index channels, Index heads, ScalarType init) : Leaky<ScalarType>(channels), heads_(heads) {
+    this->decay.setConstant(init);
+  }
+  Index heads() const { return heads_; }
+  static Tuned make(Index channels, const OptionValues& options, Random&) {
+    return Tuned(channels, options["heads"], static_cast<ScalarType>(options["percent"]) / 100);
+  }
+};
+
+TEST(AnyMixer, NothingIsGuessedFromAConstructor) {
+  using List = PolicyList<ScalarPair, Fading>;
+  const auto layer = make<List>("fading", 8);
+  const auto& policy = std::get<Mixer<Fading<float>>>(layer).parameters();
+  test::expect_same_bits(policy.decay, Vector<float>::Constant(8, 0.25f).eval(), "decay");
+  EXPECT_EQ(complaint<List>("fading:init=3"), "recipe: 'fading' takes no option, got 'init' at character 0");
+}
+
+TEST(AnyMixer, APolicyMayStateOptionsOfItsOwn) {
+  using List = PolicyList<ScalarPair, Tuned>;
+  const auto decay = [](std::string_view text, Index channels) {
+    const auto layer = make<List>(text, channels);
+    return std::get<Mixer<Tuned<float>>>(layer).parameters().decay[0];
+  };
+  EXPECT_EQ(decay("tuned:percent=75", 8), 0.75f);
+  EXPECT_EQ(decay("tuned:percent=0", 8), 0.0f);
+  EXPECT_EQ(decay("tuned", 50), 0.25f);
+  EXPECT_EQ(std::get<Mixer<Tuned<float>>>(make<List>("tuned:heads=4", 8)).heads(), 4);
+  EXPECT_EQ(complaint<List>("tuned:percent=101"),
+            "recipe: percent of 'tuned' must be 0 to 100, got 101 at character 0");
+  EXPECT_EQ(with_all_options(List{}, Recipe::parse("2*tuned"), 60).text(), "2*tuned:heads=1:percent=30");
+  Random random(1);
+  EXPECT_EQ((LanguageModel<float, List>(
+                 {.vocabulary = 3, .width = 60, .feed_forward = 2, .layers = "2*tuned"}, random)
+                 .config()
+                 .layers),
+            "2*tuned:heads=1:percent=30");
 }
 
 TEST(AnyMixer, AModelHoldsAPolicyOfOnesOwnBesideTheOthers) {

@@ -26,14 +26,13 @@ TEST(Recipe, ReadsNamesCountsAndOptions) {
   ASSERT_EQ(recipe.layers.size(), 4u);
   EXPECT_EQ(recipe.layers[0].name, "ab");
   EXPECT_EQ(recipe.layers[1].name, "ab");
-  EXPECT_FALSE(recipe.layers[0].heads.has_value());
-  EXPECT_FALSE(recipe.layers[0].taps.has_value());
+  EXPECT_EQ(recipe.layers[0].options, OptionValues());
   EXPECT_EQ(recipe.layers[2].name, "softmax-local");
-  EXPECT_EQ(recipe.layers[2].heads, Index{4});
-  EXPECT_EQ(recipe.layers[2].taps, Index{3});
+  EXPECT_EQ(recipe.layers[2].options.find("heads"), Index{4});
+  EXPECT_EQ(recipe.layers[2].options.find("taps"), Index{3});
   EXPECT_EQ(recipe.layers[3].name, "attention");
-  EXPECT_EQ(recipe.layers[3].heads, Index{8});
-  EXPECT_FALSE(recipe.layers[3].taps.has_value());
+  EXPECT_EQ(recipe.layers[3].options.find("heads"), Index{8});
+  EXPECT_EQ(recipe.layers[3].options.find("taps"), std::nullopt);
   EXPECT_EQ(recipe.layers[0].place, 0);
   EXPECT_EQ(recipe.layers[2].place, 5);
 }
@@ -49,6 +48,7 @@ TEST(Recipe, CanonicalTextJoinsEqualNeighboursAndOrdersOptions) {
       {"softmax-local:taps=3:heads=4", "softmax-local:heads=4:taps=3"},
       {"ab:heads=2,ab:heads=2,ab:heads=4,ab", "2*ab:heads=2,ab:heads=4,ab"},
       {"x2-y,x2-y", "2*x2-y"},
+      {"x:window=8:bias=0:k2-y=3", "x:bias=0:k2-y=3:window=8"},
   };
   for (const auto& [text, canonical] : cases) {
     EXPECT_EQ(Recipe::parse(text).text(), canonical) << text;
@@ -57,7 +57,8 @@ TEST(Recipe, CanonicalTextJoinsEqualNeighboursAndOrdersOptions) {
 }
 
 TEST(Recipe, ParsingTheCanonicalTextGivesTheSameLayers) {
-  const Recipe recipe = Recipe::parse("3*ab:heads=2,attention,ab,ab:heads=2:taps=5,ab:taps=5:heads=2");
+  const Recipe recipe =
+      Recipe::parse("3*ab:heads=2,attention,ab,ab:heads=2:taps=5,ab:taps=5:heads=2,x:z=0:a=7");
   const Recipe again = Recipe::parse(recipe.text());
   ASSERT_EQ(again.layers.size(), recipe.layers.size());
   for (std::size_t l = 0; l < recipe.layers.size(); ++l) {
@@ -84,14 +85,12 @@ TEST(Recipe, EveryErrorNamesWhatWasExpectedWhereAndWhatCame) {
       {"ab;gated", "',' or ':' or the end at character 2, got ';gated'"},
       {"ab:", "an option at character 3, got the end"},
       {"ab:=3", "an option at character 3, got '=3'"},
-      {"ab:shift=3", "the option heads or taps at character 3, got 'shift=3'"},
       {"ab:heads", "'=' after the option at character 8, got the end"},
       {"ab:heads:2", "'=' after the option at character 8, got ':2'"},
-      {"ab:heads=", "a value from 1 to 1048576 at character 9, got the end"},
-      {"ab:heads=x", "a value from 1 to 1048576 at character 9, got 'x'"},
-      {"ab:heads=-1", "a value from 1 to 1048576 at character 9, got '-1'"},
-      {"ab:heads=0", "a value from 1 to 1048576 at character 9, got '0'"},
-      {"ab:heads=1048577", "a value from 1 to 1048576 at character 9, got '1048577'"},
+      {"ab:heads=", "a value from 0 to 1048576 at character 9, got the end"},
+      {"ab:heads=x", "a value from 0 to 1048576 at character 9, got 'x'"},
+      {"ab:heads=-1", "a value from 0 to 1048576 at character 9, got '-1'"},
+      {"ab:heads=1048577", "a value from 0 to 1048576 at character 9, got '1048577'"},
       {"ab:heads=2:heads=2", "each option once at character 11, got 'heads=2'"},
       {"ab:heads=2:taps=3:taps=3", "each option once at character 18, got 'taps=3'"},
       {"ab,\033[2J\xff", "the name of a mixer at character 3, got '\\x1b[2J\\xff'"},

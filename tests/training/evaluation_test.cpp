@@ -118,6 +118,52 @@ TEST(Evaluation, TakesAnotherContextAndNoMoreThanTheTextHas) {
   }
 }
 
+TEST(Evaluation, CarriedIsOneWindowOfTheWholeText) {
+  const Net model = make_model();
+  Workspace workspace;
+  for (const Index size : {2, 6, 7, 8, 13, 40}) {
+    const Ids text = tokens(size);
+    const std::vector<double> losses = oracle(model, text, size - 1);
+    for (const Index batch : {1, 3, 50}) {
+      std::vector<Index> done;
+      const Evaluation got = evaluate(model, std::span<const std::int32_t>(text),
+                                      {.batch = batch, .carry = true}, workspace, [&](Index now, Index all) {
+                                        EXPECT_EQ(all, (size - 2) / kContext + 1);
+                                        done.push_back(now);
+                                        return true;
+                                      });
+      EXPECT_EQ(done.back(), (size - 2) / kContext + 1);
+      double sum = 0, far = 0;
+      const Index T = std::min(kContext, size - 1);
+      for (Index t = 0; t < size - 1; ++t) {
+        sum += losses[static_cast<std::size_t>(t)];
+        if (t >= T - 1) far += losses[static_cast<std::size_t>(t)];
+      }
+      ASSERT_EQ(static_cast<Index>(got.by_position.size()), T);
+      EXPECT_EQ(got.total.count, size - 1);
+      expect_close(got.total.sum, sum, 0, 1e-12, "sum");
+      expect_close(got.by_position.front().sum, T == 1 ? far : losses.front(), 0, 1e-12, "first");
+      EXPECT_EQ(got.by_position.back().count, size - T);
+      expect_close(got.by_position.back().sum, far, 0, 1e-12, "last");
+    }
+  }
+}
+
+TEST(Evaluation, CarriesNoLearnedPositions) {
+  Random random(5);
+  const Net model({.vocabulary = kVocabulary,
+                   .width = 8,
+                   .feed_forward = 4,
+                   .context = kContext,
+                   .positions = Positions::kLearned,
+                   .layers = "ab"},
+                  random);
+  Workspace workspace;
+  const Ids text = tokens(40);
+  EXPECT_THROW(evaluate(model, std::span<const std::int32_t>(text), {.carry = true}, workspace),
+               std::invalid_argument);
+}
+
 TEST(Evaluation, ReportsProgressAndStopsWhenAsked) {
   const Net model = make_model();
   Workspace workspace;

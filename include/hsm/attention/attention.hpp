@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The parameters of dense softmax attention: [q; k; v] = W x + b for all heads at once, and the map of the
-// concatenated head outputs back to C channels. Head h owns rows h C/H ... of each of q, k and v. 4 C^2 + 4 C
-// values.
+// concatenated head outputs back to C channels. q, k and v are C rows each; in each of them head h owns the rows
+// h C/H ... (h+1) C/H - 1. 4 C^2 + 4 C values.
 #pragma once
 
 #include <cmath>

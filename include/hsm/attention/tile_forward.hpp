@@ -2,8 +2,8 @@
 //
 // Attention of a few consecutive queries of one head over all their keys:
 //
-//   out_i = sum_{j <= i} w_ij v_j,   w_ij = 2^(s_ij - largest_i) / sum_i,   s_ij = log2(e) q_i . k_j /
-//   sqrt(width)
+//   out_i = sum_{j <= i} w_ij v_j,   w_ij = 2^(s_ij - largest_i) / sum_i
+//   s_ij  = log2(e) q_i . k_j / sqrt(width)
 //
 // Keys are taken kKeyTile at a time with a running softmax, so no row of scores ever exists as a whole. A
 // strip of queries stops at its own last key, and in the tile on the diagonal a hidden key takes part in no

@@ -4,9 +4,10 @@
 // key, a strip of kLanes queries lies along the lanes, so that the largest score and the sum of a query are
 // reached without ever crossing lanes.
 //
-//   exp2_shifted   2^(score - shift) per query       error 4 epsilon (|score - shift| + 1), floor 2^-126
-//   (2^-1022) hide_future    value where the key is later than the query OnlineSoftmax  the running maximum
-//   and sum over tiles of keys (arXiv 1805.02867)
+//   exp2_shifted   2^(score - shift) per query; error 4 epsilon (|score - shift| + 1), never below 2^-126 (float)
+//                  or 2^-1022 (double)
+//   hide_future    puts a given value where the key is later than the query
+//   OnlineSoftmax  the running maximum and sum over tiles of keys (arXiv 1805.02867)
 //
 // Scores here are in bits: log2(e) is multiplied into the queries, which leaves of the argument reduction of
 // exp one exact subtraction. The series is that of core/elementwise.hpp, in packets and for arguments <= 0.

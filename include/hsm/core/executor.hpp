@@ -7,7 +7,9 @@
 //   SerialExecutor     the calling thread, the default of every Workspace
 //   ThreadedExecutor   core/threaded_executor.hpp, threads of its own
 //
-// A task must not start a parallel loop of its own on the same executor.
+// A task must not start a parallel loop of its own on the same executor. The library calls run() from the
+// thread that called it: an executor that serves the workspaces of several threads must bear run() from all of
+// them at a time, as both of these do.
 #pragma once
 
 #include <memory>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// A linear map of tokens: y = W x + b, with W [out, in] row-major and b [out], [the first rows of out], or
-// empty. The struct is its parameters: the same type holds weights, gradients and optimizer moments. O(out
-// in) per token.
+// A linear map of tokens: y = W x + b, with W [out, in] row-major and b of `out` values, of fewer (for the first
+// rows), or empty. The struct is its parameters: the same type holds weights, gradients and optimizer moments.
+// Fresh weights are drawn row by row. 2 out in flop per token.
 #pragma once
 
 #include <cmath>

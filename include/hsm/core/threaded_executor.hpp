@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// An executor of n - 1 threads of its own and the caller. Each begins with an n-th of the tasks, the same in
-// every loop over as many tasks, so that it finds in its cache what it left there in the loop before; who has
-// done his takes from the others, so a slow task delays nobody, and a thread that is late is not waited for.
+// An executor of the calling thread and n - 1 threads of its own. Each begins with an n-th of the tasks, the same
+// n-th in every loop over as many tasks, so that it finds in its cache what it left there in the loop before. A
+// thread that has done its part takes tasks from the others, so a slow task delays nobody, and a thread that is
+// late is not waited for.
 //
 // Between loops the threads watch for the next one for some 40 microseconds before they sleep: a layer is a few
 // loops, one right after the other, and waking a thread takes longer than many of them. More threads than

@@ -10,8 +10,10 @@
 //   a column-major matrix (C,T), a row-major matrix (T,C), their Map, Block and Ref: one sequence
 //   a vector [C]: one token
 //
-// so a slice in time of a larger buffer is a legal argument. What cannot be viewed is refused by a sentence
-// at compile time.
+// so a slice in time of a larger buffer is a legal argument, and a buffer that runs by time first, [T,B,C], is one
+// with token_stride = B C and batch_stride = C. What cannot be viewed is refused by a sentence at compile time.
+// Where two views must be apart, that is said of the ranges from their first value to their last: views that
+// interleave in one buffer count as overlapping and are refused.
 #pragma once
 
 #include <concepts>

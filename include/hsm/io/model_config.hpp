@@ -7,6 +7,9 @@
 //   layers, schedule                           a recipe (model/recipe.hpp), a schedule's text
 //                                              (schedule/schedule_text.hpp), such as "rotated:cyclic=4"
 //
+//   {"vocabulary":256,"width":128,"feed_forward":512,"context":128,"positions":"none",
+//    "layers":"3*ab:heads=8,attention:heads=4,3*ab:heads=8","schedule":"dyadic"}
+//
 // Each key once, and no other. Errors: std::runtime_error `file: what was expected, what came`. Whether the
 // recipe and the schedule are ones is for the model to say.
 #pragma once

@@ -1,15 +1,32 @@
 // SPDX-License-Identifier: MIT
 //
-// A language model as one safetensors file: its tensors under the names of `visit`, row-major, F32 or F64, and
-// in the metadata
+// A language model as one safetensors file: in the metadata
 //
 //   format   hsm-language-model
 //   version  1
 //   config   a JSON object, see io/model_config.hpp
 //
+// and its tensors under the names of `visit`, row-major, F32 or F64, a linear map as [out, in]:
+//
+//   embedding.weight [V,C], positions.weight [context,C] where they are learned, norm.gain, norm.bias [C]
+//   layers.<l>.mixer_norm.gain, .bias, layers.<l>.feed_forward_norm.gain, .bias [C]
+//   layers.<l>.feed_forward.up.weight [F,C], .up.bias [F], .down.weight [C,F], .down.bias [C]
+//   layers.<l>.mixer.*
+//     ab             a, b [H]                        channel      a, b [C]
+//     matrix         project.weight [2C,C], rows A, B
+//     gated          project.weight [C,C], .bias [C]
+//     gated-pair     project.weight [2C,C], rows W, U, .bias [C], that of W
+//     fusion         project.weight [2C,C], rows U, V, .bias [C], that of U; output.weight [C,C], .bias [C]
+//     softmax-local  project.weight [3C,C], rows q, k, v; output.weight [C,C]
+//     attention      project.weight [3C,C], rows q, k, v, .bias [3C]; output.weight [C,C], .bias [C]
+//
+// with the formulas in the header of each; head h owns the rows h C/H ... (h+1) C/H - 1 of each block of C rows.
+// The logits are E h: there is no other output map.
+//
 // Saving replaces a file whole or not at all. Loading trusts nothing: the config is compared with the shapes
 // in the file before a model of its size is made, each tensor must be there once, alone, in its shape and
-// finite. Errors: std::runtime_error `file: what was expected, what came`.
+// finite. A file states every option of every layer; one that does not is read by the rule of its time
+// (io/old_recipes.hpp). Errors: std::runtime_error `file: what was expected, what came`.
 #pragma once
 
 #include <algorithm>
@@ -25,6 +42,7 @@
 #include <vector>
 
 #include <hsm/io/model_config.hpp>
+#include <hsm/io/old_recipes.hpp>
 #include <hsm/io/safetensors_file.hpp>
 #include <hsm/io/safetensors_writer.hpp>
 #include <hsm/model/language_model.hpp>
@@ -49,8 +67,15 @@ std::vector<std::int64_t> file_shape(const Tensor& tensor) {
   }
 }
 
-/// What a mixer needs is known once it is made, one of each kind. Before that, the file must bear out that it
-/// has some C^2 values: one with products holds no fewer than C^2 / 4, and below a width of 1024 all are small.
+/// The recipe of a file with every option stated. The pointer only names the type.
+template <class Scalar, class List>
+std::string recipe_of_file(const LanguageModelConfig& config, const LanguageModel<Scalar, List>*) {
+  return with_old_options(List{}, Recipe::parse(config.layers), config.width).text();
+}
+
+/// What tensors a mixer has is known once one of its kind is made. Before that the file must bear out that there is
+/// room for it: every mixer with products has C^2 values or more, so at least C^2 bytes, whatever the type. Up to
+/// a width of 1024 all are small.
 template <class Scalar, class List>
 void check_mixer_bytes(const SafetensorsFile& file, const std::string& prefix, std::string_view name,
                        Index C) {
@@ -168,8 +193,9 @@ Model read_model(const SafetensorsFile& file) {
   };
   expect("format", kModelFormat);
   expect("version", kModelVersion);
-  const LanguageModelConfig config = detail::ModelConfigReader(metadata("config"), file.source()).read();
+  LanguageModelConfig config = detail::ModelConfigReader(metadata("config"), file.source()).read();
   try {
+    config.layers = detail::recipe_of_file(config, static_cast<const Model*>(nullptr));
     detail::check_model_sizes(file, config, static_cast<const Model*>(nullptr));
     Random random(1);
     Model model(config, random);

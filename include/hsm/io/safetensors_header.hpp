@@ -3,8 +3,8 @@
 // The header of a safetensors file: which tensors it holds, of what type and shape, and where their bytes
 // are.
 //
-//   {"__metadata__": {string: string, ...}, name: {"dtype": "F32", "shape": [2,3], "data_offsets": [begin,
-//   end]}, ...}
+//   {"__metadata__": {string: string, ...},
+//    name: {"dtype": "F32", "shape": [2,3], "data_offsets": [begin, end]}, ...}
 //
 // The text is untrusted. It is read event by event against exactly this form, so no other tree is ever built
 // and nesting cannot go deep; a key that stands twice is refused at every level. Afterwards the tensors must

@@ -26,6 +26,7 @@
 #include <utility>
 
 #include <hsm/io/model_file.hpp>
+#include <hsm/io/old_recipes.hpp>
 #include <hsm/io/state_file.hpp>
 #include <hsm/model/session.hpp>
 
@@ -59,6 +60,14 @@ namespace detail {
 inline constexpr std::string_view kNotePrefix = "note.";
 
 inline std::string layer_prefix(std::size_t l) { return "layers." + std::to_string(l) + "."; }
+
+/// The fingerprint of a model in sessions of the time when a config stated only the options asked for.
+template <class Scalar, class List>
+std::string old_fingerprint(const LanguageModel<Scalar, List>& model) {
+  LanguageModelConfig config = model.config();
+  config.layers = without_old_options(List{}, Recipe::parse(config.layers), config.width).text();
+  return hsm::fingerprint("language model " + config_to_json(config), model);
+}
 
 }  // namespace detail
 
@@ -107,7 +116,10 @@ SavedSession<typename Model::Scalar> read_session(const SafetensorsFile& from, c
   detail::FileChecks file(from);
   file.expect_metadata("format", kSessionFormat);
   file.expect_version(kSessionVersion, kFirstSessionVersion);
-  file.expect_fingerprint(fingerprint(model));
+  if (const std::string own = fingerprint(model);
+      file.metadata("fingerprint") != own && file.metadata("fingerprint") != detail::old_fingerprint(model)) {
+    file.expect_fingerprint(own);
+  }
   SavedSession<Scalar> saved;
   SessionMemory<Scalar>& memory = saved.memory;
   const Index spare = file.number("spare"), V = model.config().vocabulary;

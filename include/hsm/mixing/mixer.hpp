@@ -11,7 +11,8 @@
 //   forward_in_place   y over x, for mixers without products
 //   backward    after a forward, packed or extend that was given a `saved`
 //
-// y and dx are overwritten, parameter gradients are added to; x and y must not overlap. Cost per token: the
+// y and dx are overwritten, parameter gradients are added to; x and y must not overlap, from the first value of
+// each to its last, so they cannot interleave in one buffer. Cost per token: the
 // policy's products and O(K C). Scratch and threads come from the Workspace; without one a call is serial and
 // may allocate. With one that has served such a call before, and records likewise, only Eigen's products
 // allocate: two packing spaces per block of at most 256 rows and 256 columns of the result, where they pass

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // The forward pass over its own input, for mixers without products: y[t] takes the place of x[t]. Walks back
-// in time, so that a partner is still there when it is read: at most s tokens at a step, or as the policy does
-// by itself (Stages::in_place); with several parts
-// the s tokens before each part are copied first, as the ring that the part continues. Half the memory of
-// forward, and no line is read to be written.
+// in time, so that a partner is still there when it is read: at most s tokens at a step, or as the policy does by
+// itself (Stages::in_place). With several parts the s tokens before each part are copied first, as the ring that
+// the part continues. Half the memory of forward, and no line is read only to be overwritten.
 #pragma once
 
 #include <hsm/mixing/mixer_pass.hpp>

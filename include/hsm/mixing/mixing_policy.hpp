@@ -7,6 +7,8 @@
 //   combine : own[t], kept[t], kept[t-s], ... -> z[t]   element-wise, memory-bound
 //   output  : z[t] -> y[t]                            a product, `Linear output` [C, C], or absent
 //
+// Planes are C rows each, own first and then the kept ones, as rows of `project`; in each of them head h owns the
+// rows h C/H ... (h+1) C/H - 1, as it owns these channels of a token (mixing/run.hpp says which a call covers).
 // Kept planes are read at every tap and are all that a state ever holds; own planes are read at t only. With
 // `keeps_input` the kept plane 0 is x itself, and the projected planes follow. The engine runs the products,
 // their gradients, time, batches, states and threads; the policy states combine and its adjoint:
@@ -19,7 +21,8 @@
 //                  channel_weights(a, b)  may be left out: for policies that are z = a .* x[t] + b .* x[t-s], the
 //                                 weights of all channels; stacks of them then run faster (mixing/stack.hpp)
 //   any K          adjoint        writes d.own(), adds to all planes of d.kept(k) of the taps that are present,
-//                                 the farthest tap first
+//                                 the farthest tap first: any order is right, this one gives the same bits
+//                                 however a text is cut in time
 //
 // `sums` are the gradients of combine's own parameters (a, b, ...) as a flat list of doubles,
 // policy.sum_count() of them, which policy.add_sums(sums, gradients) adds to a gradient struct at the end.
@@ -32,6 +35,7 @@
 
 #include <hsm/core/linear.hpp>
 #include <hsm/core/parameters.hpp>
+#include <hsm/mixing/policy_options.hpp>
 #include <hsm/mixing/run.hpp>
 
 namespace hsm::inline HSM_ABI {

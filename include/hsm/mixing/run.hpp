@@ -8,7 +8,14 @@
 //   tap 0    kept(0, plane)(t)              plane p of the kept columns at t
 //   tap k    kept(k, plane)(t - k s)        zeros, and present(k) false, where the document has no such token
 //
-// All blocks are (rows, count): `heads` heads from `first_head` on, rows_per_head() rows each.
+// All blocks are (rows, count): `heads` heads from `first_head` on, rows_per_head() = C/H rows each. Heads lie
+// one after another as they do in a token, in every plane alike: row i is of head first_head + i / (C/H) and of
+// channel first_head * C/H + i, so a parameter with one value per channel is read from there on. A run covers
+// neighbouring heads that mix at one distance: all of them where there is one shift, else some.
+//
+// Where a tap is not present, its values read as zeros and its gradient is no memory at all (a null address):
+// `adjoint` must pass it by. adjoint_past is only called where tap 1 is there. Several threads may call one policy at
+// a time, each with a run of its own.
 #pragma once
 
 #include <array>

@@ -5,12 +5,19 @@
 //   hsm::LanguageModel<float>                                              what the library has, and attention
 //   hsm::LanguageModel<float, hsm::PolicyList<hsm::ScalarPair, MyPolicy>>    one of your own: MyPolicy::kName
 //
-// A policy joins by its constructor: (channels), (channels, heads), (channels, random), (channels, random,
-// heads) or (channels, random, heads, taps); a recipe may give the options that its constructor takes.
+// A policy joins by its constructor, (channels, random) or (channels); one that a recipe may tell more states
+// its options and how it is made from them (mixing/policy_options.hpp). with_all_options gives a recipe in which
+// every option of every layer stands, so that nobody needs to know the defaults to read it.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -23,6 +30,7 @@
 #include <hsm/mixing/policies/matrix_pair.hpp>
 #include <hsm/mixing/policies/scalar_pair.hpp>
 #include <hsm/mixing/policies/softmax_local.hpp>
+#include <hsm/mixing/policy_options.hpp>
 #include <hsm/mixing/token_mixer.hpp>
 #include <hsm/model/recipe.hpp>
 
@@ -39,19 +47,8 @@ using StandardPolicies =
 /// The recipe name of dense causal softmax attention, which every stack can hold.
 inline constexpr std::string_view kAttentionName = "attention";
 
-/// Heads of `attention` and `softmax-local` where the recipe names none: 32 channels each below 512
-/// channels, else 64, as far as that divides.
-constexpr Index default_heads(Index channels) {
-  const Index width = channels < 512 ? 32 : 64;
-  return channels % width == 0 ? channels / width : 1;
-}
-
-/// Heads of `ab` and `channel` where the recipe names none: 16 channels each from 32 channels on, as far as
-/// that divides. Heads of `ab` that start with different b let what follows tell the token from its partner;
-/// one head for all channels trains worse. The heads of `channel` matter where the schedule differs by head.
-constexpr Index default_pair_heads(Index channels) {
-  return channels >= 32 && channels % 16 == 0 ? channels / 16 : 1;
-}
+/// What a recipe may say of `attention`.
+inline constexpr std::array kAttentionOptions{heads_option(default_heads)};
 
 namespace detail {
 
@@ -72,25 +69,80 @@ struct MixerVariant<Scalar, PolicyList<Policies...>> {
   throw std::invalid_argument("recipe: " + what + " at character " + std::to_string(layer.place));
 }
 
-/// The policy of a layer, by the longest constructor it has.
 template <class Policy>
-Policy make_policy(const LayerRecipe& layer, Index channels, Random& random) {
-  constexpr bool kTaps = std::is_constructible_v<Policy, Index, Random&, Index, Index>;
-  constexpr bool kHeads = kTaps || std::is_constructible_v<Policy, Index, Random&, Index> ||
-                          std::is_constructible_v<Policy, Index, Index>;
-  if (layer.taps && !kTaps) fail_layer(layer, in_quotes(layer.name) + " takes no option taps");
-  if (layer.heads && !kHeads) fail_layer(layer, in_quotes(layer.name) + " takes no option heads");
-  if constexpr (kTaps) {
-    return Policy(channels, random, layer.heads.value_or(default_heads(channels)), layer.taps.value_or(2));
-  } else if constexpr (std::is_constructible_v<Policy, Index, Random&, Index>) {
-    return Policy(channels, random, layer.heads.value_or(1));
-  } else if constexpr (std::is_constructible_v<Policy, Index, Random&>) {
-    return Policy(channels, random);
-  } else if constexpr (std::is_constructible_v<Policy, Index, Index>) {
-    return Policy(channels, layer.heads.value_or(default_pair_heads(channels)));
-  } else {
-    return Policy(channels);
+concept HasOptions = requires {
+  std::span<const PolicyOption>(Policy::kOptions);
+};
+
+template <class Policy>
+concept HasMake = requires(Index channels, const OptionValues& options, Random& random) {
+  { Policy::make(channels, options, random) } -> std::same_as<Policy>;
+};
+
+/// What a recipe may say of a policy's layer.
+template <class Policy>
+constexpr std::span<const PolicyOption> options_of_policy() {
+  if constexpr (requires { Policy::kOptions; }) {
+    static_assert(HasOptions<Policy>, "hsm: kOptions of a policy must be a std::array of hsm::PolicyOption");
+    if constexpr (HasOptions<Policy>) return Policy::kOptions;
   }
+  return {};
+}
+
+/// The policy of a layer whose options all have values.
+template <class Policy>
+Policy make_policy([[maybe_unused]] const OptionValues& options, Index channels,
+                   [[maybe_unused]] Random& random) {
+  constexpr bool kRandom = std::is_constructible_v<Policy, Index, Random&>;
+  if constexpr (HasMake<Policy>) {
+    static_assert(HasOptions<Policy>,
+                  "hsm: a policy with make(channels, options, random) needs kOptions too");
+    return Policy::make(channels, options, random);
+  } else {
+    static_assert(
+        options_of_policy<Policy>().empty(),
+        "hsm: a policy with kOptions needs a static make(Index channels, const OptionValues& options, "
+        "Random& random) that returns the policy");
+    static_assert(HasOptions<Policy> || (!std::is_constructible_v<Policy, Index, Index> &&
+                                         !std::is_constructible_v<Policy, Index, Random&, Index>),
+                  "hsm: this policy's constructor takes more than channels and a Random, and a recipe cannot "
+                  "know what it means: state its options by kOptions and make(channels, options, random), or "
+                  "that it has none by std::array<hsm::PolicyOption, 0> kOptions");
+    static_assert(
+        kRandom || std::is_constructible_v<Policy, Index>,
+        "hsm: to be made from a recipe, a policy needs a constructor (channels, random) or (channels), "
+        "or a static make(channels, options, random)");
+    if constexpr (kRandom) {
+      return Policy(channels, random);
+    } else {
+      return Policy(channels);
+    }
+  }
+}
+
+/// Checks what a layer says against its options, and gives the others their usual values.
+inline LayerRecipe with_usual_options(LayerRecipe layer, std::span<const PolicyOption> options,
+                                      Index channels) {
+  for (const auto& [name, value] : layer.options) {
+    const std::string& asked = name;  // clang 14 captures no structured binding
+    const auto found = std::find_if(options.begin(), options.end(),
+                                    [&](const PolicyOption& option) { return option.name == asked; });
+    if (found == options.end()) {
+      std::string names;
+      for (const PolicyOption& option : options)
+        names += (names.empty() ? "" : ", ") + std::string(option.name);
+      fail_layer(layer, in_quotes(layer.name) + " takes " +
+                            (names.empty() ? "no option" : names + " and no other option") + ", got " +
+                            in_quotes(name));
+    }
+    if (value < found->least || value > found->most) {
+      fail_layer(layer, name + " of " + in_quotes(layer.name) + " must be " + std::to_string(found->least) +
+                            " to " + std::to_string(found->most) + ", got " + std::to_string(value));
+    }
+  }
+  for (const PolicyOption& option : options)
+    if (!layer.options.find(option.name)) layer.options.set(option.name, option.usual(channels));
+  return layer;
 }
 
 }  // namespace detail
@@ -118,44 +170,70 @@ using AnyState = std::variant<MixerState<Scalar>, AttentionState<Scalar>>;
 template <class Scalar>
 using AnySaved = std::variant<MixerSaved<Scalar>, AttentionSaved<Scalar>>;
 
+/// What a recipe may say of the layer of that name, nothing where there is none of that name.
+template <template <class> class... Policies>
+constexpr std::span<const PolicyOption> options_of(PolicyList<Policies...>, std::string_view name) {
+  std::span<const PolicyOption> options;
+  const auto attempt = [&]<class Policy>(std::type_identity<Policy>) {
+    if (name == Policy::kName) options = detail::options_of_policy<Policy>();
+    return name == Policy::kName;
+  };
+  if (!(attempt(std::type_identity<Policies<float>>{}) || ...) && name == kAttentionName)
+    options = kAttentionOptions;
+  return options;
+}
+
+/// The layer with a value for each of its options, the usual ones for `channels` where it has none. Throws
+/// std::invalid_argument for an unknown name, an option that the layer does not take, or one outside its bounds.
+template <template <class> class... Policies>
+LayerRecipe with_all_options(PolicyList<Policies...> policies, LayerRecipe layer, Index channels) {
+  if (layer.name != kAttentionName && ((layer.name != Policies<float>::kName) && ...)) {
+    detail::fail_layer(layer, "expected one of " +
+                                  detail::MixerVariant<float, PolicyList<Policies...>>::names() + ", got " +
+                                  detail::in_quotes(layer.name));
+  }
+  return detail::with_usual_options(std::move(layer), options_of(policies, layer.name), channels);
+}
+
+/// The same for all layers: the recipe that a model's config and its file state.
+template <template <class> class... Policies>
+Recipe with_all_options(PolicyList<Policies...> policies, Recipe recipe, Index channels) {
+  for (LayerRecipe& layer : recipe.layers) layer = with_all_options(policies, std::move(layer), channels);
+  return recipe;
+}
+
 /// Makes the layer that a recipe describes. Head h mixes at head_shifts[h mod size], so that one shift is for
-/// all heads; attention uses none. Throws std::invalid_argument for an unknown name, an option it does not
-/// take, a value it refuses, or no shift.
+/// all heads; attention uses none. Throws std::invalid_argument for what with_all_options refuses, a value that
+/// the layer refuses, or no shift.
 template <class Scalar, template <class> class... Policies>
-AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...>, const LayerRecipe& layer,
+AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...> policies, LayerRecipe layer,
                                                      Index channels, std::span<const Index> head_shifts,
                                                      Random& random) {
   using Variant = AnyMixer<Scalar, PolicyList<Policies...>>;
+  detail::check_at_least("make_mixer", "channels", channels, 1);
   detail::check_at_least("make_mixer", "the number of shifts", static_cast<Index>(head_shifts.size()), 1);
+  layer = with_all_options(policies, std::move(layer), channels);
   std::optional<Variant> mixer;
   const auto attempt = [&]<class Policy>(std::type_identity<Policy>) {
     if (mixer || layer.name != Policy::kName) return;
-    Policy policy = detail::make_policy<Policy>(layer, channels, random);
+    Policy policy = detail::make_policy<Policy>(layer.options, channels, random);
     std::vector<Index> shifts;
     for (std::size_t h = 0; h < static_cast<std::size_t>(policy.heads()); ++h)
       shifts.push_back(head_shifts[h % head_shifts.size()]);
     mixer.emplace(Mixer<Policy>(std::move(policy), shifts));
   };
   (attempt(std::type_identity<Policies<Scalar>>{}), ...);
-  if (!mixer && layer.name == kAttentionName) {
-    if (layer.taps) detail::fail_layer(layer, "'attention' takes no option taps");
-    mixer.emplace(CausalAttention<Scalar>(
-        Attention<Scalar>(channels, layer.heads.value_or(default_heads(channels)), random)));
-  }
   if (!mixer) {
-    detail::fail_layer(layer, "expected one of " +
-                                  detail::MixerVariant<Scalar, PolicyList<Policies...>>::names() + ", got " +
-                                  detail::in_quotes(layer.name));
+    mixer.emplace(CausalAttention<Scalar>(Attention<Scalar>(channels, layer.options["heads"], random)));
   }
   return std::move(*mixer);
 }
 
 /// The same with all heads at one shift.
 template <class Scalar, template <class> class... Policies>
-AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...> policies,
-                                                     const LayerRecipe& layer, Index channels, Index shift,
-                                                     Random& random) {
-  return make_mixer<Scalar>(policies, layer, channels, std::span<const Index>(&shift, 1), random);
+AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...> policies, LayerRecipe layer,
+                                                     Index channels, Index shift, Random& random) {
+  return make_mixer<Scalar>(policies, std::move(layer), channels, std::span<const Index>(&shift, 1), random);
 }
 
 }  // namespace hsm::inline HSM_ABI

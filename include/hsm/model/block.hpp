@@ -3,6 +3,8 @@
 // One pre-norm residual block of a Transformer whose token mixer is any layer:
 //
 //   x <- x + mix(norm_1(x));   x <- x + feed_forward(norm_2(x))
+//
+// Its tensors are mixer_norm.*, mixer.*, feed_forward_norm.* and feed_forward.*, in this order.
 #pragma once
 
 #include <hsm/model/any_mixer.hpp>

@@ -4,8 +4,9 @@
 //
 //   y = W_2 gelu(W_1 x + b_1) + b_2       W_1 [F,C], W_2 [C,F]
 //
-// 4 F C flop per token, 2 F C + F + C parameters. GELU in its tanh form (core/elementwise.hpp), applied while
-// the block of W_1 x is in cache.
+// 4 F C flop per token, 2 F C + F + C parameters: up.weight W_1, up.bias, down.weight W_2, down.bias. GELU in its
+// tanh form (core/elementwise.hpp), applied while the block of W_1 x is in cache. Initial values: W_1
+// normal(1/sqrt(C)), W_2 normal(1/sqrt(F)), drawn in this order; biases 0.
 #pragma once
 
 #include <hsm/core/elementwise.hpp>

@@ -16,7 +16,10 @@
 // Cost per token and layer: the mixer, 4 F C flop of feed-forward, O(C). extend without a record works chunk
 // by chunk through all layers, so its memory does not grow with T (attention's cache apart). A model without
 // positions has no largest context; learned positions end with their table, and begin again with every
-// sequence, document and fresh stream.
+// sequence, document and fresh stream. For the logits after every token take a record and multiply:
+//
+//   model.extend(ids, state, saved, workspace);    // or hidden, packed
+//   model.logits(saved, logits, workspace);        // (V, n)
 #pragma once
 
 #include <cstdint>
@@ -56,12 +59,13 @@ class LanguageModel {
   /// What a forward leaves for backward.
   using Saved = LanguageModelSaved<Scalar>;
 
-  /// Fresh weights: E normal(0.02), P normal(0.01), the rest as each layer states, with the maps that write
-  /// to the residual stream divided by sqrt(2 L). Throws std::invalid_argument for sizes below 1, a recipe or
+  /// Fresh weights, drawn in this order: E normal(0.02), P normal(0.01) where there is one, then layer by layer the
+  /// mixer's matrices and those of the feed-forward network as each states, each row by row; the maps that write
+  /// to the residual stream are divided by sqrt(2 L). Throws std::invalid_argument for sizes below 1, a recipe or
   /// a schedule that is not one.
   LanguageModel(LanguageModelConfig config, Random& random);
 
-  /// The sizes and layers it was made with.
+  /// The sizes and layers it was made with; the recipe is canonical and states every option.
   const LanguageModelConfig& config() const { return config_; }
   /// L.
   Index layer_count() const { return static_cast<Index>(blocks_.size()); }
@@ -97,6 +101,13 @@ class LanguageModel {
   /// logits (V, n) = E h for hidden columns (C, n).
   void logits(ConstColumns<Scalar> h, Columns<Scalar> out, Workspace& workspace) const {
     product(embedding_.weight, h, out, workspace.executor());
+  }
+  /// logits (V, n) after each of the n tokens of the call that filled `saved`, in the order of its ids. Throws
+  /// std::invalid_argument for an `out` of another size.
+  void logits(const Saved& saved, Columns<Scalar> out, Workspace& workspace) const {
+    detail::check_equal("LanguageModel::logits", "out", Shape<2>{out.rows(), out.cols()},
+                        Shape<2>{config_.vocabulary, saved.hidden.cols()});
+    logits(read(saved.hidden), out, workspace);
   }
 
   /// The state of fresh streams. Throws std::invalid_argument for fewer than 1, or a negative capacity.
@@ -183,7 +194,7 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
   detail::check_at_least(kWho, "width", config_.width, 1);
   detail::check_at_least(kWho, "feed_forward", config_.feed_forward, 1);
   detail::check_at_least(kWho, "context", config_.context, 1);
-  const Recipe recipe = Recipe::parse(config_.layers);
+  const Recipe recipe = with_all_options(List{}, Recipe::parse(config_.layers), config_.width);
   config_.layers = recipe.text();
   const auto L = static_cast<Index>(recipe.layers.size());
   schedule_ = ScheduleText::parse(config_.schedule, L);

@@ -22,7 +22,7 @@ struct LanguageModelConfig {
   Index context = 128;       ///< T of training; the most positions where they are learned
   /// Whether a token is told its place.
   Positions positions = Positions::kNone;
-  std::string layers = "7*ab";      ///< a recipe, see model/recipe.hpp
+  std::string layers = "7*ab";      ///< a recipe, see model/recipe.hpp; a model states all options in its own
   std::string schedule = "dyadic";  ///< see schedule/schedule_text.hpp
 };
 

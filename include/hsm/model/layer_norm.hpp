@@ -3,6 +3,7 @@
 // Layer normalisation of each token (Ba, Kiros, Hinton, arXiv 1607.06450):
 //
 //   y = gain .* (x - mean) / sqrt(variance + 1e-5) + bias        over the C channels of a token
+//   variance = sum of (x - mean)^2 / C                           divided by C, not C - 1
 //
 // O(C) per token, one visit. Where the residual stream takes up a branch first, `add_forward` does both in
 // that visit. Sums run in a fixed order of lanes, so the bits depend on neither address nor threads.

@@ -6,7 +6,7 @@
 //
 //   total(F) = total(1) + (F - 1) L (2 C + 1)
 //
-// Cost: that of making one model with F = 1.
+// Cost: that of making one model with F = 1: O(V C) and the mixers.
 #pragma once
 
 #include <string>

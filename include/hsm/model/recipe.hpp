@@ -6,12 +6,12 @@
 //   ab,ab,attention,ab                layers 0, 1, 3 mix at the shifts s_0, s_1, s_3 of the schedule
 //   softmax-local:heads=4:taps=3      options where the default is not wanted
 //
-// The canonical text (equal neighbours joined, options in the order heads, taps) is what a model file holds.
-// Which names and options exist is known to the stack (model/any_mixer.hpp). Errors are std::invalid_argument
-// that name the place in the text.
+// An option is a name and a whole number; which there are, and within what bounds, each layer states
+// (mixing/policy_options.hpp, model/any_mixer.hpp). The canonical text joins equal neighbours and sorts options
+// by name; with_all_options of any_mixer.hpp states every option, and that is what a model's config and its file
+// hold. Errors are std::invalid_argument that name the place in the text.
 #pragma once
 
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -19,6 +19,7 @@
 
 #include <hsm/core/quote.hpp>
 #include <hsm/core/types.hpp>
+#include <hsm/mixing/policy_options.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -26,16 +27,12 @@ namespace hsm::inline HSM_ABI {
 struct LayerRecipe {
   /// Of a policy, or `attention`.
   std::string name;
-  /// H, where it was given.
-  std::optional<Index> heads;
-  /// K, where it was given.
-  std::optional<Index> taps;
+  /// Those that were given.
+  OptionValues options;
   Index place = 0;  ///< where its item begins in the text, for messages
 
   /// Whether both describe the same layer.
-  bool same_as(const LayerRecipe& other) const {
-    return name == other.name && heads == other.heads && taps == other.taps;
-  }
+  bool same_as(const LayerRecipe& other) const { return name == other.name && options == other.options; }
 };
 
 /// A list of layers.
@@ -82,13 +79,12 @@ class RecipeReader {
     while (take(':')) {
       const std::size_t start = place_;
       const std::string key = word("an option");
-      std::optional<Index>* value = key == "heads" ? &layer.heads : key == "taps" ? &layer.taps : nullptr;
-      if (!value || *value) {
+      if (layer.options.find(key)) {
         place_ = start;
-        fail(value ? "each option once" : "the option heads or taps");
+        fail("each option once");
       }
       if (!take('=')) fail("'=' after the option");
-      *value = number("a value", 1, 1 << 20);
+      layer.options.set(key, number("a value", 0, kMostOptionValue));
     }
     if (static_cast<Index>(recipe.layers.size()) + count > Recipe::kMostLayers) {
       place_ = static_cast<std::size_t>(layer.place);
@@ -150,8 +146,8 @@ inline std::string Recipe::text() const {
     if (!result.empty()) result += ',';
     if (end - l > 1) result += std::to_string(end - l) + "*";
     result += layers[l].name;
-    if (layers[l].heads) result += ":heads=" + std::to_string(*layers[l].heads);
-    if (layers[l].taps) result += ":taps=" + std::to_string(*layers[l].taps);
+    for (const auto& [option, value] : layers[l].options)
+      result += ":" + option + "=" + std::to_string(value);
     l = end;
   }
   return result;

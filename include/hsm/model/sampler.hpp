@@ -6,7 +6,8 @@
 //   top-k         keeps the k most probable tokens; 0 keeps all
 //   top-p         of these keeps the fewest, most probable first, that sum to at least p; 1 keeps all
 //
-// then draws by the probabilities that remain. Equal logits keep the order of their ids. O(V log V).
+// then draws by the probabilities that remain, with one uniform() per token. Equal logits keep the order of their
+// ids. O(V log V).
 #pragma once
 
 #include <algorithm>

@@ -7,7 +7,8 @@
 //   else          floor + (peak - floor) (1 + cos(pi (x - warmup) / (total - warmup))) / 2,
 //                 floor = floor_fraction peak; it stays there after the end
 //
-// A run of a known number of steps asks by step; a run by the clock asks by the share of its time.
+// A run of a known number of steps asks by step; a run by the clock asks by the share of its time. A warm-up of
+// the whole run (warmup = total) is a rise alone: it ends at the peak and the floor is only what comes after.
 #pragma once
 
 #include <cmath>
@@ -26,7 +27,8 @@ struct WarmupCosine {
   Index total = 1;              ///< steps of the run, >= 1; by the clock any unit: warmup = 2, total = 100
   double floor_fraction = 0.1;  ///< last rate / peak, in [0, 1]
 
-  /// The rate of step 0, 1, ...: step warmup - 1 has the peak, step total - 1 the floor, and step 0 is not 0.
+  /// The rate of step 0, 1, ...: step warmup - 1 has the peak, step total - 1 the floor (the peak, where warmup
+  /// is total), and step 0 is not 0.
   /// Throws std::invalid_argument for step < 0 or a field outside its bounds.
   double at(Index step) const {
     detail::check_at_least("WarmupCosine::at", "step", step, 0);

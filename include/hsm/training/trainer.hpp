@@ -2,9 +2,11 @@
 //
 // The training loop of a language model. Each step:
 //
-//   B random windows of T tokens -> loss and gradients -> norm clipped -> AdamW at the rate of warmup and
-//   cosine
+//   B random windows of T tokens -> loss and gradients -> norm of all clipped (config.clip) -> AdamW (beta1 0.9,
+//   beta2 0.95, see adamw.hpp) at the rate of warm-up and cosine (learning_rate.hpp)
 //
+// The warm-up is a share of the run, rounded to whole steps (half up): with 0.02 a run of up to
+// 24 steps has none. A run by the clock begins its warm-up at rate 0.
 // Model, texts and seed settle a run of a given number of steps bit for bit, whatever the number of threads; a
 // run by the clock depends on the clock. Memory: gradients, two moments and a copy of the weights in the size
 // of the model, and the record of one batch. A loss or norm that is not finite ends the run: the step before

@@ -21,13 +21,13 @@ struct TrainingConfig {
   Index steps = 1000;           ///< length of the run
   double minutes = 0;           ///< > 0: length of the run by the clock, and `steps` does not count
   double learning_rate = 1e-3;  ///< highest rate of the warmup and cosine schedule
-  double warmup = 0.02;         ///< share of the run over which the rate rises, in [0, 1]
+  double warmup = 0.02;  ///< share of the run over which the rate rises, in [0, 1]; in whole steps, rounded
   double final_rate = 0.1;      ///< last rate / highest rate, in [0, 1]
   double weight_decay = 0.1;    ///< of AdamW, per unit of learning rate
   double clip = 1.0;            ///< largest norm of all gradients together; infinity never scales
   Index validate_every = 0;     ///< steps between validations; 0 = only at the end
   Index validation_tokens = 0;  ///< at most that many predictions from the start of the text; 0 = all
-  std::uint64_t seed = 1;       ///< of the windows
+  std::uint64_t seed = 1;       ///< of the windows: their starts are drawn step by step, one each
 };
 
 /// Where a training run stands after a step. Losses are in nats per token.

@@ -24,6 +24,8 @@ struct ChannelPair {
   static constexpr std::string_view kName = "channel";
   /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true, .in_place = true};
+  /// What a recipe may say.
+  static constexpr std::array kOptions{heads_option(default_pair_heads)};
 
   Vector<Scalar> a;  ///< [C]
   Vector<Scalar> b;  ///< [C]
@@ -36,6 +38,11 @@ struct ChannelPair {
     b.resize(channels);
     for (Index c = 0; c < channels; ++c)
       b[c] = Scalar(1) - static_cast<Scalar>(c) / static_cast<Scalar>(channels);
+  }
+
+  /// The policy of a recipe.
+  static ChannelPair make(Index channels, const OptionValues& options, Random&) {
+    return ChannelPair(channels, options["heads"]);
   }
 
   /// C.

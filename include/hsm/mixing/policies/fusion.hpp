@@ -25,6 +25,8 @@ struct Fusion {
   static constexpr std::string_view kName = "fusion";
   /// Which stages this policy has.
   static constexpr Stages kStages{.own = 1, .kept = 1, .output = true};
+  /// What a recipe may say.
+  static constexpr std::array kOptions{heads_option()};
 
   /// The product of the project stage.
   Linear<Scalar> project;
@@ -38,6 +40,11 @@ struct Fusion {
     const double width = static_cast<double>(channels);
     project = Linear<Scalar>(2 * channels, channels, channels, 1 / std::sqrt(2 * width), random);
     output = Linear<Scalar>(channels, channels, channels, 1 / std::sqrt(width), random);
+  }
+
+  /// The policy of a recipe.
+  static Fusion make(Index channels, const OptionValues& options, Random& random) {
+    return Fusion(channels, random, options["heads"]);
   }
 
   /// C.

@@ -25,6 +25,8 @@ struct Gated {
   static constexpr std::string_view kName = "gated";
   /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true, .own = 1};
+  /// What a recipe may say.
+  static constexpr std::array kOptions{heads_option()};
 
   /// The product of the project stage.
   Linear<Scalar> project;
@@ -35,6 +37,11 @@ struct Gated {
     detail::check_heads("Gated", heads, channels);
     project =
         Linear<Scalar>(channels, channels, channels, 1 / std::sqrt(static_cast<double>(channels)), random);
+  }
+
+  /// The policy of a recipe.
+  static Gated make(Index channels, const OptionValues& options, Random& random) {
+    return Gated(channels, random, options["heads"]);
   }
 
   /// C.

@@ -24,6 +24,8 @@ struct GatedPair {
   static constexpr std::string_view kName = "gated-pair";
   /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true, .own = 1, .kept = 1};
+  /// What a recipe may say.
+  static constexpr std::array kOptions{heads_option()};
 
   /// The product of the project stage.
   Linear<Scalar> project;
@@ -34,6 +36,11 @@ struct GatedPair {
     detail::check_heads("GatedPair", heads, channels);
     project = Linear<Scalar>(2 * channels, channels, channels,
                              1 / std::sqrt(2.0 * static_cast<double>(channels)), random);
+  }
+
+  /// The policy of a recipe.
+  static GatedPair make(Index channels, const OptionValues& options, Random& random) {
+    return GatedPair(channels, random, options["heads"]);
   }
 
   /// C.

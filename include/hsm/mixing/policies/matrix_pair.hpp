@@ -22,6 +22,8 @@ struct MatrixPair {
   static constexpr std::string_view kName = "matrix";
   /// Which stages this policy has.
   static constexpr Stages kStages{.own = 1, .kept = 1};
+  /// What a recipe may say.
+  static constexpr std::array kOptions{heads_option()};
 
   /// The product of the project stage.
   Linear<Scalar> project;
@@ -32,6 +34,11 @@ struct MatrixPair {
     detail::check_heads("MatrixPair", heads, channels);
     project =
         Linear<Scalar>(2 * channels, channels, 0, 1 / std::sqrt(2.0 * static_cast<double>(channels)), random);
+  }
+
+  /// The policy of a recipe.
+  static MatrixPair make(Index channels, const OptionValues& options, Random& random) {
+    return MatrixPair(channels, random, options["heads"]);
   }
 
   /// C.

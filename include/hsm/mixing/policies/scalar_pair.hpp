@@ -5,8 +5,8 @@
 //   y[t] = a_h x[t] + b_h x[t-s],   x[t] = 0 for t < 0,   one a and one b per head of C/H channels
 //
 // No product, no projection: 2 H parameters, O(C) per token, bound by memory. State: s columns of C.
-// The forward is the same bits in every mode; gradients of a and b within 1e-5 (float) relative to their
-// largest term sum. Initial values: a = 1 and b = 1 - h/H, so that some heads carry the past fully and some
+// The forward is the same bits in every mode; gradients of a and b within 1e-5 (float) and 1e-12 (double) of the
+// sum of the sizes of their terms. Initial values: a = 1 and b = 1 - h/H, so that some heads carry the past fully and some
 // only in part, which lets the layers that follow tell the two tokens apart; with one head a = b = 1.
 #pragma once
 
@@ -24,6 +24,8 @@ struct ScalarPair {
   static constexpr std::string_view kName = "ab";
   /// Which stages this policy has.
   static constexpr Stages kStages{.keeps_input = true, .in_place = true};
+  /// What a recipe may say.
+  static constexpr std::array kOptions{heads_option(default_pair_heads)};
 
   Vector<Scalar> a;  ///< [H]
   Vector<Scalar> b;  ///< [H]
@@ -38,6 +40,11 @@ struct ScalarPair {
       a[h] = Scalar(1);
       b[h] = Scalar(1) - static_cast<Scalar>(h) / static_cast<Scalar>(heads);
     }
+  }
+
+  /// The policy of a recipe.
+  static ScalarPair make(Index channels, const OptionValues& options, Random&) {
+    return ScalarPair(channels, options["heads"]);
   }
 
   /// C.

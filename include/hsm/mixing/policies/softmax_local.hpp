@@ -24,6 +24,10 @@ struct SoftmaxLocal {
   static constexpr std::string_view kName = "softmax-local";
   /// Which stages this policy has.
   static constexpr Stages kStages{.own = 1, .kept = 2, .output = true};
+  /// What a recipe may say.
+  static constexpr std::array kOptions{
+      heads_option(default_heads),
+      PolicyOption{.name = "taps", .least = 2, .most = kMostTaps, .usual = [](Index) -> Index { return 2; }}};
 
   /// The product of the project stage.
   Linear<Scalar> project;
@@ -41,6 +45,11 @@ struct SoftmaxLocal {
     const double deviation = 1 / std::sqrt(static_cast<double>(channels));
     project = Linear<Scalar>(3 * channels, channels, 0, deviation, random);
     output = Linear<Scalar>(channels, channels, 0, deviation, random);
+  }
+
+  /// The policy of a recipe.
+  static SoftmaxLocal make(Index channels, const OptionValues& options, Random& random) {
+    return SoftmaxLocal(channels, random, options["heads"], options["taps"]);
   }
 
   /// C.
