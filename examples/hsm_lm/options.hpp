@@ -64,9 +64,9 @@ struct ModelOptions {
         ->excludes(forward);
   }
 
-  /// Throws std::invalid_argument for a recipe or schedule that is not one, too few parameters, or a model that
-  /// this machine could not hold.
-  LanguageModelConfig config() const {
+  /// What the options say. Throws std::invalid_argument for a recipe or schedule that is not one, or too few
+  /// parameters.
+  LanguageModelConfig described() const {
     LanguageModelConfig config{.vocabulary = 256,
                                .width = width,
                                .feed_forward = feed_forward > 0 ? feed_forward : 4 * width,
@@ -74,22 +74,25 @@ struct ModelOptions {
                                .positions = positions == "learned" ? Positions::kLearned : Positions::kNone,
                                .layers = layers,
                                .schedule = schedule};
-    if (parameters > 0) config.feed_forward = feed_forward_for(config, parameters);
-    check_fits(config);
+    try {
+      if (parameters > 0) config.feed_forward = feed_forward_for(config, parameters);
+      static_cast<void>(parameters_of(config));
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(without_name(error.what()));
+    }
     return config;
   }
 
- private:
-  // Counts the feed-forward networks alone: enough to stop a slip of the keyboard before the system has to.
-  static void check_fits(const LanguageModelConfig& config) {
-    const double layer_count = static_cast<double>(Recipe::parse(config.layers).layers.size());
-    const double bytes = 2.0 * sizeof(float) * layer_count * static_cast<double>(config.width) *
-                         static_cast<double>(config.feed_forward);
-    const double memory = memory_bytes();
+  /// The same for a model that is to be built: throws std::invalid_argument too for one that this machine could
+  /// not hold.
+  LanguageModelConfig config() const {
+    LanguageModelConfig config = described();
+    const double bytes = static_cast<double>(parameters_of(config)) * sizeof(float), memory = memory_bytes();
     if (memory > 0 && bytes > memory) {
-      throw std::invalid_argument("the model would take at least " + bytes_text(bytes) +
+      throw std::invalid_argument("the model would take " + bytes_text(bytes) +
                                   ", and this machine has a memory of " + bytes_text(memory));
     }
+    return config;
   }
 };
 
