@@ -198,21 +198,19 @@ void add_demo(CLI::App& app) {
   ModelOptions& model = options->model;
   TrainingConfig& training = options->training;
   CLI::App* command = app.add_subcommand("demo", "Train on built-in stories and show what the model learned");
-  const auto add = [command](const char* name, auto& value, const char* description) {
-    return command->add_option(name, value, description)->capture_default_str();
-  };
-  command->add_option("--text", options->text, "learn from this file instead of the stories");
-  add("--minutes", training.minutes, "time to train")->check(CLI::Range(1e-3, 1e6));
-  add("--layers", model.layers, "the mixers, such as 7*ab or ab,ab,attention:heads=4,ab");
-  add("--width", model.width, "channels of a token, a multiple of the heads in --layers")
-      ->check(CLI::Range(Index{1}, kMost));
-  add("--feed-forward", model.feed_forward, "width of the feed-forward networks")
-      ->check(CLI::Range(Index{1}, kMost));
-  add("--context", model.context, "bytes of a training window")->check(CLI::Range(Index{2}, kMost));
-  add("--batch", training.batch, "windows per step")->check(CLI::Range(Index{1}, kMost));
-  add("--learning-rate", training.learning_rate, "highest learning rate")->check(CLI::Range(1e-12, 1e3));
-  add_seed(*command, training.seed, "of the stories, the first weights and the windows")
+  constexpr Bounds<Index> kSizes{1, kMost};
+  add_file(*command, "--text", options->text, "learn from this file instead of the stories");
+  add_number(*command, "--minutes", training.minutes, Bounds<double>{1e-3, 1e6}, "time to train");
+  command->add_option("--layers", model.layers, "the mixers, such as 7*ab or ab,ab,attention:heads=4,ab")
       ->capture_default_str();
+  add_number(*command, "--width", model.width, kSizes,
+             "channels of a token, a multiple of the heads in --layers");
+  add_number(*command, "--feed-forward", model.feed_forward, kSizes, "width of the feed-forward networks");
+  add_number(*command, "--context", model.context, Bounds<Index>{2, kMost}, "bytes of a training window");
+  add_number(*command, "--batch", training.batch, kSizes, "windows per step");
+  add_number(*command, "--learning-rate", training.learning_rate, Bounds<double>{1e-12, 1e3},
+             "highest learning rate");
+  add_number(*command, "--seed", training.seed, kSeeds, "of the stories, the first weights and the windows");
   options->threads.add_to(*command);
   command->callback([options] { run_demo(*options); });
 }

@@ -3,6 +3,7 @@
 // hsm_lm evaluate.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <span>
@@ -27,8 +28,10 @@ struct EvaluateOptions {
 };
 
 void print(const Evaluation& evaluation, bool carry) {
-  std::printf("loss           %.4f nats per byte\nbits per byte  %.4f\nperplexity     %.3f\n\n",
-              evaluation.nats(), evaluation.bits(), evaluation.perplexity());
+  const double perplexity = evaluation.perplexity();
+  std::printf("loss           %.4f nats per byte\nbits per byte  %.4f\nperplexity     %s\n\n",
+              evaluation.nats(), evaluation.bits(),
+              std::isfinite(perplexity) ? format("%.3f", perplexity).c_str() : "above 1e308");
   std::printf("bytes read before    loss  bits per byte     bytes\n");
   const auto end = static_cast<Index>(evaluation.by_position.size());
   for (Index first = 1, last = std::min<Index>(8, end); first <= end;
@@ -66,6 +69,10 @@ void run_evaluate(const EvaluateOptions& options) {
         return true;
       });
   line.clear();
+  if (!std::isfinite(evaluation.nats())) {
+    throw std::runtime_error(options.model + ": its loss on " + options.text +
+                             " is not a number; its weights are too large to compute with");
+  }
   print(evaluation, options.carry);
 }
 
@@ -74,8 +81,8 @@ void run_evaluate(const EvaluateOptions& options) {
 void add_evaluate(CLI::App& app) {
   auto options = std::make_shared<EvaluateOptions>();
   CLI::App* command = app.add_subcommand("evaluate", "Measure how well a model predicts a text");
-  command->add_option("--model", options->model, "model file")->required();
-  command->add_option("--text", options->text, "file to predict")->required();
+  add_file(*command, "--model", options->model, "model file")->required();
+  add_file(*command, "--text", options->text, "file to predict")->required();
   command->add_flag(
       "--carry", options->carry,
       "read the text as one sequence, each byte predicted from all before it, instead of windows "

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
 // hsm_lm generate. A session that it saves holds the state of the model, the last token, which the model has
-// not read yet, and the generator of the choices: a text that is resumed goes on as if it had never stopped.
+// not read yet, the generator of the choices, and the bytes of a character that the text was cut in: a text that
+// is resumed goes on as if it had never stopped.
 
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -15,46 +15,55 @@
 #include <stdexcept>
 #include <string>
 
+#include <hsm/io/output_file.hpp>
 #include <hsm/io/session_file.hpp>
-#include <hsm/io/utf8_stream.hpp>
+#include <hsm/io/text_file.hpp>
 #include <hsm/model/sampler.hpp>
 #include <hsm/model/session.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
+#include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
 #include "examples/hsm_lm/summary.hpp"
+#include "examples/support/paths.hpp"
+#include "examples/support/terminal.hpp"
 
 namespace hsm::examples {
 namespace {
 
 struct GenerateOptions {
-  std::string model, prompt, on_full = "stop", session, save_session;
+  std::string model, prompt, prompt_file, on_full = "stop", session, save_session;
   Index tokens = 500, chunk = 1024;
   SamplerOptions sampler{.temperature = 0.8};
   std::optional<std::uint64_t> seed;
   ThreadOptions threads;
 };
 
-/// Text on stdout while it grows, byte by byte.
+/// Text on stdout while it grows, byte by byte: as it is in a file or a pipe, and made fit for a terminal on
+/// one.
 class TextOutput {
  public:
-  void push(char byte) { show(stream_.push(byte)); }
-  void finish() {
-    show(stream_.finish());
-    show("\n");
+  /// `pending`: the first bytes of a character that an earlier part of the text ended in.
+  explicit TextOutput(std::string_view pending) : text_(pending) {}
+
+  void push(char byte) {
+    const std::string piece = text_.push(byte);
+    write(terminal_ ? std::string_view(piece) : std::string_view(&byte, 1));
   }
+  /// Ends the line. A character that was not finished is shown as such unless the text goes on later.
+  void finish(bool goes_on) {
+    if (terminal_ && !goes_on) write(text_.finish());
+    write("\n");
+  }
+  std::string pending() const { return std::string(text_.pending()); }
 
  private:
-  void show(std::string_view text) {
-    // A terminal would obey control characters; a file keeps what came.
-    const bool control = text.size() == 1 && text[0] != '\n' && text[0] != '\t' &&
-                         (static_cast<unsigned char>(text[0]) < 0x20 || text[0] == 0x7F);
-    if (control && terminal_) text = Utf8Stream::kReplacement;
+  static void write(std::string_view text) {
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
       throw std::runtime_error("cannot write to the standard output");
   }
 
-  Utf8Stream stream_;
+  TerminalText text_;
   bool terminal_ = ::isatty(STDOUT_FILENO) != 0;
 };
 
@@ -69,84 +78,168 @@ class Stopwatch {
 
 double rate(Index tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
 
-void check_state_fits(const Model& model) {
-  const double bytes = state_bytes(layers_of(model), 0), memory = memory_bytes();
+/// Throws where the state of the model would not fit into memory after so many tokens.
+void check_state_fits(const Model& model, double tokens) {
+  const double bytes = state_bytes(layers_of(model.config()), tokens), memory = memory_bytes();
   if (memory > 0 && bytes > memory) {
-    throw std::runtime_error("the shifts of the model need a state of " + bytes_text(bytes) +
-                             ", and this machine has a memory of " + bytes_text(memory));
+    throw std::runtime_error("the model needs a state of " + bytes_text(bytes) + " for this text of " +
+                             format("%.0f bytes", tokens) + ", and this machine has a memory of " +
+                             bytes_text(memory));
   }
 }
 
-/// The number in a note of a session; nothing where it has no such note.
-std::optional<std::uint64_t> number_in(const SessionNotes& notes, const std::string& key,
-                                       const std::string& file) {
-  const auto found = notes.find(key);
-  if (found == notes.end()) return std::nullopt;
-  const std::string& text = found->second;
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size())
-    throw std::runtime_error(file + ": the note '" + key + "' must be a number, got '" + text + "'");
-  return value;
+/// A prompt of any length, from a file or "-", the standard input.
+std::string read_prompt(const std::string& path) {
+  if (path != "-") return read_text_file(path);
+  std::string text;
+  char part[1 << 16];
+  for (std::size_t n = 0; (n = std::fread(part, 1, sizeof part, stdin)) > 0;) text.append(part, n);
+  if (std::ferror(stdin)) throw std::runtime_error("cannot read the standard input");
+  return text;
 }
+
+/// What a session file tells besides the state.
+struct SessionText {
+  std::optional<std::uint64_t> random, last;
+  std::string pending;
+
+  SessionText(const SessionNotes& notes, const std::string& file) {
+    constexpr Bounds<std::uint64_t> kByte{0, 255};
+    random = number_in(notes, "random", kSeeds, file);
+    last = number_in(notes, "last", kByte, file);
+    for (const char* key : {"pending.0", "pending.1", "pending.2"}) {
+      const auto byte = number_in(notes, key, kByte, file);
+      if (!byte) break;
+      pending += static_cast<char>(*byte);
+    }
+    if (TerminalText(pending).pending() != pending)
+      throw std::runtime_error(file + ": the notes 'pending' must be the first bytes of a character");
+  }
+
+  /// Notes for a text that ends with byte `last`, in the character of `pending`.
+  static SessionNotes notes(std::int32_t last, std::uint64_t random, const std::string& pending) {
+    SessionNotes notes{{"last", std::to_string(last)}, {"random", std::to_string(random)}};
+    for (std::size_t i = 0; i < pending.size(); ++i)
+      notes["pending." + std::to_string(i)] = std::to_string(static_cast<unsigned char>(pending[i]));
+    return notes;
+  }
+
+ private:
+  static std::optional<std::uint64_t> number_in(const SessionNotes& notes, const std::string& key,
+                                                const Bounds<std::uint64_t>& bounds,
+                                                const std::string& file) {
+    const auto found = notes.find(key);
+    if (found == notes.end()) return std::nullopt;
+    try {
+      return read_number(found->second, bounds);
+    } catch (const std::invalid_argument& error) {
+      throw std::runtime_error(file + ": the note '" + key + "' " + error.what());
+    }
+  }
+};
 
 /// Where a text begins: a fresh session, or one from a file.
 struct Beginning {
   GenerationSession<Model> session;
   Random random;
   std::vector<std::int32_t> unread;  // tokens that the model is to read before the first choice
+  std::string pending;               // of a character that an earlier part was cut in
 };
 
-Beginning begin(const GenerateOptions& options, const Model& model, Workspace& workspace) {
+Beginning begin(const GenerateOptions& options, const std::string& prompt, const Model& model,
+                Workspace& workspace) {
   const OnFull on_full = options.on_full == "restart" ? OnFull::kRestart : OnFull::kRefuse;
   const auto seed = [&] { return options.seed.value_or(std::random_device{}()); };
-  const auto prompt = ByteTokenizer::encode(options.prompt);
+  auto unread = ByteTokenizer::encode(prompt);
+  const auto length = [&] {
+    return static_cast<double>(unread.size()) + static_cast<double>(options.tokens);
+  };
   if (options.session.empty()) {
-    return {GenerationSession(model, workspace, {.on_full = on_full}), Random(seed()), prompt};
+    check_state_fits(model, length());
+    return {GenerationSession(model, workspace, {.on_full = on_full}), Random(seed()), std::move(unread), {}};
   }
+  check_regular(options.session);
   auto saved = load_session(options.session, model);
   if (saved.memory.state.streams() != 1) {
     throw std::runtime_error(options.session + ": must hold one stream to be generated from, got " +
                              std::to_string(saved.memory.state.streams()));
   }
-  const auto choices = number_in(saved.notes, "random", options.session);
-  const auto last = number_in(saved.notes, "last", options.session);
-  if (last && *last > 255) {
-    throw std::runtime_error(options.session + ": the note 'last' must be a byte, got " +
-                             std::to_string(*last));
-  }
-  std::vector<std::int32_t> unread;
-  if (last) unread.push_back(static_cast<std::int32_t>(*last));
-  unread.insert(unread.end(), prompt.begin(), prompt.end());
-  if (unread.empty() && !saved.memory.ready[0])
+  check_state_fits(model, static_cast<double>(saved.memory.state.count(0)) + length());
+  const SessionText text(saved.notes, options.session);
+  if (text.last) unread.insert(unread.begin(), static_cast<std::int32_t>(*text.last));
+  if (unread.empty() && !saved.memory.ready[0]) {
     throw std::invalid_argument(
         "--prompt must have at least 1 byte, since the session has read no token, got none");
+  }
   return {GenerationSession(model, workspace, std::move(saved.memory), on_full),
-          Random(options.seed || !choices ? seed() : *choices), std::move(unread)};
+          Random(options.seed || !text.random ? seed() : *text.random), std::move(unread), text.pending};
+}
+
+/// Reads `unread`, and tells how fast.
+std::string prefill(const GenerateOptions& options, GenerationSession<Model>& session,
+                    std::span<const std::int32_t> unread) {
+  const auto count = static_cast<Index>(unread.size());
+  const Index context = session.model().config().context, restarts = session.restarts();
+  if (count > session.room() && options.on_full == "stop") {
+    throw std::invalid_argument("the model has learned " + counted(context, "position") + " and " +
+                                std::to_string(session.position()) + " are used, got " +
+                                std::to_string(count) +
+                                " more to read; --on-full restart goes on from the last of them");
+  }
+  const Stopwatch watch;
+  for (Index first = 0; first < count; first += options.chunk) {
+    session.prefill(unread.subspan(static_cast<std::size_t>(first),
+                                   static_cast<std::size_t>(std::min(count - first, options.chunk))));
+  }
+  const double seconds = watch.seconds();
+  if (session.restarts() > restarts) {
+    std::fprintf(stderr,
+                 "hsm_lm: the text is longer than the context of %td; what follows rests on its last %s\n",
+                 context, counted(session.position(), "byte").c_str());
+  }
+  return "prefill " + counted(session.tokens_read(), "token") +
+         format(", %.0f tokens/s", rate(session.tokens_read(), seconds));
+}
+
+/// Throws unless a token can be chosen by these logits.
+void check_logits(const GenerateOptions& options, std::span<const float> logits, Index position) {
+  if (std::all_of(logits.begin(), logits.end(), [](float z) { return hsm::detail::is_finite(z); })) return;
+  throw std::runtime_error(options.model + ": what it predicts after " + counted(position, "byte") +
+                           " is not a number; its weights" +
+                           (options.session.empty() ? "" : " or the state in " + options.session) +
+                           " are too large to compute with");
 }
 
 void run_generate(const GenerateOptions& options) {
-  if (options.prompt.empty() && options.session.empty())
-    throw std::invalid_argument("--prompt must have at least 1 byte, got none");
+  CommandFiles files;
+  files.reads("--model", options.model);
+  // A session may be replaced by the one that goes on from it.
+  if (options.save_session.empty() || !same_file(options.session, options.save_session))
+    files.reads("--session", options.session);
+  if (options.prompt_file != "-") files.reads("--prompt-file", options.prompt_file);
+  files.writes("--save-session", options.save_session);
+  // After all is generated would be too late to learn that it cannot be written.
+  if (!options.save_session.empty()) const OutputFile probe(options.save_session);
+  const bool from_file = !options.prompt_file.empty();
+  const std::string prompt = from_file ? read_prompt(options.prompt_file) : options.prompt;
+  if (prompt.empty() && (from_file || options.session.empty())) {
+    throw std::invalid_argument(
+        (from_file ? "--prompt-file " + options.prompt_file : std::string("--prompt")) +
+        " must have at least 1 byte, got none");
+  }
   const Model model = load_byte_model(options.model);
-  check_state_fits(model);
   Sampler sampler(options.sampler);
   Runtime runtime(options.threads);
-  auto [session, random, unread] = begin(options, model, runtime.workspace);
+  auto [session, random, unread, pending] = begin(options, prompt, model, runtime.workspace);
   const std::uint64_t seed = random.state();
-  const Stopwatch prefill;
-  for (std::size_t first = 0; first < unread.size();) {
-    const std::size_t count = std::min(unread.size() - first, static_cast<std::size_t>(options.chunk));
-    session.prefill(std::span(unread).subspan(first, count));
-    first += count;
-  }
-  const double prefill_seconds = prefill.seconds();
-  TextOutput output;
-  for (const char byte : options.prompt) output.push(byte);
+  const std::string prefilled = prefill(options, session, unread);
+  TextOutput output(pending);
+  for (const char byte : prompt) output.push(byte);
   const Stopwatch decode;
   Index count = 0, steps = 0;
   std::int32_t id = 0;
   while (count < options.tokens) {
+    check_logits(options, session.logits(), session.position());
     id = sampler(session.logits(), random);
     output.push(static_cast<char>(id));
     if (++count == options.tokens) break;
@@ -155,20 +248,19 @@ void run_generate(const GenerateOptions& options) {
     ++steps;
   }
   const double decode_seconds = decode.seconds();
-  output.finish();
+  output.finish(!options.save_session.empty());
   if (count < options.tokens) {
-    std::fprintf(stderr,
-                 "hsm_lm: stopped after %td tokens, the context of %td is full; --on-full restart goes on\n",
-                 count, model.config().context);
+    std::fprintf(stderr, "hsm_lm: stopped after %s, the context of %td is full; --on-full restart goes on\n",
+                 counted(count, "token").c_str(), model.config().context);
   }
   if (!options.save_session.empty()) {
-    save_session(options.save_session, session,
-                 {{"last", std::to_string(id)}, {"random", std::to_string(random.state())}});
-    std::fprintf(stderr, "%s: saved, %td tokens read\n", options.save_session.c_str(), session.position());
+    save_session(options.save_session, session, SessionText::notes(id, random.state(), output.pending()));
+    std::fprintf(stderr, "%s: saved, %s read\n", shown(options.save_session).c_str(),
+                 counted(session.position(), "token").c_str());
   }
-  std::fprintf(stderr, "prefill %zu tokens, %.0f tokens/s; decode %td tokens, %.0f tokens/s; seed %llu\n",
-               unread.size(), rate(static_cast<Index>(unread.size()), prefill_seconds), count,
-               rate(steps, decode_seconds), static_cast<unsigned long long>(seed));
+  std::fprintf(stderr, "%s; decode %s, %.0f tokens/s; seed %llu\n", prefilled.c_str(),
+               counted(count, "token").c_str(), rate(steps, decode_seconds),
+               static_cast<unsigned long long>(seed));
 }
 
 }  // namespace
@@ -176,27 +268,33 @@ void run_generate(const GenerateOptions& options) {
 void add_generate(CLI::App& app) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = app.add_subcommand("generate", "Let a model go on from a prompt");
-  command->add_option("--model", options->model, "model file")->required();
-  command->add_option("--session", options->session, "go on with a text that --save-session left");
-  command->add_option("--prompt", options->prompt, "text to go on from; needed unless there is a session");
-  command->add_option("--save-session", options->save_session, "file for what is needed to go on later");
-  command->add_option("--chunk", options->chunk, "bytes of the prompt to read at a time")
-      ->check(CLI::Range(Index{1}, Index{1} << 40))
-      ->capture_default_str();
-  command->add_option("--tokens", options->tokens, "bytes to generate")
-      ->check(CLI::Range(Index{1}, Index{1} << 40))
-      ->capture_default_str();
-  command->add_option("--temperature", options->sampler.temperature, "0 takes the most probable byte")
-      ->check(between(0.0, 1e6))
-      ->capture_default_str();
-  command->add_option("--top-k", options->sampler.top_k, "choose from the k most probable; 0 = all")
-      ->check(CLI::Range(Index{0}, Index{256}))
-      ->capture_default_str();
-  command->add_option("--top-p", options->sampler.top_p, "choose from the fewest that have this probability")
-      ->check(between(0.0, 1.0))
-      ->capture_default_str();
-  add_seed(*command, options->seed, "of the choices; drawn, or gone on with from a session, if not given");
-  command->add_option("--on-full", options->on_full, "where learned positions end: stop or restart")
+  add_file(*command, "--model", options->model, "model file")->required();
+  add_file(*command, "--session", options->session, "go on with a text that --save-session left");
+  CLI::Option* prompt = command->add_option("--prompt", options->prompt,
+                                            "text to go on from; needed unless there is a session");
+  add_file(*command, "--prompt-file", options->prompt_file,
+           "instead: file with that text, of any length; - for the standard input")
+      ->excludes(prompt);
+  add_file(*command, "--save-session", options->save_session,
+           "file for what is needed to go on later; may be that of --session");
+  constexpr Index kMost = Index{1} << 40;
+  add_number(*command, "--chunk", options->chunk, Bounds<Index>{1, kMost},
+             "bytes of the prompt to read at a time; changes nothing but speed");
+  add_number(*command, "--tokens", options->tokens, Bounds<Index>{1, kMost}, "bytes to generate");
+  add_number(*command, "--temperature", options->sampler.temperature, Bounds<double>{0, 1e6},
+             "0 takes the most probable byte");
+  add_number(*command, "--top-k", options->sampler.top_k, Bounds<Index>{0, 256},
+             "choose from the k most probable; 0 = all");
+  add_number(*command, "--top-p", options->sampler.top_p, Bounds<double>{0, 1, true},
+             "choose from the fewest that have this probability");
+  add_number(*command, "--seed", options->seed, kSeeds,
+             "of the choices; drawn, or gone on with from a session, if not given");
+  command
+      ->add_option(
+          "--on-full", options->on_full,
+          "where learned positions are used up: stop, or restart, which reads the last half context of "
+          "the text again and goes on from that alone, as often as it is needed; of a longer prompt only "
+          "the end is read")
       ->check(CLI::IsMember({"stop", "restart"}))
       ->capture_default_str();
   options->threads.add_to(*command);

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -14,9 +14,11 @@
 #include <hsm/io/output_file.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
+#include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
 #include "examples/hsm_lm/summary.hpp"
 #include "examples/support/coverage_text.hpp"
+#include "examples/support/paths.hpp"
 #include "examples/support/stack_picture.hpp"
 
 namespace hsm::examples {
@@ -37,7 +39,7 @@ struct ModelCoverage {
       coverage.emplace(back, window);
       text = coverage_text(*coverage, window, context);
     } catch (const std::invalid_argument& error) {
-      text.coverage = "not counted: " + std::string(error.what());
+      text.coverage = "not counted: " + without_name(error.what());
     }
   }
 
@@ -62,70 +64,76 @@ void print_layers(const std::vector<LayerSummary>& layers) {
 }
 
 /// How many mixers of a rotated schedule have one head, and so stay as they are without it.
-std::ptrdiff_t unrotated(const Model& model, const std::vector<LayerSummary>& layers) {
-  if (model.config().schedule.find("rotated:") == std::string::npos || layers.size() < 2) return 0;
+std::ptrdiff_t unrotated(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers) {
+  if (config.schedule.find("rotated:") == std::string::npos || layers.size() < 2) return 0;
   return std::count_if(layers.begin(), layers.end(),
                        [](const LayerSummary& layer) { return layer.back.shifts.size() == 1; });
 }
 
-void print_info(const Model& model, const std::vector<LayerSummary>& layers, const ModelCoverage& covered) {
-  const LanguageModelConfig& config = model.config();
+void print_info(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers,
+                const ModelCoverage& covered) {
   std::printf("layers %s, schedule %s\n", config.layers.c_str(), config.schedule.c_str());
   std::printf("vocabulary %td, width %td, feed-forward %td, context %td, positions %s\n\n", config.vocabulary,
               config.width, config.feed_forward, config.context,
               config.positions == Positions::kLearned ? "learned" : "none");
   print_layers(layers);
-  double reach = 1, growth = 0;
+  double reach = 1, growth = 0, kept = 0;
   for (const LayerSummary& layer : layers) {
     reach += layer.reach;
-    if (layer.attention()) growth += layer.state_bytes;
+    if (layer.attention()) {
+      growth += layer.token_bytes;
+    } else {
+      kept += layer.state_bytes(std::numeric_limits<double>::max());
+    }
   }
   const bool everything = growth > 0;
-  std::printf("\nparameters  %td\n", count_parameters(model));
-  std::printf("reach       %s%.0f tokens, the one itself counted\n",
-              everything ? "the whole context; that of the shifts is " : "", reach);
+  std::printf("\nparameters  %td\n", parameters_of(config));
+  std::printf("reach       %s%.0f token%s, the one itself counted\n",
+              everything ? "the whole context; that of the shifts is " : "", reach, reach == 1 ? "" : "s");
   std::printf("coverage    %s\n", covered.text.coverage.c_str());
   if (covered.coverage) std::printf("holes       %s\n", covered.text.holes.c_str());
-  std::printf("state       %s per stream", bytes_text(state_bytes(layers, 0)).c_str());
+  std::printf("state       %s per stream", bytes_text(kept).c_str());
   if (everything) std::printf(" and %s more with each token", bytes_text(growth).c_str());
   std::printf("\n");
   for (const std::string& warning : covered.text.warnings) std::printf("warning     %s\n", warning.c_str());
-  const auto alike = unrotated(model, layers);
+  const auto alike = unrotated(config, layers);
   if (alike > 0) {
     std::printf("warning     rotated: changes nothing in %td of the %zu layers, whose mixer has one head\n",
                 alike, layers.size());
   }
 }
 
-std::string draw(const Model& model, const std::vector<LayerSummary>& layers, const ModelCoverage& covered) {
+std::string draw(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers,
+                 const ModelCoverage& covered) {
   std::vector<PictureLayer> drawn;
   for (const LayerSummary& layer : layers) drawn.push_back({layer.name, layer.shifts_text(), layer.back});
-  const std::string title = model.config().layers + ", schedule " + model.config().schedule;
+  const std::string title = config.layers + ", schedule " + config.schedule;
   return StackPicture({title, covered.text.coverage}, std::move(drawn), *covered.coverage).file();
 }
 
-void show_model(const Model& model, const std::string& picture) {
-  const std::vector<LayerSummary> layers = layers_of(model);
-  const ModelCoverage covered(layers, model.config().context);
+void show_model(const LanguageModelConfig& config, const std::string& picture) {
+  const std::vector<LayerSummary> layers = layers_of(config);
+  const ModelCoverage covered(layers, config.context);
   if (!picture.empty()) {
     if (!covered.coverage)
       throw std::invalid_argument("there is no picture: coverage " + covered.text.coverage);
     OutputFile file(picture);
-    file.write(draw(model, layers, covered));
+    file.write(draw(config, layers, covered));
     file.commit();
   }
-  print_info(model, layers, covered);
+  print_info(config, layers, covered);
 }
 
 void run_info(const InfoOptions& options) {
-  if (options.file.empty()) {
-    Random random(1);
-    return show_model(Model(options.model.config(), random), options.picture);
-  }
-  std::error_code none;
-  if (!options.picture.empty() && std::filesystem::equivalent(options.picture, options.file, none))
-    throw std::invalid_argument("--picture would overwrite " + options.file);
-  show_model(load_byte_model(options.file), options.picture);
+  CommandFiles files;
+  files.reads("--model", options.file);
+  files.writes("--picture", options.picture);
+  if (!options.file.empty()) return show_model(load_byte_model(options.file).config(), options.picture);
+  LanguageModelConfig config = options.model.described();
+  const Recipe recipe = Recipe::parse(config.layers);
+  config.layers = with_all_options(StandardPolicies{}, recipe, config.width).text();
+  config.schedule = ScheduleText::parse(config.schedule, static_cast<Index>(recipe.layers.size())).text();
+  show_model(config, options.picture);
 }
 
 }  // namespace
@@ -134,9 +142,9 @@ void add_info(CLI::App& app) {
   auto options = std::make_shared<InfoOptions>();
   CLI::App* command = app.add_subcommand("info", "Show the layers and sizes of a model file or a recipe");
   options->model.add_to(*command);
-  CLI::Option* file = command->add_option("--model", options->file, "model file; instead of a description");
-  command->add_option("--picture", options->picture,
-                      "SVG file to write: the layers, their shifts and the paths into the last token");
+  CLI::Option* file = add_file(*command, "--model", options->file, "model file; instead of a description");
+  add_file(*command, "--picture", options->picture,
+           "SVG file to write: the layers, their shifts and the paths into the last token");
   for (const char* name :
        {"--layers", "--schedule", "--positions", "--width", "--context", "--feed-forward", "--parameters"}) {
     file->excludes(command->get_option(name));

@@ -6,8 +6,7 @@
 //   hsm_lm train --text book.txt --layers 7*gated --out book.safetensors
 //   hsm_lm generate --model book.safetensors --prompt "Once upon"
 //
-// Exit codes: 0 done; 2 an error, told in one sentence on stderr; 128 + n ended by signal n, which is 130 for Ctrl-C,
-// 143 for SIGTERM and 129 for SIGHUP. `train` saves the model first.
+// Exit codes: kExitCodes of commands.hpp, which --help shows.
 
 #include <cstdio>
 #include <exception>
@@ -18,6 +17,7 @@
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/support/machine.hpp"
 #include "examples/support/process.hpp"
+#include "examples/support/terminal.hpp"
 
 namespace {
 
@@ -28,21 +28,37 @@ int user_error(std::string message) {
   for (char& c : message) {
     if (c == '\n') c = ' ';
   }
-  std::fprintf(stderr, "hsm_lm: %s\n", message.c_str());
+  std::fprintf(stderr, "hsm_lm: %s\n", shown(message).c_str());
   return kUserError;
+}
+
+/// "train, generate or info".
+std::string command_names(const CLI::App& app) {
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  std::string names;
+  for (std::size_t i = 0; i < commands.size(); ++i)
+    names += (i == 0 ? "" : i + 1 < commands.size() ? ", " : " or ") + commands[i]->get_name();
+  return names;
 }
 
 int run(int argc, char** argv) {
   CLI::App app{"Language models of bytes with Hierarchical Shift Mixing (arXiv 2601.22852).", "hsm_lm"};
   app.set_version_flag("--version", "hsm_lm " + std::string(hsm::kVersion));
-  app.require_subcommand(1);
   app.get_formatter()->column_width(32);
+  app.footer(kExitCodes);
   add_train(app);
   add_generate(app);
   add_evaluate(app);
   add_info(app);
   add_demo(app);
   add_task(app);
+  // CLI11 would not say which word it could not place.
+  const std::string expected = "expected a command, " + command_names(app) + ", got ";
+  if (argc < 2) return user_error(expected + "none (hsm_lm --help tells more)");
+  const auto named = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
+  if (argv[1][0] != '-' && app.get_subcommands(named).empty())
+    return user_error(expected + hsm::detail::in_quotes(argv[1]) + " (hsm_lm --help tells more)");
+  app.require_subcommand(1);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <charconv>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -17,33 +16,18 @@
 
 #include "examples/support/compute_threads.hpp"
 #include "examples/support/machine.hpp"
+#include "examples/support/numbers.hpp"
 #include "examples/support/text.hpp"
 
 namespace hsm::examples {
 
-/// Accepts numbers from `low` to `high`; CLI::Range would take NaN too.
-inline CLI::Validator between(double low, double high) {
-  const std::string bounds = format("%g to %g", low, high);
-  const auto check = [low, high, bounds](const std::string& text) {
-    double value = 0;
-    const char* const last = text.data() + text.size();
-    const auto [end, error] = std::from_chars(text.data(), last, value);
-    const bool good = error == std::errc() && end == last && value >= low && value <= high;
-    return good ? std::string() : "must be " + bounds + ", got " + text;
-  };
-  return CLI::Validator(check, "in [" + format("%g - %g", low, high) + "]", "between");
-}
-
-/// An option for a seed, digits alone: CLI11 would take -1 for a large number.
-template <class Seed>
-CLI::Option* add_seed(CLI::App& app, Seed& seed, const std::string& description) {
+/// An option that names a file; an empty name is an error, not an option that was not given.
+inline CLI::Option* add_file(CLI::App& app, const std::string& name, std::string& path,
+                             const std::string& description) {
   const auto check = [](const std::string& text) {
-    std::uint64_t value = 0;
-    const char* const last = text.data() + text.size();
-    const auto [end, error] = std::from_chars(text.data(), last, value);
-    return error == std::errc() && end == last ? std::string() : "must be 0 to 2^64 - 1, got " + text;
+    return text.empty() ? std::string("must name a file, got ''") : std::string();
   };
-  return app.add_option("--seed", seed, description)->check(CLI::Validator(check, "", "seed"));
+  return app.add_option(name, path, description)->check(CLI::Validator(check, "", "file"))->type_name("FILE");
 }
 
 /// The options that describe a model.
@@ -68,23 +52,21 @@ struct ModelOptions {
     app.add_option("--positions", positions, "none, or learned: then the context is also the limit")
         ->check(CLI::IsMember({"none", "learned"}))
         ->capture_default_str();
-    app.add_option("--width", width, "channels of a token")
-        ->check(CLI::Range(Index{1}, kMost))
-        ->capture_default_str();
-    app.add_option("--context", context, "bytes of a training window")
-        ->check(CLI::Range(Index{1}, kMost))
-        ->capture_default_str();
-    CLI::Option* forward = app.add_option("--feed-forward", feed_forward,
-                                          "width of the feed-forward networks; 4 times --width if not given")
-                               ->check(CLI::Range(Index{1}, kMost));
-    app.add_option("--parameters", parameters, "instead: choose that width for about so many parameters")
-        ->check(CLI::Range(Index{1}, Index{1} << 40))
+    constexpr Bounds<Index> kSizes{1, kMost};
+    add_number(app, "--width", width, kSizes, "channels of a token");
+    add_number(app, "--context", context, kSizes, "bytes of a training window");
+    CLI::Option* forward = add_number(app, "--feed-forward", feed_forward, kSizes,
+                                      "width of the feed-forward networks; 4 times --width if not given");
+    forward->default_str("");
+    add_number(app, "--parameters", parameters, Bounds<Index>{1, Index{1} << 40},
+               "instead: choose that width for about so many parameters")
+        ->default_str("")
         ->excludes(forward);
   }
 
-  /// Throws std::invalid_argument for a recipe or schedule that is not one, too few parameters, or a model that
-  /// this machine could not hold.
-  LanguageModelConfig config() const {
+  /// What the options say. Throws std::invalid_argument for a recipe or schedule that is not one, or too few
+  /// parameters.
+  LanguageModelConfig described() const {
     LanguageModelConfig config{.vocabulary = 256,
                                .width = width,
                                .feed_forward = feed_forward > 0 ? feed_forward : 4 * width,
@@ -92,22 +74,25 @@ struct ModelOptions {
                                .positions = positions == "learned" ? Positions::kLearned : Positions::kNone,
                                .layers = layers,
                                .schedule = schedule};
-    if (parameters > 0) config.feed_forward = feed_forward_for(config, parameters);
-    check_fits(config);
+    try {
+      if (parameters > 0) config.feed_forward = feed_forward_for(config, parameters);
+      static_cast<void>(parameters_of(config));
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(without_name(error.what()));
+    }
     return config;
   }
 
- private:
-  // Counts the feed-forward networks alone: enough to stop a slip of the keyboard before the system has to.
-  static void check_fits(const LanguageModelConfig& config) {
-    const double layer_count = static_cast<double>(Recipe::parse(config.layers).layers.size());
-    const double bytes = 2.0 * sizeof(float) * layer_count * static_cast<double>(config.width) *
-                         static_cast<double>(config.feed_forward);
-    const double memory = memory_bytes();
+  /// The same for a model that is to be built: throws std::invalid_argument too for one that this machine could
+  /// not hold.
+  LanguageModelConfig config() const {
+    LanguageModelConfig config = described();
+    const double bytes = static_cast<double>(parameters_of(config)) * sizeof(float), memory = memory_bytes();
     if (memory > 0 && bytes > memory) {
-      throw std::invalid_argument("the model would take at least " + bytes_text(bytes) +
+      throw std::invalid_argument("the model would take " + bytes_text(bytes) +
                                   ", and this machine has a memory of " + bytes_text(memory));
     }
+    return config;
   }
 };
 
@@ -116,9 +101,8 @@ struct ThreadOptions {
   int threads = hardware_threads();
 
   void add_to(CLI::App& app) {
-    app.add_option("--threads", threads, "threads that compute; they change no result")
-        ->check(CLI::Range(1, 1024))
-        ->capture_default_str();
+    add_number(app, "--threads", threads, Bounds<int>{1, 1024},
+               "threads that compute; they change no result");
   }
 };
 

@@ -198,43 +198,26 @@ void run_train(const TrainOptions& options) {
 
 void add_schedule_options(CLI::App& command, TrainingConfig& training) {
   constexpr Index kMost = Index{1} << 40;
-  CLI::Option* steps = command.add_option("--steps", training.steps, "length of the run")
-                           ->check(CLI::Range(Index{1}, kMost))
-                           ->capture_default_str();
-  command.add_option("--minutes", training.minutes, "instead: length of the run by the clock")
-      ->check(between(1e-3, 1e6))
+  CLI::Option* steps =
+      add_number(command, "--steps", training.steps, Bounds<Index>{1, kMost}, "length of the run");
+  add_number(command, "--minutes", training.minutes, Bounds<double>{1e-3, 1e6},
+             "instead: length of the run by the clock")
+      ->default_str("")
       ->excludes(steps);
-  command.add_option("--batch", training.batch, "windows per step")
-      ->check(CLI::Range(Index{1}, Index{1} << 20))
-      ->capture_default_str();
+  add_number(command, "--batch", training.batch, Bounds<Index>{1, Index{1} << 20}, "windows per step");
   const AdamWConfig adam;
-  command
-      .add_option("--learning-rate", training.learning_rate,
-                  format("highest learning rate; half a cosine brings it down to %g of that at the end. "
-                         "Gradients are scaled down to a norm of %g where theirs is larger",
-                         training.final_rate, training.clip))
-      ->check(between(1e-12, 1e3))
-      ->capture_default_str();
-  command
-      .add_option("--warmup", training.warmup,
-                  "share of the run in which the learning rate rises, rounded to whole steps")
-      ->check(between(0.0, 1.0))
-      ->capture_default_str();
-  command
-      .add_option("--weight-decay", training.weight_decay,
-                  format("of AdamW, whose betas are %g and %g", adam.beta1, adam.beta2))
-      ->check(between(0.0, 1e3))
-      ->capture_default_str();
-  command
-      .add_option("--validate-every", training.validate_every,
-                  "steps between validations; 0 = only at the end")
-      ->check(CLI::Range(Index{0}, kMost))
-      ->capture_default_str();
-  command
-      .add_option("--validation-tokens", training.validation_tokens,
-                  "bytes of the validation text that are predicted; 0 = all")
-      ->check(CLI::Range(Index{0}, kMost))
-      ->capture_default_str();
+  add_number(command, "--learning-rate", training.learning_rate, Bounds<double>{1e-12, 1e3},
+             format("highest learning rate; half a cosine brings it down to %g of that at the end. "
+                    "Gradients are scaled down to a norm of %g where theirs is larger",
+                    training.final_rate, training.clip));
+  add_number(command, "--warmup", training.warmup, Bounds<double>{0, 1},
+             "share of the run in which the learning rate rises, rounded to whole steps");
+  add_number(command, "--weight-decay", training.weight_decay, Bounds<double>{0, 1e3},
+             format("of AdamW, whose betas are %g and %g", adam.beta1, adam.beta2));
+  add_number(command, "--validate-every", training.validate_every, Bounds<Index>{0, kMost},
+             "steps between validations; 0 = only at the end");
+  add_number(command, "--validation-tokens", training.validation_tokens, Bounds<Index>{0, kMost},
+             "bytes of the validation text that are predicted; 0 = all");
 }
 
 }  // namespace
@@ -245,14 +228,13 @@ void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train",
                                          "Train a model on a text. Ctrl-C, SIGTERM or SIGHUP ends early and "
                                          "saves: exit code 130, 143 or 129");
-  command->add_option("--text", options->text, "file to learn from")->required();
-  command->add_option("--valid", options->valid,
-                      "file to validate on; the last 5 % of the text if not given");
-  command->add_option("--out", options->out, "model file to write")->required();
-  command->add_option("--log", options->log, "table of all steps to write, CSV");
+  add_file(*command, "--text", options->text, "file to learn from")->required();
+  add_file(*command, "--valid", options->valid, "file to validate on; the last 5 % of the text if not given");
+  add_file(*command, "--out", options->out, "model file to write")->required();
+  add_file(*command, "--log", options->log, "table of all steps to write, CSV");
   options->model.add_to(*command);
   add_schedule_options(*command, options->training);
-  add_seed(*command, options->training.seed, "of first weights and windows")->capture_default_str();
+  add_number(*command, "--seed", options->training.seed, kSeeds, "of first weights and windows");
   options->threads.add_to(*command);
   command->callback([options] { run_train(*options); });
 }

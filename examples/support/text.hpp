@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdarg>
+#include <cstddef>
 #include <cstdio>
 #include <string>
 
@@ -21,6 +22,25 @@ namespace hsm::examples {
   va_end(again);
   va_end(arguments);
   return text;
+}
+
+/// "1 token", "2 tokens".
+inline std::string counted(std::ptrdiff_t count, const std::string& what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+/// A message of the library as a user reads it: without the name of a class or function, such as
+/// "Attention: " or "feed_forward_for: ", in front.
+inline std::string without_name(const std::string& message) {
+  const std::size_t end = message.find(": ");
+  if (end == std::string::npos) return message;
+  bool code = false;  // no word of a sentence
+  for (const char c : message.substr(0, end)) {
+    const bool upper = c >= 'A' && c <= 'Z', lower = c >= 'a' && c <= 'z';
+    if (!upper && !lower && c != '_' && c != ':') return message;
+    code = code || !lower;
+  }
+  return code ? message.substr(end + 2) : message;
 }
 
 /// "42 s", "3:07 min" or "2:03:07 h".

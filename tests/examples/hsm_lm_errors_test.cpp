@@ -109,7 +109,9 @@ TEST_F(HsmLmErrors, RefusesFilesThatAreNoModelsOfBytes) {
       expect_refused(run(all), words);
     }
   }
-  expect_refused(run({"generate", "--prompt", "a", "--model", "far"}), {"state", "memory"});
+  // A shift that the text does not reach costs nothing.
+  const Outcome far = run({"generate", "--prompt", "a", "--model", "far", "--tokens", "5"});
+  EXPECT_EQ(far.code, 0) << far.err;
 }
 
 TEST_F(HsmLmErrors, RefusesPicturesThatItCannotWrite) {
@@ -126,12 +128,13 @@ TEST_F(HsmLmErrors, RefusesPicturesThatItCannotWrite) {
 
 TEST_F(HsmLmErrors, RefusesBadCommands) {
   train_small({"--steps", "1"});
-  expect_refused(run({}), {"subcommand"});
-  expect_refused(run({"trian"}), {"hsm_lm"});
+  expect_refused(run({}), {"expected a command, train, generate, evaluate, info or demo, got none"});
+  expect_refused(run({"trian"}), {"expected a command", "got 'trian'"});
   expect_refused(run({"train"}), {"--text", "required"});
   expect_refused(run({"info"}), {"--model or --layers"});
   expect_refused(run({"info", "--model", "model", "--layers", "ab"}), {"--layers", "--model"});
-  expect_refused(run({"info", "--layers", "ab", "--width", "1000000", "--feed-forward", "1000000"}),
+  expect_refused(run({"train", "--text", "text", "--out", "big", "--layers", "ab", "--width", "1000000",
+                      "--feed-forward", "1000000"}),
                  {"memory"});
   expect_refused(run({"generate", "--model", "model", "--prompt", ""}), {"--prompt", "at least 1 byte"});
   for (const auto& [option, value] :
@@ -143,7 +146,7 @@ TEST_F(HsmLmErrors, RefusesBadCommands) {
                                                         {"--on-full", "panic"}}) {
     const Outcome outcome = run({"generate", "--model", "model", "--prompt", "a", option, value});
     SCOPED_TRACE(option);
-    expect_refused(outcome, {option == "--top-p" && value == "0" ? "top_p" : option});
+    expect_refused(outcome, {option});
   }
   write_raw(work_ / "text", "a");
   expect_refused(run({"evaluate", "--model", "model", "--text", "text"}),

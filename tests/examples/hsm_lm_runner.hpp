@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,7 @@ class HsmLm : public ::testing::Test {
     const auto redirect = [](const std::string& path, int descriptor) {
       ::dup2(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), descriptor);
     };
+    ::dup2(::open(input_.c_str(), O_RDONLY), STDIN_FILENO);
     redirect(out, STDOUT_FILENO);
     redirect(err, STDERR_FILENO);
     if (::chdir(work_.path().c_str()) == 0) ::execv(HSM_LM, argv.data());
@@ -75,6 +77,7 @@ class HsmLm : public ::testing::Test {
   }
 
   TemporaryDirectory work_, output_;
+  std::filesystem::path input_ = "/dev/null";  ///< what the tool reads from its standard input
 };
 
 /// Exit code 2, one line on stderr with all the words (after the line about the machine, if it got so far),

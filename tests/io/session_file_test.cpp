@@ -6,11 +6,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
+#include <filesystem>
+#include <limits>
+
+#include <hsm/io/byte_tokenizer.hpp>
 #include <hsm/io/session_file.hpp>
 
 #include "io/io_test_support.hpp"
 #include "model/language_model_cases.hpp"
+#include "paths.hpp"
 #include "support/matchers.hpp"
+#include "support/tolerance.hpp"
 
 namespace hsm::test {
 namespace {
@@ -154,6 +161,91 @@ TEST(SessionFile, DamageIsASentenceOrHarmless) {
     }
     expect_session_or_sentence(damaged, model);
   }
+}
+
+/// A model with a shift that no text reaches.
+Net far_model() {
+  LanguageModelConfig config = small_config();
+  config.layers = "ab,gated,softmax-local:heads=2:taps=3";
+  config.schedule = "list=1000000000000,3,400000000000";
+  return random_model<float>(config, 5);
+}
+
+TEST(SessionFile, HoldsWhatWasSeen) {
+  const Net model = far_model();
+  const TemporaryDirectory directory;
+  Workspace workspace;
+  Random random(4);
+  GenerationSession session(model, workspace);
+  session.prefill(random_ids(14, kVocabulary, random));
+  save_session(directory / "session", session);
+  EXPECT_LT(std::filesystem::file_size(directory / "session"), 20'000u);
+  GenerationSession again(model, workspace, load_session(directory / "session", model).memory);
+  const Ids more = random_ids(30, kVocabulary, random);
+  for (const std::int32_t id : more) {
+    session.next(id);
+    again.next(id);
+  }
+  expect_same_bits(session.logits(), again.logits(), "what follows");
+  EXPECT_LT(again.state_bytes(), 100'000u);
+}
+
+TEST(SessionFile, OfTheFirstVersionLoads) {
+  // Written by hsm_lm when every ring was saved whole: "the cig" has been read, and rings hold 8 and 9 tokens.
+  const std::filesystem::path directory = std::filesystem::path(HSM_SOURCE_DIR) / "tests/fixtures/session-v1";
+  const auto model = load_model<Net>(directory / "model.safetensors");
+  auto saved = load_session(directory / "session.safetensors", model);
+  EXPECT_EQ(saved.notes.at("last"), "32");
+  Workspace workspace;
+  GenerationSession session(model, workspace, std::move(saved.memory)), fresh(model, workspace);
+  EXPECT_EQ(session.position(), 7);
+  fresh.prefill(ByteTokenizer::encode("the cig"));
+  const auto close = [&](const char* when) {
+    expect_close_to_scale(session.logits(), fresh.logits(), Tolerance<float>::mode, when);
+  };
+  close("as it was saved");
+  for (const char byte : std::string(" so o it a as, t was")) {
+    session.next(byte);
+    fresh.next(byte);
+  }
+  close("20 tokens later");
+  const TemporaryDirectory now;
+  save_session(now / "session", session);
+  EXPECT_NO_THROW(load_session(now / "session", model));
+}
+
+TEST(SessionFile, NothingThatIsNotFiniteIsWrittenOrRead) {
+  const Net model = make_model(Positions::kNone);
+  const TemporaryDirectory directory;
+  Workspace workspace;
+  const auto good = make_session(model, workspace);
+  save_session(directory / "session", good);
+  const std::string before = read_raw(directory / "session");
+  for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    for (const std::string name : {"logits", "rings.0", "cache.0"}) {
+      // Written where it should not be possible, and put into a file behind our back.
+      auto memory = good.memory();
+      std::string damaged = before;
+      const SafetensorsFile file = SafetensorsFile::load(directory / "session");
+      for (const TensorInfo& info : file.tensors()) {
+        if (!info.name.ends_with(name)) continue;
+        const auto bytes = file.bytes(info);
+        ASSERT_GE(bytes.size(), sizeof bad) << info.name;
+        const std::string values(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        std::memcpy(damaged.data() + damaged.rfind(values), &bad, sizeof bad);
+      }
+      const auto message = message_of<std::runtime_error>(
+          [&] { read_session(SafetensorsFile::parse(to_bytes(damaged), "file"), model); });
+      EXPECT_TRUE(mentions(message, {"file: tensor ", name, "must hold finite numbers"})) << message;
+      if (name != "logits") continue;
+      memory.logits(3, 0) = bad;
+      const GenerationSession session(model, workspace, memory);
+      EXPECT_TRUE(
+          mentions(message_of<std::runtime_error>([&] { save_session(directory / "session", session); }),
+                   {"session: tensor 'logits' must hold finite numbers to be saved"}));
+    }
+  }
+  EXPECT_TRUE(read_raw(directory / "session") == before) << "a refused save has changed the file";
 }
 
 /// The message for a memory that some change has spoilt.

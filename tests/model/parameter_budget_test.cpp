@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <hsm/model/language_model.hpp>
 #include <hsm/model/parameter_budget.hpp>
+#include <limits>
 #include <stdexcept>
+#include <string>
 
 namespace hsm {
 namespace {
@@ -42,6 +46,48 @@ TEST(ParameterBudget, CountsAsManyAsTheModelHas) {
           << layers << F;
     }
   }
+}
+
+TEST(ParameterBudget, CountsEveryLayerWithoutBuildingIt) {
+  for (const std::string name :
+       {"ab", "channel", "matrix", "gated", "gated-pair", "fusion", "softmax-local", "attention"}) {
+    for (const Index C : {1, 2, 5, 12, 48, 64, 96}) {
+      for (const Index H : {0, 1, 2, 4}) {
+        for (const Index K : {0, 2, 5}) {
+          Recipe recipe = Recipe::parse(name);
+          const auto options = options_of(StandardPolicies{}, name);
+          const auto takes = [&](std::string_view option) {
+            return std::any_of(options.begin(), options.end(),
+                               [&](const auto& o) { return o.name == option; });
+          };
+          if ((H > 0 && !takes("heads")) || (K > 0 && !takes("taps")) || C % std::max<Index>(1, H) != 0)
+            continue;
+          if (H > 0) recipe.layers[0].options.set("heads", H);
+          if (K > 0) recipe.layers[0].options.set("taps", K);
+          const LayerSize size = layer_size(recipe.layers[0], C);
+          const LayerSize built = detail::measured_layer<StandardPolicies>(recipe.layers[0], C);
+          EXPECT_EQ(size.parameters, built.parameters) << recipe.text() << " of " << C;
+          EXPECT_EQ(size.heads, built.heads) << recipe.text() << " of " << C;
+          EXPECT_EQ(size.taps, built.taps) << recipe.text() << " of " << C;
+          EXPECT_EQ(size.planes, built.planes) << recipe.text() << " of " << C;
+        }
+      }
+    }
+  }
+}
+
+TEST(ParameterBudget, CountsWhatNoMachineHolds) {
+  if constexpr (sizeof(Index) < 8) GTEST_SKIP() << "they do not fit an Index";
+  LanguageModelConfig config = config_of("200*attention:heads=1048576,56*ab:heads=1048576");
+  config.schedule = "cyclic=4";
+  config.width = Index{1} << 20;
+  config.feed_forward = Index{1} << 20;
+  const Index C = config.width;
+  EXPECT_EQ(parameters_of(config), expected(config, 256, 200 * (4 * C * C + 4 * C) + 56 * 2 * C));
+  config.width = std::numeric_limits<Index>::max() / 2;
+  EXPECT_THROW(parameters_of(config), std::invalid_argument);
+  config.width = 3;  // no multiple of the heads
+  EXPECT_THROW(parameters_of(config), std::invalid_argument);
 }
 
 TEST(ParameterBudget, ChoosesTheNearestWidth) {

@@ -156,7 +156,7 @@ TEST(GenerationSession, RestartsWithTheLastHalfOfTheContext) {
 
 TEST(GenerationSession, RestartsForALongPromptInEveryStream) {
   const Net model = make_model(Positions::kLearned);
-  const Index T = 2 * kContext + 3, half = kContext / 2;
+  const Index T = 2 * kContext + 3;
   const Ids first = tokens(T, 1), second = tokens(T, 2);
   Workspace workspace;
   GenerationSession session(model, workspace, {.streams = 2, .on_full = OnFull::kRestart});
@@ -164,9 +164,36 @@ TEST(GenerationSession, RestartsForALongPromptInEveryStream) {
   Ids both = first;
   both.insert(both.end(), second.begin(), second.end());
   session.prefill(both);
-  EXPECT_EQ(session.position(), half);
-  expect_logits(session.logits(0), full_logits(model, part(first, T - half, half)), "stream 0");
-  expect_logits(session.logits(1), full_logits(model, part(second, T - half, half)), "stream 1");
+  // Two tokens are there, ten more fill the stream, and each restart leaves half a context and its token.
+  const Index view = kContext / 2 + (T - (kContext - 2) - 1) % (kContext / 2 + 1);
+  EXPECT_EQ(session.position(), view);
+  expect_logits(session.logits(0), full_logits(model, part(first, T - view, view)), "stream 0");
+  expect_logits(session.logits(1), full_logits(model, part(second, T - view, view)), "stream 1");
+  EXPECT_EQ(session.tokens_read(), 2 * (2 + view));
+}
+
+TEST(GenerationSession, RestartsWhereTheTextSaysWhateverListsItComesIn) {
+  const Net model = make_model(Positions::kLearned);
+  for (const Index T : {kContext, kContext + 1, 2 * kContext, 5 * kContext + 4}) {
+    const Ids ids = tokens(T);
+    Workspace workspace;
+    GenerationSession one_by_one(model, workspace, {.on_full = OnFull::kRestart});
+    for (const std::int32_t id : ids) one_by_one.next(id);
+    for (const Index chunk : {Index{2}, Index{3}, kContext - 1, kContext, kContext + 1, T}) {
+      SCOPED_TRACE(std::to_string(T) + " tokens by " + std::to_string(chunk));
+      GenerationSession session(model, workspace, {.on_full = OnFull::kRestart});
+      for (Index first = 0; first < T; first += chunk)
+        session.prefill(part(ids, first, std::min(chunk, T - first)));
+      EXPECT_EQ(session.position(), one_by_one.position());
+      EXPECT_EQ(session.restarts(), one_by_one.restarts());
+      EXPECT_EQ(session.memory().history, one_by_one.memory().history);
+      expect_logits(session.logits(), copy(one_by_one.logits()), "logits");
+    }
+    Ids wrong = ids;
+    wrong[0] = kVocabulary;
+    GenerationSession session(model, workspace, {.on_full = OnFull::kRestart});
+    EXPECT_THROW(session.prefill(wrong), std::out_of_range) << "in a part that is not read";
+  }
 }
 
 TEST(GenerationSession, RestartsAModelOfOnePosition) {

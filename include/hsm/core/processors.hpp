@@ -19,7 +19,7 @@ namespace hsm::inline HSM_ABI {
 inline int available_processors() {
 #if defined(__linux__) && defined(__GLIBC__) && defined(CPU_COUNT)
   cpu_set_t set;
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) return (std::max)(1, CPU_COUNT(&set));
 #endif
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }

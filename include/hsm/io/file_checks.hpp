@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <hsm/io/dtype.hpp>
@@ -37,6 +38,10 @@ class FileChecks {
   void expect_metadata(std::string_view key, std::string_view value) const {
     if (metadata(key) == value) return;
     fail("metadata " + in_quotes(key) + " must be " + in_quotes(value) + ", got " + in_quotes(metadata(key)));
+  }
+  /// Refuses versions but these two.
+  void expect_version(std::string_view now, std::string_view before) const {
+    if (metadata("version") != before) expect_metadata("version", now);
   }
   /// Refuses a state of other parameters.
   void expect_fingerprint(std::string_view own) const {
@@ -67,6 +72,23 @@ class FileChecks {
       fail("tensor " + in_quotes(name) + " must have at most 2^" + std::to_string(kIndexBits - 1) +
            " elements, got " + shape_text(info.shape));
     return static_cast<Index>(info.shape[0]);
+  }
+  /// The second size of a tensor of three.
+  Index columns(const std::string& name) const {
+    const TensorInfo& info = file_.at(name);
+    if (info.shape.size() != 3)
+      fail("tensor " + in_quotes(name) + " must have 3 dimensions, got " + shape_text(info.shape));
+    return static_cast<Index>(
+        (std::min<std::int64_t>)(info.shape[1], kMost));  // more is borne out by no file
+  }
+  /// Throws unless the values of a tensor are finite.
+  template <class Scalar>
+  void check_finite(const std::string& name, std::span<const Scalar> values) const {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (is_finite(values[i])) continue;
+      fail("tensor " + in_quotes(name) + " must hold finite numbers, got " + std::to_string(values[i]) +
+           " at element " + std::to_string(i));
+    }
   }
   /// Throws unless the tensor is there with this type and shape: then the file bears out its size.
   template <class Element>

@@ -3,7 +3,7 @@
 // A generation session as one safetensors file: another process that holds the same model goes on with the
 // same bits. In the metadata
 //
-//   format "hsm-session"   version "1"   fingerprint of the model: its config and its weights
+//   format "hsm-session"   version "2"   fingerprint of the model: its config and its weights
 //   spare, restarts        numbers       note.<key>  what the caller wants to find again
 //
 // and as tensors, of the model's scalar (F32 or F64) where no type is given:
@@ -11,7 +11,8 @@
 //   counts I64, ready U8 [streams]   logits [streams, V]   history.<stream> I32 [n]
 //   layers.<l>.*                     the state of each layer, see io/state_file.hpp
 //
-// Saving replaces a file whole or not at all. Loading trusts nothing: every size is borne out by a tensor of
+// Version "1", whose states held all slots, is read too. Numbers that are not finite are neither written nor
+// read. Saving replaces a file whole or not at all. Loading trusts nothing: every size is borne out by a tensor of
 // the file before memory is taken, counts, flags and token ids are checked, and the session of another model
 // is refused. Errors: std::runtime_error `file: what was expected, what came`.
 #pragma once
@@ -34,7 +35,9 @@ namespace hsm::inline HSM_ABI {
 /// The metadata `format` of a session file.
 inline constexpr std::string_view kSessionFormat = "hsm-session";
 /// The metadata `version`; files of another one are refused.
-inline constexpr std::string_view kSessionVersion = "1";
+inline constexpr std::string_view kSessionVersion = "2";
+/// The version before, which is read too.
+inline constexpr std::string_view kFirstSessionVersion = "1";
 
 /// Texts that travel with a session, by key.
 using SessionNotes = std::map<std::string, std::string>;
@@ -68,8 +71,8 @@ std::string old_fingerprint(const LanguageModel<Scalar, List>& model) {
 
 }  // namespace detail
 
-/// Writes a session to `path`. Throws std::runtime_error if the file cannot be written, with an existing file
-/// untouched, std::invalid_argument for a note that is not UTF-8.
+/// Writes a session to `path`. Throws std::runtime_error if the file cannot be written or a value is not finite,
+/// with an existing file untouched, std::invalid_argument for a note that is not UTF-8.
 template <class Model>
 void save_session(const std::filesystem::path& path, const GenerationSession<Model>& session,
                   const SessionNotes& notes = {}) {
@@ -83,8 +86,9 @@ void save_session(const std::filesystem::path& path, const GenerationSession<Mod
   const auto& counts = numbers.emplace_back(memory.state.counts.begin(), memory.state.counts.end());
   writer.add("counts", {n}, std::span<const std::int64_t>(counts));
   writer.add("ready", {n}, std::span<const std::uint8_t>(memory.ready));
-  writer.add("logits", {n, memory.logits.rows()},
-             std::span<const Scalar>(memory.logits.data(), static_cast<std::size_t>(memory.logits.size())));
+  const std::span<const Scalar> logits(memory.logits.data(), static_cast<std::size_t>(memory.logits.size()));
+  detail::check_saved_finite(detail::path_text(path), "logits", logits);
+  writer.add("logits", {n, memory.logits.rows()}, logits);
   for (std::size_t s = 0; s < memory.history.size(); ++s) {
     writer.add("history." + std::to_string(s), {static_cast<std::int64_t>(memory.history[s].size())},
                std::span<const std::int32_t>(memory.history[s]));
@@ -93,7 +97,7 @@ void save_session(const std::filesystem::path& path, const GenerationSession<Mod
     std::visit(
         [&](const auto& state) {
           spare = (std::max)(spare, detail::spare_of(state));
-          detail::add_state(writer, detail::layer_prefix(l), state, numbers, values);
+          detail::add_state(writer, detail::path_text(path), detail::layer_prefix(l), state, numbers, values);
         },
         memory.state.layers[l]);
   }
@@ -112,7 +116,7 @@ SavedSession<typename Model::Scalar> read_session(const SafetensorsFile& from, c
   using Scalar = typename Model::Scalar;
   detail::FileChecks file(from);
   file.expect_metadata("format", kSessionFormat);
-  file.expect_metadata("version", kSessionVersion);
+  file.expect_version(kSessionVersion, kFirstSessionVersion);
   if (const std::string own = fingerprint(model);
       file.metadata("fingerprint") != own && file.metadata("fingerprint") != detail::old_fingerprint(model)) {
     file.expect_fingerprint(own);
@@ -130,6 +134,8 @@ SavedSession<typename Model::Scalar> read_session(const SafetensorsFile& from, c
     memory.logits.resize(V, n);
     file.template read<Scalar>(
         "logits", {n, V}, std::span(memory.logits.data(), static_cast<std::size_t>(memory.logits.size())));
+    file.check_finite("logits", std::span<const Scalar>(memory.logits.data(),
+                                                        static_cast<std::size_t>(memory.logits.size())));
     for (Index s = 0; s < n; ++s)
       memory.history.push_back(file.template list<std::int32_t>("history." + std::to_string(s)));
     for (Index l = 0; l < model.layer_count(); ++l) {

@@ -3,12 +3,16 @@
 // The state of one layer as a safetensors file, exact to the bit, so that another process continues it. In
 // the metadata
 //
-//   format "hsm-state"   version "1"   fingerprint of the layer (io/fingerprint.hpp)   spare
+//   format "hsm-state"   version "2"   fingerprint of the layer (io/fingerprint.hpp)   spare
 //
 // and as tensors, of the layer's scalar (F32 or F64) where no type is given:
 //
-//   mixers      counts, highest I64 [streams];  rings.<g> [streams, slots, rows] for each group of heads
+//   mixers      counts, highest I64 [streams];  rings.<g> [streams, n, rows] for each group of heads: the first n
+//               slots, where n is the largest of `highest`, but no more than the ring has
 //   attention   counts I64 [streams];  cache.<stream> [2, H, count, C/H]: keys, then values
+//
+// A file so holds what was seen, however long the shifts are. Version "1", in which n was always all slots, is
+// read too. All numbers are finite, or nothing is written.
 //
 // Saving replaces a file whole or not at all. Loading trusts nothing: every size is borne out by a tensor of
 // the file before memory is taken, and a state of other parameters is refused. The capacity of attention, a
@@ -16,6 +20,7 @@
 // expected, what came`; std::invalid_argument for a state that is not the layer's.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <filesystem>
@@ -35,7 +40,9 @@ namespace hsm::inline HSM_ABI {
 /// The metadata `format` of a state file.
 inline constexpr std::string_view kStateFormat = "hsm-state";
 /// The metadata `version`; files of another one are refused.
-inline constexpr std::string_view kStateVersion = "1";
+inline constexpr std::string_view kStateVersion = "2";
+/// The version before, which is read too.
+inline constexpr std::string_view kFirstStateVersion = "1";
 
 namespace detail {
 
@@ -45,18 +52,48 @@ using Gathered = std::deque<std::vector<Element>>;
 /// Sizes and counts for a file, which holds them as I64 whatever Index is here.
 using GatheredNumbers = Gathered<std::int64_t>;
 
-/// Adds what the state of a mixer holds; the state must live until the file is written.
+/// Throws std::runtime_error where a value is NaN or infinite: no such file would load.
 template <class Scalar>
-void add_state(SafetensorsWriter& writer, const std::string& prefix, const MixerState<Scalar>& state,
-               GatheredNumbers& numbers, Gathered<Scalar>&) {
+void check_saved_finite(const std::string& file, const std::string& name, std::span<const Scalar> values) {
+  for (const Scalar value : values) {
+    if (!is_finite(value)) {
+      throw std::runtime_error(file + ": tensor " + in_quotes(name) +
+                               " must hold finite numbers to be saved, got " + std::to_string(value));
+    }
+  }
+}
+
+/// The slots of a ring that hold tokens, given its length and the highest count of each stream.
+inline Index filled_slots(Index length, std::span<const Index> highest) {
+  Index most = 0;
+  for (const Index h : highest) most = (std::max)(most, h);
+  return (std::min)(length, most);
+}
+
+/// Adds what the state of a mixer holds; the state must live until `file` is written.
+template <class Scalar>
+void add_state(SafetensorsWriter& writer, const std::string& file, const std::string& prefix,
+               const MixerState<Scalar>& state, GatheredNumbers& numbers, Gathered<Scalar>& gathered) {
+  std::span<const Index> highest;
   MixerState<Scalar>::visit(
       [&](const std::string& name, auto values, const std::vector<Index>& shape) {
-        const std::vector<std::int64_t> sizes(shape.begin(), shape.end());
-        if constexpr (std::is_same_v<typename decltype(values)::value_type, Scalar>) {
-          writer.add(prefix + name, sizes, std::span<const Scalar>(values));
-        } else {
+        if constexpr (std::is_same_v<typename decltype(values)::value_type, Index>) {
           const auto& copy = numbers.emplace_back(values.begin(), values.end());
-          writer.add(prefix + name, sizes, std::span<const std::int64_t>(copy));
+          writer.add(prefix + name, {shape[0]}, std::span<const std::int64_t>(copy));
+          if (name == "highest") highest = values;
+        } else {
+          const Index filled = filled_slots(shape[1], highest);
+          const auto size = static_cast<std::size_t>(filled * shape[2]);
+          auto& columns = gathered.emplace_back();
+          for (Index s = 0; s < shape[0]; ++s) {
+            const auto own = values.subspan(static_cast<std::size_t>(s * shape[1] * shape[2]), size);
+            columns.insert(columns.end(), own.begin(), own.end());
+            // What a stream has not reached was never cleared.
+            const auto reached = (std::min)(filled, highest[static_cast<std::size_t>(s)]) * shape[2];
+            std::fill(columns.end() - static_cast<std::ptrdiff_t>(size) + reached, columns.end(), Scalar(0));
+          }
+          check_saved_finite<Scalar>(file, prefix + name, columns);
+          writer.add(prefix + name, {shape[0], filled, shape[2]}, std::span<const Scalar>(columns));
         }
       },
       state);
@@ -64,8 +101,8 @@ void add_state(SafetensorsWriter& writer, const std::string& prefix, const Mixer
 
 /// Adds what the state of attention holds.
 template <class Scalar>
-void add_state(SafetensorsWriter& writer, const std::string& prefix, const AttentionState<Scalar>& state,
-               GatheredNumbers& numbers, Gathered<Scalar>& caches) {
+void add_state(SafetensorsWriter& writer, const std::string& file, const std::string& prefix,
+               const AttentionState<Scalar>& state, GatheredNumbers& numbers, Gathered<Scalar>& caches) {
   auto& counts = numbers.emplace_back();
   for (Index s = 0; s < state.streams(); ++s) counts.push_back(state.count(s));
   writer.add(prefix + "counts", {state.streams()}, std::span<const std::int64_t>(counts));
@@ -76,6 +113,8 @@ void add_state(SafetensorsWriter& writer, const std::string& prefix, const Atten
     cache.insert(cache.end(), block.begin(), block.end());
   });
   for (Index s = 0; s < state.streams(); ++s) {
+    check_saved_finite<Scalar>(file, prefix + "cache." + std::to_string(s),
+                               caches[first + static_cast<std::size_t>(s)]);
     writer.add(prefix + "cache." + std::to_string(s),
                {2, state.heads(), state.count(s), state.channels() / state.heads()},
                std::span<const Scalar>(caches[first + static_cast<std::size_t>(s)]));
@@ -86,25 +125,45 @@ void add_state(SafetensorsWriter& writer, const std::string& prefix, const Atten
 template <class Policy>
 auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer<Policy>& mixer, Index streams,
                    StateOptions options) {
+  using Scalar = typename Policy::Scalar;
   using State = typename Mixer<Policy>::State;
-  const State none = mixer.make_state({.streams = 0, .spare = options.spare});  // its shapes
-  State::visit(
-      [&](const std::string& name, auto values, std::vector<Index> shape) {
-        shape[0] = streams;
-        using Element = typename decltype(values)::value_type;
-        constexpr bool kScalar = std::is_same_v<Element, typename Mixer<Policy>::Scalar>;
-        file.template expect<std::conditional_t<kScalar, Element, std::int64_t>>(prefix + name, shape);
-      },
-      none);
+  file.template expect<std::int64_t>(prefix + "counts", {streams});
+  file.template expect<std::int64_t>(prefix + "highest", {streams});
+  const std::vector<Index> highest = file.numbers(prefix + "highest");
+  Index longest = 0;
+  // f(name, values, shape, slots that tokens have reached, slots in the file) for each ring.
+  const auto for_each_ring = [&](State& of, auto&& f) {
+    std::size_t ring = 0;
+    State::visit(
+        [&](const std::string& name, auto values, const std::vector<Index>& shape) {
+          if constexpr (std::is_same_v<typename decltype(values)::value_type, Scalar>) {
+            const Index length = of.most_slots(ring++), filled = filled_slots(length, highest);
+            f(prefix + name, values, shape, filled, file.columns(prefix + name) == length ? length : filled);
+          }
+        },
+        of);
+  };
+  State none = mixer.make_state({.streams = 0, .spare = options.spare});  // its shapes
+  for_each_ring(none, [&](const std::string& name, auto, const auto& shape, Index filled, Index there) {
+    file.template expect<Scalar>(name, {streams, there, shape[2]});
+    longest = (std::max)(longest, filled);
+  });
   State state = mixer.make_state({.streams = streams, .spare = options.spare});
+  state.make_room(longest);
+  for_each_ring(state,
+                [&](const std::string& name, auto values, const auto& shape, Index filled, Index there) {
+                  std::vector<Scalar> columns(static_cast<std::size_t>(streams * there * shape[2]));
+                  file.template read<Scalar>(name, {streams, there, shape[2]}, std::span(columns));
+                  file.check_finite(name, std::span<const Scalar>(columns));
+                  for (Index s = 0; s < streams; ++s) {
+                    std::copy_n(columns.data() + s * there * shape[2], filled * shape[2],
+                                values.data() + s * shape[1] * shape[2]);
+                  }
+                });
   State::visit(
       [&](const std::string& name, auto values, const std::vector<Index>& shape) {
-        using Element = typename decltype(values)::value_type;
-        if constexpr (std::is_same_v<Element, typename Mixer<Policy>::Scalar>) {
-          file.read(prefix + name, shape, values);
-        } else {
+        if constexpr (std::is_same_v<typename decltype(values)::value_type, Index>)
           file.read_numbers(prefix + name, shape, values);
-        }
       },
       state);
   if (!state.is_sound())
@@ -135,6 +194,7 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const CausalAtte
     std::vector<Scalar> cache(static_cast<std::size_t>(2 * H * counts[s] * width));
     file.template read<Scalar>(prefix + "cache." + std::to_string(s), {2, H, counts[s], width},
                                std::span(cache));
+    file.check_finite(prefix + "cache." + std::to_string(s), std::span<const Scalar>(cache));
     const Scalar* next = cache.data();
     for (const Index part : {0, 1}) {
       for (Index h = 0; h < H; ++h, next += counts[s] * width) {
@@ -168,7 +228,8 @@ bool state_fits(const CausalAttention<Scalar>& attention, const AttentionState<S
 }  // namespace detail
 
 /// Writes the state of `mixer`, a Mixer or CausalAttention, to `path`. Throws std::invalid_argument for the
-/// state of another layer, std::runtime_error if the file cannot be written, with an existing file untouched.
+/// state of another layer, std::runtime_error if the file cannot be written or a value is not finite, with an
+/// existing file untouched.
 template <class AMixer>
 void save_state(const std::filesystem::path& path, const AMixer& mixer, const typename AMixer::State& state) {
   if (!detail::state_fits(mixer, state))
@@ -180,7 +241,7 @@ void save_state(const std::filesystem::path& path, const AMixer& mixer, const ty
   writer.set_metadata("spare", std::to_string(detail::spare_of(state)));
   detail::GatheredNumbers numbers;
   detail::Gathered<typename AMixer::Scalar> values;
-  detail::add_state(writer, "", state, numbers, values);
+  detail::add_state(writer, detail::path_text(path), "", state, numbers, values);
   writer.write(path);
 }
 
@@ -190,7 +251,7 @@ typename AMixer::State read_state(const SafetensorsFile& from, const AMixer& mix
   detail::check_at_least("read_state", "capacity", capacity, 0);
   detail::FileChecks file(from);
   file.expect_metadata("format", kStateFormat);
-  file.expect_metadata("version", kStateVersion);
+  file.expect_version(kStateVersion, kFirstStateVersion);
   file.expect_fingerprint(fingerprint(mixer));
   const Index spare = file.number("spare"), streams = file.length("counts");
   try {

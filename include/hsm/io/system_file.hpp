@@ -215,7 +215,7 @@ inline bool SystemFile::facts(FileFacts& facts) const {
 inline bool SystemFile::write(std::span<const std::byte> bytes) const {
   while (!bytes.empty()) {
     const ssize_t count = uninterrupted(
-        [&] { return ::write(descriptor_, bytes.data(), std::min(bytes.size(), kMostAtOnce)); });
+        [&] { return ::write(descriptor_, bytes.data(), (std::min)(bytes.size(), kMostAtOnce)); });
     if (count == 0) errno = EIO;
     if (count <= 0) return false;
     bytes = bytes.subspan(static_cast<std::size_t>(count));
@@ -231,7 +231,7 @@ inline std::ptrdiff_t SystemFile::read(std::span<std::byte> bytes) const {
     if (uninterrupted([&] { return ::poll(&ready, 1, -1); }) < 0) return -1;
     const auto rest = bytes.subspan(done);
     const ssize_t count =
-        uninterrupted([&] { return ::read(descriptor_, rest.data(), std::min(rest.size(), kMostAtOnce)); });
+        uninterrupted([&] { return ::read(descriptor_, rest.data(), (std::min)(rest.size(), kMostAtOnce)); });
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) continue;
     if (count < 0) return -1;
     if (count == 0) break;

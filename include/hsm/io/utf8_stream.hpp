@@ -48,6 +48,9 @@ class Utf8Stream {
     return std::string(kReplacement);
   }
 
+  /// The bytes of a sequence that has begun and is not complete, at most 3.
+  std::string_view pending() const { return pending_; }
+
  private:
   // The first byte says how many follow and, in four cases, narrows the range of the second.
   std::string start(unsigned char value) {

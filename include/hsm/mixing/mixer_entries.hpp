@@ -60,7 +60,7 @@ auto Mixer<Policy>::make_state(StateOptions options) const -> State {
   state.spare_ = options.spare;
   const Index rows_per_head = Policy::kStages.planes() * channels() / heads();
   for (const detail::HeadGroup& group : groups_)
-    state.add_ring(group.heads * rows_per_head, group.shift, slot_count(group, options.spare));
+    state.add_growing_ring(group.heads * rows_per_head, group.shift, slot_count(group, options.spare));
   return state;
 }
 

@@ -15,6 +15,7 @@ template <class Policy>
 void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segment> list, State* state,
                                 Saved* saved) {
   const Index N = x.count();
+  if (state) make_room(*state, *state, list);
   constexpr int kPlanes = kStages.projected() + (kStages.output ? 1 : 0);
   Index chunk = std::max<Index>(N, 1);
   if (!saved && kPlanes > 0) {

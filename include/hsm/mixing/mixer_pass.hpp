@@ -70,6 +70,13 @@ struct MixerPass {
     if constexpr (kStages.output) saved->mixed_.resize(C(), x.count());
   }
 
+  /// Room in `state` for what the segments leave behind the tokens that `before` has seen.
+  static void make_room(State& state, const State& before, std::span<const Segment> list) {
+    for (const Segment& segment : list) {
+      if (!segment.fresh()) state.make_room(before.count(segment.stream) + segment.count);
+    }
+  }
+
   /// Throws unless these are `segments` different streams of the state.
   void check_streams(const char* who, std::span<const Index> streams, Index segments, const State& state) {
     detail::check_streams(who, streams, segments, state.streams(),

@@ -7,6 +7,10 @@
 //
 //   bytes per stream = sum over groups of slots * planes * rows * sizeof(Scalar),  slots = (K-1) s + spare
 //
+// A ring of up to 16 MiB, all streams together, is there from the start. A longer one grows by doubling with the
+// tokens that are read, or by make_room, since before its first turn token n lies in slot n: a shift that no
+// text reaches costs nothing.
+//
 // Rewind takes tokens back by lowering the count. That is exact while no slot that is needed again has been
 // overwritten: after the highest count h ever reached, a group holds the tokens from h - slots on, and a
 // stream of n tokens needs those from n - (K-1) s on. So `spare` tokens below h can always be taken back, by
@@ -57,7 +61,7 @@ class MixerState {
   Index streams() const { return static_cast<Index>(counts_.size()); }
   /// How many tokens stream `stream` has seen. Throws std::out_of_range for a stream that is not there.
   Index count(Index stream) const { return counts_[checked(stream)]; }
-  /// Bytes of kept columns, all streams together.
+  /// Bytes of kept columns, all streams together; of a long ring what it has grown to.
   std::size_t bytes() const {
     std::size_t sum = 0;
     for (const Ring& ring : rings_) sum += static_cast<std::size_t>(ring.columns.size()) * sizeof(Scalar);
@@ -76,6 +80,13 @@ class MixerState {
   }
   /// How many tokens below the highest count can always be taken back.
   Index spare() const { return spare_; }
+
+  /// Makes room for what streams of up to `tokens` tokens leave, so that reading them takes no memory.
+  void make_room(Index tokens) {
+    for (Ring& ring : rings_) {
+      if (ring.held < ring.slot_count && ring.held < tokens) grow(ring, tokens);
+    }
+  }
 
   /// Whether the stream can go on: false after a call that threw while it wrote to it, until it is reset or made
   /// a copy of another. Throws std::out_of_range for a stream that is not there.
@@ -124,21 +135,23 @@ class MixerState {
     highest_[target] = highest_[source];
     for (std::size_t g = 0; g < rings_.size(); ++g) {
       const Scalar* columns = ring(g, from).data;
-      std::copy(columns, columns + rings_[g].rows * rings_[g].slot_count, ring(g, to).data);
+      std::copy(columns, columns + rings_[g].rows * rings_[g].held, ring(g, to).data);
     }
   }
 
-  /// Whether both hold the same streams with the same values in all slots (NaN differs from NaN).
+  /// Whether both hold the same streams with the same values in all slots, where those that are not there yet
+  /// are zero (NaN differs from NaN).
   bool operator==(const MixerState& other) const {
     return spare_ == other.spare_ && same_shape(other) && counts_ == other.counts_ &&
            highest_ == other.highest_ &&
            std::equal(rings_.begin(), rings_.end(), other.rings_.begin(),
-                      [](const Ring& a, const Ring& b) { return a.columns == b.columns; });
+                      [&](const Ring& a, const Ring& b) { return same_columns(a, b); });
   }
 
   /// Calls f(name, values, shape) for all that a state holds, to save it and to fill one that make_state
   /// made: "counts" and "highest", spans of Index [streams], and for each group of heads "rings.<g>", a span
-  /// of Scalar [streams, slots, rows]. What was filled must be checked by is_sound before it is used.
+  /// of Scalar [streams, n, rows], where n is the number of slots that are there. What was filled must be
+  /// checked by is_sound before it is used.
   template <class F, class Self>
   static void visit(F&& f, Self& self) {
     const Index n = self.streams();
@@ -148,14 +161,19 @@ class MixerState {
       auto& ring = self.rings_[g];
       f("rings." + std::to_string(g),
         std::span(ring.columns.data(), static_cast<std::size_t>(ring.columns.size())),
-        std::vector<Index>{n, ring.slot_count, ring.rows});
+        std::vector<Index>{n, ring.held, ring.rows});
     }
   }
+  /// How many slots ring g can come to, (K-1) s + spare.
+  Index most_slots(std::size_t g) const { return rings_[g].slot_count; }
   /// Whether every count is one that calls and rewinds can lead to.
   bool is_sound() const {
     for (std::size_t i = 0; i < counts_.size(); ++i) {
       const Index n = counts_[i], h = highest_[i];
       if (n < 0 || h < n || h > kMostTokens || (n == 0 && h > 0) || !holds(n, h)) return false;
+      for (const Ring& ring : rings_) {
+        if (h > ring.held && ring.held < ring.slot_count) return false;
+      }
     }
     return true;
   }
@@ -171,12 +189,12 @@ class MixerState {
   struct Ring {
     Index rows;
     Index shift;
-    Index slot_count;
-    OwnedColumns<Scalar> columns;  // [rows, slot_count * streams]
+    Index slot_count;              // (K-1) shift + spare
+    Index held;                    // slots that are there
+    OwnedColumns<Scalar> columns;  // [rows, held * streams]
 
     bool same_shape(const Ring& other) const {
-      return rows == other.rows && shift == other.shift && slot_count == other.slot_count &&
-             columns.cols() == other.columns.cols();
+      return rows == other.rows && shift == other.shift && slot_count == other.slot_count;
     }
   };
 
@@ -223,28 +241,61 @@ class MixerState {
     highest_[i] = (std::max)(highest_[i], counts_[i]);
   }
 
-  /// Adds the ring of a group; throws std::invalid_argument where it could never be held in memory.
-  void add_ring(Index rows, Index shift, Index slot_count) {
-    const Index columns = slot_count > (std::numeric_limits<Index>::max)() / std::max<Index>(1, streams())
-                              ? (std::numeric_limits<Index>::max)()
-                              : slot_count * streams();
+  /// Columns of so many slots; throws std::invalid_argument where they could never be held in memory.
+  Index columns_of(Index length, Index rows) const {
     constexpr Index kMost = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(Scalar));
-    if (columns > kMost / std::max<Index>(1, rows)) {
-      detail::fail("Mixer::make_state", "the state", "small enough to address",
-                   std::to_string(rows) + " rows x " + std::to_string(slot_count) + " slots x " +
+    if (length > kMost / std::max<Index>(1, rows) / std::max<Index>(1, streams())) {
+      detail::fail("MixerState", "the state", "small enough to address",
+                   std::to_string(rows) + " rows x " + std::to_string(length) + " slots x " +
                        std::to_string(streams()) + " streams");
     }
-    rings_.push_back({rows, shift, slot_count, {}});
-    rings_.back().columns.setZero(rows, columns);
+    return length * streams();
+  }
+
+  /// Adds the ring of a group with all its slots.
+  void add_ring(Index rows, Index shift, Index length) {
+    rings_.push_back({rows, shift, length, length, {}});
+    rings_.back().columns.setZero(rows, columns_of(length, rows));
+  }
+  /// The same for one that grows if it is long.
+  void add_growing_ring(Index rows, Index shift, Index length) {
+    constexpr Index kWhole = (Index{1} << 24) / static_cast<Index>(sizeof(Scalar));
+    if (length <= kWhole / std::max<Index>(1, rows) / std::max<Index>(1, streams()))
+      return add_ring(rows, shift, length);
+    rings_.push_back({rows, shift, length, 0, {}});
+    rings_.back().columns.resize(rows, 0);
+  }
+  /// `ring` with more slots: those for `tokens` tokens, at least twice as many as before if there may be so many.
+  void grow(Ring& ring, Index tokens) const {
+    const Index twice = ring.held > ring.slot_count / 2 ? ring.slot_count : 2 * ring.held;
+    const Index held = (std::min)(ring.slot_count, (std::max)(tokens, twice));
+    decltype(ring.columns) columns(ring.rows, columns_of(held, ring.rows));
+    for (Index stream = 0; stream < streams(); ++stream) {
+      columns.middleCols(stream * held, ring.held) = ring.columns.middleCols(stream * ring.held, ring.held);
+      columns.middleCols(stream * held + ring.held, held - ring.held).setZero();
+    }
+    ring.columns.swap(columns);
+    ring.held = held;
+  }
+
+  bool same_columns(const Ring& a, const Ring& b) const {
+    const Index both = (std::min)(a.held, b.held);
+    const Ring& longer = a.held > b.held ? a : b;
+    for (Index s = 0; s < streams(); ++s) {
+      if (a.columns.middleCols(s * a.held, both) != b.columns.middleCols(s * b.held, both)) return false;
+      if ((longer.columns.middleCols(s * longer.held + both, longer.held - both).array() != Scalar(0)).any())
+        return false;
+    }
+    return true;
   }
 
   detail::RingView<Scalar> ring(std::size_t group, Index stream) {
     Ring& ring = rings_[group];
-    return {ring.columns.data() + stream * ring.slot_count * ring.rows, ring.rows, ring.slot_count};
+    return {ring.columns.data() + stream * ring.held * ring.rows, ring.rows, ring.held};
   }
   detail::RingView<const Scalar> ring(std::size_t group, Index stream) const {
     const Ring& ring = rings_[group];
-    return {ring.columns.data() + stream * ring.slot_count * ring.rows, ring.rows, ring.slot_count};
+    return {ring.columns.data() + stream * ring.held * ring.rows, ring.rows, ring.held};
   }
 
   bool same_shape(const MixerState& other) const {

@@ -66,6 +66,7 @@ class PairStack {
       layers_[l].parameters().channel_weights(a, a + lines_ * kLine);
     }
     Executor& executor = workspace.executor();
+    for (Index l = 0; l < L_; ++l) states_[l].make_room(shift(l));
     for (Index b = 0; b < x.batch; ++b) {
       for_each_ring(b, [&](Scalar* ring, Index l, auto state) {
         const Index known = (std::min)(shift(l), states_[l].count(b));

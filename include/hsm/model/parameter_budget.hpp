@@ -11,21 +11,42 @@
 
 #include <string>
 
-#include <hsm/core/parameters.hpp>
-#include <hsm/model/language_model.hpp>
+#include <hsm/model/language_model_config.hpp>
+#include <hsm/model/layer_size.hpp>
+#include <hsm/schedule/schedule_text.hpp>
 
 namespace hsm::inline HSM_ABI {
 
-/// The number of values in all tensors of a model of this config. Cost as in the file comment. Throws what the
-/// constructor of the model throws.
+/// The number of values in a block of width C: its mixer, two norms and its feed-forward network of width F.
+/// Throws std::invalid_argument for more than can be counted.
+inline Index block_parameters(Index mixer, Index C, Index F) {
+  detail::SizeSum sum("block_parameters");
+  sum.add({mixer});
+  sum.add({4, C});
+  sum.add({F, 2 * C + 1});
+  sum.add({C});
+  return sum.value();
+}
+
+/// The number of values in all tensors of a model of this config. Throws what the constructor of the model
+/// throws, and std::invalid_argument for more than can be counted.
 template <class List = StandardPolicies>
-Index parameters_of(LanguageModelConfig config) {
-  const Index width = config.feed_forward;
-  detail::check_at_least("parameters_of", "feed_forward", width, 1);
-  config.feed_forward = 1;
-  Random random(1);
-  const LanguageModel<float, List> model(config, random);
-  return count_parameters(model) + (width - 1) * model.layer_count() * (2 * config.width + 1);
+Index parameters_of(const LanguageModelConfig& config) {
+  constexpr const char* kWho = "parameters_of";
+  const Index C = config.width;
+  detail::check_at_least(kWho, "vocabulary", config.vocabulary, 1);
+  detail::check_at_least(kWho, "width", C, 1);
+  detail::check_at_least(kWho, "feed_forward", config.feed_forward, 1);
+  detail::check_at_least(kWho, "context", config.context, 1);
+  const Recipe recipe = Recipe::parse(config.layers);
+  ScheduleText::parse(config.schedule, static_cast<Index>(recipe.layers.size()));
+  detail::SizeSum sum(kWho);
+  sum.add({config.vocabulary, C});
+  if (config.positions == Positions::kLearned) sum.add({config.context, C});
+  for (const LayerSize& layer : layer_sizes<List>(recipe, C))
+    sum.add({block_parameters(layer.parameters, C, config.feed_forward)});
+  sum.add({2, C});
+  return sum.value();
 }
 
 /// The F for which a model of `config` has nearest to `target` parameters; the lower of two equally near.

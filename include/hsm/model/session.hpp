@@ -9,10 +9,11 @@
 // Every stream has a text of its own length: prefill and next take a list of streams, reset makes room for
 // another text, fork copies one, rewind takes tokens back. A stack of shift mixers without positions goes on
 // without end. Learned positions are used up after `context` tokens; then the session refuses more, or the
-// stream restarts: its last context / 2 tokens, the new ones included, are read again as a fresh prompt, so
-// that each token is still predicted from at least half a context. Memory: the state, the logits, and the
-// last tokens where positions are learned. A restart costs the reading of context / 2 tokens, once in context
-// / 2 tokens.
+// next token restarts the stream: its last context / 2 tokens, the new one included, are read again as a fresh
+// prompt, so that each token is still predicted from at least half a context. Where restarts fall depends on
+// the text alone, not on the lists it came in; of a long list only what follows its last restart is read.
+// Memory: the state, the logits, and the last tokens where positions are learned. A restart costs the reading
+// of context / 2 tokens, once in context / 2 tokens.
 #pragma once
 
 #include <algorithm>
@@ -105,8 +106,10 @@ class GenerationSession {
     memory_.ready[i] = 0;
     memory_.history[i].clear();
   }
-  /// Takes the last k tokens of `stream` back; its logits are there again after its next token. Throws
-  /// std::out_of_range, with nothing changed, for more tokens than position() or the spare slots allow.
+  /// Takes the last k tokens of `stream` back. The logits after the token that is then the last were
+  /// overwritten and cannot be had back from the state: they are not there until the stream's next token. Who
+  /// will need them keeps them, or takes one token more back and reads it again. Throws std::out_of_range, with
+  /// nothing changed, for more tokens than position() or the spare slots allow.
   void rewind(Index stream, Index k) {
     const std::size_t i = checked("GenerationSession::rewind", stream);
     memory_.state.rewind(stream, k);
@@ -137,6 +140,9 @@ class GenerationSession {
   Index room(Index stream) const { return model_->room(memory_.state, stream); }
   /// How often a stream has restarted, all streams together.
   Index restarts() const { return memory_.restarts; }
+  /// How many tokens went through the model since this object was made, all streams together: those that a
+  /// restart reads again count again, those that it leaves out do not.
+  Index tokens_read() const { return tokens_read_; }
   /// Bytes of the state of all streams.
   std::size_t state_bytes() const { return memory_.state.bytes(); }
 
@@ -175,6 +181,7 @@ class GenerationSession {
   Workspace* workspace_;
   OnFull on_full_;
   Memory memory_;
+  Index tokens_read_ = 0;
   std::vector<Index> all_, offsets_;  // 0, 1, ... streams-1, and room for their offsets
 };
 

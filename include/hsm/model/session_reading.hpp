@@ -80,29 +80,40 @@ void GenerationSession<Model>::extend(std::span<const std::int32_t> ids, std::sp
   model_->extend(ids, offsets, chosen, state, some, *workspace_);
   for (Index i = 0; i < n; ++i) logits.col(chosen[static_cast<std::size_t>(i)]) = some.col(i);
   for (const Index s : chosen) memory_.ready[static_cast<std::size_t>(s)] = 1;
+  tokens_read_ += static_cast<Index>(ids.size());
 }
 
-/// The same where some of the streams have no room: these begin again with their last tokens.
+/// The same where some of the streams have no room: as if the tokens came one by one, each that finds the
+/// stream full restarts it. What lies before the last of these restarts is not read.
 template <class Model>
 void GenerationSession<Model>::restart(std::span<const std::int32_t> ids, std::span<const Index> offsets,
                                        std::span<const Index> chosen) {
   const Index context = model_->config().context, half = std::max<Index>(1, context / 2);
+  for (const std::int32_t id : ids) {  // those too that are not read
+    if (id < 0 || id >= model_->config().vocabulary) {
+      throw std::out_of_range("GenerationSession: a token id must be 0 to " +
+                              std::to_string(model_->config().vocabulary - 1) + ", got " +
+                              std::to_string(id));
+    }
+  }
   auto state = memory_.state;
   auto history = memory_.history;
   Index restarts = memory_.restarts;
   std::vector<std::int32_t> texts;
   std::vector<Index> bounds{0};
   for (std::size_t i = 0; i < chosen.size(); ++i) {
-    const Index more = offsets[i + 1] - offsets[i];
+    const Index more = offsets[i + 1] - offsets[i], room_left = room(chosen[i]);
     auto& tokens = history[static_cast<std::size_t>(chosen[i])];
     tokens.insert(tokens.end(), ids.begin() + offsets[i], ids.begin() + offsets[i + 1]);
-    Index fresh = more, keep = (std::min)(context, static_cast<Index>(tokens.size()));
-    if (more > room(chosen[i])) {  // then there are more than a context of them
+    Index fresh = more;
+    if (more > room_left) {
+      const Index period = context - half + 1;  // tokens from one restart to the next
+      const Index past = more - room_left - 1;  // tokens after the one that restarts first
       state.reset(chosen[i]);
-      fresh = keep = half;
-      ++restarts;
+      fresh = half + past % period;
+      restarts += 1 + past / period;
+      tokens.erase(tokens.begin(), tokens.end() - fresh);
     }
-    tokens.erase(tokens.begin(), tokens.end() - keep);
     texts.insert(texts.end(), tokens.end() - fresh, tokens.end());
     bounds.push_back(static_cast<Index>(texts.size()));
   }

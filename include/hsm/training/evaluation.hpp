@@ -77,7 +77,7 @@ Evaluation evaluate_carried(const Model& model, std::span<const std::int32_t> te
   Evaluation result;
   result.by_position.resize(static_cast<std::size_t>(T));
   for (Index first = 0; first < windows; first += most) {
-    const Index start = first * T, n = std::min(most * T, all - start);
+    const Index start = first * T, n = (std::min)(most * T, all - start);
     const auto ids = text.subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(n));
     const auto targets = text.subspan(static_cast<std::size_t>(start) + 1, ids.size());
     model.extend(ids, state, saved, workspace);
