@@ -10,8 +10,10 @@
 // that; under one name the linker would keep one of the two codes and let it serve both. With a name each, both
 // keep their own, and handing an hsm object from one to the other does not link.
 //
-// Eigen has no such names: units that differ in -m flags should not share Eigen objects or call the same
-// functions of Eigen.
+// Eigen has no such names. Its functions, which ours call, are one to the linker whatever their unit was compiled
+// for; among them are those that allocate and free, in another way where vectors are wider. Units of one program
+// that include Eigen, with hsm or without, therefore want the same -m flags and the same EIGEN_ macros; units that
+// differ in HSM_USE_BLAS, -ffast-math or -fno-exceptions may stand side by side.
 #pragma once
 
 #if defined(HSM_USE_BLAS)
@@ -20,7 +22,9 @@
 #define HSM_DETAIL_PRODUCTS eigen
 #endif
 
-#if defined(__AVX512F__)
+#if defined(EIGEN_DONT_VECTORIZE)
+#define HSM_DETAIL_VECTORS _scalar
+#elif defined(__AVX512F__)
 #define HSM_DETAIL_VECTORS _avx512
 #elif defined(__AVX__)
 #define HSM_DETAIL_VECTORS _avx
