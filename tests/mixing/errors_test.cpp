@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What is refused, in which words, and that a refused call changes nothing.
+#include <hsm/mixing/stack.hpp>
+
 #include "mixing/mixer_cases.hpp"
 
 namespace hsm::test {
@@ -334,16 +336,17 @@ TEST(MixerErrors, AStreamThatHasSeenAllItCanCountIsRefused) {
   set(most - 3);
   const Data x(1, 3, 4, 1.0f), one(1, 1, 4, 1.0f);
   Data y(1, 3, 4, 0.0f), y_one(1, 1, 4, 0.0f);
-  mixer.extend(x.view(), state, y.view());
+  Workspace workspace;
+  mixer.extend(x.view(), state, y.view(), workspace);
   EXPECT_EQ(state.count(0), most);
   const auto before = state;
-  EXPECT_THROW(mixer.step(one.view(), state, y_one.view()), std::out_of_range);
-  EXPECT_THROW(mixer.extend(one.view(), state, y_one.view()), std::out_of_range);
-  EXPECT_THROW(mixer.extend(one.view(), Shifts{0, 1}, Shifts{0}, state, y_one.view()), std::out_of_range);
+  EXPECT_THROW(mixer.step(one.view(), state, y_one.view(), workspace), std::out_of_range);
+  EXPECT_THROW(mixer.extend(one.view(), state, y_one.view(), workspace), std::out_of_range);
+  EXPECT_THROW(mixer.extend(one.view(), Shifts{0, 1}, Shifts{0}, state, y_one.view(), workspace),
+               std::out_of_range);
   std::vector<decltype(state)> states{state};
   const std::vector<Mixer<Pair>> layers{mixer};
-  Workspace workspace;
-  EXPECT_THROW(extend(layers, one.view(), states, y_one.view(), workspace), std::out_of_range);
+  EXPECT_THROW(hsm::extend(layers, one.view(), states, y_one.view(), workspace), std::out_of_range);
   EXPECT_TRUE(state == before && states[0] == before);
   EXPECT_EQ(y_one.values[0], 0.0f);
 }
