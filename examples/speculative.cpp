@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
 // Speculative decoding: a small model drafts a few tokens, the large one reads them all in one call and keeps
-// those that it would have chosen itself, so the text is that of the large model alone. It shows how to have the
+// those that it would have drawn itself, so the text is that of the large model alone. It shows how to have the
 // logits after every token of a call, and how both models take back what was drafted in vain.
 #include <hsm/model/language_model.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -20,10 +23,18 @@ hsm::Columns<float> columns(Eigen::MatrixXf& m) {
   return {m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.rows())};
 }
 
-std::int32_t most_likely(const Eigen::MatrixXf& logits, hsm::Index column) {
-  hsm::Index best = 0;
-  logits.col(column).maxCoeff(&best);
-  return static_cast<std::int32_t>(best);
+/// Draws a token by the logits. The place in the text settles the draw (Gumbel noise, added to the logits), so two
+/// models that think alike draw alike.
+std::int32_t draw(const Eigen::MatrixXf& logits, hsm::Index column, hsm::Index place) {
+  hsm::Random random(static_cast<std::uint64_t>(place));
+  std::int32_t best = 0;
+  double highest = -std::numeric_limits<double>::infinity();
+  for (hsm::Index v = 0; v < logits.rows(); ++v) {
+    const double value = static_cast<double>(logits(v, column)) - std::log(-std::log(random.uniform()));
+    if (value > highest) best = static_cast<std::int32_t>(v);
+    highest = std::max(highest, value);
+  }
+  return best;
 }
 
 /// A model with the state of one stream of which tokens can be taken back.
@@ -31,7 +42,7 @@ class Reader {
  public:
   explicit Reader(const Model& model) : model_(model), state_(model.make_state({.spare = kDraft + 1})) {}
 
-  /// Reads tokens and returns what it takes for the next one after each of them.
+  /// Reads tokens and returns what it draws after each of them.
   Tokens read(std::span<const std::int32_t> ids) {
     // [readme]
     Eigen::MatrixXf logits(kVocabulary, static_cast<hsm::Index>(ids.size()));
@@ -39,15 +50,19 @@ class Reader {
     model_.logits(saved_, columns(logits), workspace_);  // the logits after each of them
     // [/readme]
     Tokens choices;
-    for (hsm::Index i = 0; i < logits.cols(); ++i) choices.push_back(most_likely(logits, i));
+    for (hsm::Index i = 0; i < logits.cols(); ++i) choices.push_back(draw(logits, i, ++place_));
     return choices;
   }
 
   /// Takes the last `count` tokens back.
-  void forget(hsm::Index count) { state_.rewind(0, count); }
+  void forget(hsm::Index count) {
+    state_.rewind(0, count);
+    place_ -= count;
+  }
 
  private:
   const Model& model_;
+  hsm::Index place_ = 0;
   Model::State state_;
   Model::Saved saved_;
   hsm::Workspace workspace_;
@@ -88,7 +103,7 @@ int main() {
   hsm::Random random(1);
   const Model large({.width = 64, .feed_forward = 128, .layers = "3*ab,attention,2*gated"}, random);
   Model small({.width = 64, .feed_forward = 16, .layers = "2*ab"}, random);
-  small.embedding() = large.embedding();  // untrained models: this makes them agree at times
+  small.embedding() = large.embedding();  // neither is trained: this lets them agree at times
   const Tokens prompt = {'O', 'n', 'c', 'e'};
   int calls = 0;
   const Tokens alone = write_alone(large, prompt), together = write_together(large, small, prompt, calls);

@@ -106,7 +106,9 @@ void print_info(const LanguageModelConfig& config, const std::vector<LayerSummar
 std::string draw(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers,
                  const ModelCoverage& covered) {
   std::vector<PictureLayer> drawn;
-  for (const LayerSummary& layer : layers) drawn.push_back({layer.name, layer.shifts_text(), layer.back});
+  for (const LayerSummary& layer : layers) {  // the options are in the title; a label has room for the shifts
+    drawn.push_back({layer.name.substr(0, layer.name.find(':')), layer.shifts_text(), layer.back});
+  }
   const std::string title = config.layers + ", schedule " + config.schedule;
   return StackPicture({title, covered.text.coverage}, std::move(drawn), *covered.coverage).file();
 }

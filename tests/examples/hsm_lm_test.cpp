@@ -212,7 +212,7 @@ TEST_F(HsmLm, DrawsAPicture) {
   ASSERT_EQ(recipe.code, 0) << recipe.err;
   const std::string picture = read_raw(work_ / "picture.svg");
   EXPECT_TRUE(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
-  EXPECT_TRUE(mentions(picture, {"5*ab:heads=8, schedule dyadic", "all 32 offsets", "ab:heads=8, s = 16"}));
+  EXPECT_TRUE(mentions(picture, {"5*ab:heads=8, schedule dyadic", "all 32 offsets", "ab, s = 16"}));
   EXPECT_EQ(work_.entries(), 2);
   train_small({"--steps", "1", "--schedule", "rotated:cyclic=2"});
   const Outcome file = run({"info", "--model", "model", "--picture", "picture.svg"});

@@ -10,6 +10,7 @@
 
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include <hsm/model/any_mixer.hpp>
 
