@@ -9,13 +9,17 @@
 // Exit codes: 0 done; 2 an error, told in one sentence on stderr; 128 + n ended by signal n, which is 130 for Ctrl-C,
 // 143 for SIGTERM and 129 for SIGHUP. `train` saves the model first.
 
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
+#include <stdexcept>
 #include <string>
 
 #include <hsm/version.hpp>
 #include "examples/hsm_lm/commands.hpp"
+#include "examples/support/limits.hpp"
 #include "examples/support/machine.hpp"
 #include "examples/support/process.hpp"
 
@@ -63,9 +67,14 @@ int main(int argc, char** argv) {
     code = run(argc, argv);
   } catch (const std::bad_alloc&) {
     code = user_error("there is not enough memory for this");
+  } catch (const std::length_error&) {  // more than a container can ever hold
+    code = user_error("there is not enough memory for this");
   } catch (const std::exception& error) {
     code = user_error(error.what());
   }
   if (std::fflush(stdout) != 0 && code == 0) code = user_error("cannot write to the standard output");
+  // OpenBLAS has threads of its own, which ask for their buffers as it is loaded, again and again where a limit does
+  // not leave room for them; the end of the program would wait for them.
+  if (std::isfinite(address_space_left())) std::_Exit(code);
   return code;
 }

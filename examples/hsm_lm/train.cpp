@@ -228,6 +228,14 @@ void add_schedule_options(CLI::App& command, TrainingConfig& training) {
       ->capture_default_str();
 }
 
+/// Accepts any text but none: an empty name is a variable of a script that was not set.
+CLI::Validator file_name() {
+  const auto check = [](const std::string& text) {
+    return text.empty() ? std::string("must name a file, got an empty name") : std::string();
+  };
+  return CLI::Validator(check, "", "file_name");
+}
+
 }  // namespace
 
 void add_train(CLI::App& app) {
@@ -236,11 +244,11 @@ void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train",
                                          "Train a model on a text. Ctrl-C, SIGTERM or SIGHUP ends early and "
                                          "saves: exit code 130, 143 or 129");
-  command->add_option("--text", options->text, "file to learn from")->required();
-  command->add_option("--valid", options->valid,
-                      "file to validate on; the last 5 % of the text if not given");
-  command->add_option("--out", options->out, "model file to write")->required();
-  command->add_option("--log", options->log, "table of all steps to write, CSV");
+  command->add_option("--text", options->text, "file to learn from")->required()->check(file_name());
+  command->add_option("--valid", options->valid, "file to validate on; the last 5 % of the text if not given")
+      ->check(file_name());
+  command->add_option("--out", options->out, "model file to write")->required()->check(file_name());
+  command->add_option("--log", options->log, "table of all steps to write, CSV")->check(file_name());
   options->model.add_to(*command);
   add_schedule_options(*command, options->training);
   add_seed(*command, options->training.seed, "of first weights and windows")->capture_default_str();
