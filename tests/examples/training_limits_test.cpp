@@ -162,7 +162,7 @@ TEST_F(TrainingLimits, AFullDiskIsToldBeforeAndLosesNothingAtTheEnd) {
 TEST_F(TrainingLimits, AddressSpaceThatIsTooSmallIsToldAndNothingSpins) {
   for (const std::string limit : {"120000", "300000"}) {
     SCOPED_TRACE(limit);
-    for (const std::string run :
+    for (const std::string& run :
          {command("--steps 2"), std::string("$lm generate --model absent --prompt a")}) {
       const Ending end = shell("ulimit -v " + limit + "; exec timeout 60 " + run);
       if (end.code == 0) continue;  // products that need no buffers

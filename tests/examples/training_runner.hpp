@@ -36,10 +36,13 @@ class TrainingProcess : public HsmLm {
   pid_t start_shell(const std::string& script) const {
     const std::string all = "lm='" HSM_LM "'; " + script;
     const std::string out = (output_ / "out").string(), err = (output_ / "err").string();
+    // Emptied here: a signal may end the child before it does anything.
+    write_raw(out, "");
+    write_raw(err, "");
     const pid_t child = ::fork();
     if (child != 0) return child;
-    ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
-    ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
+    ::dup2(::open(out.c_str(), O_WRONLY), STDOUT_FILENO);
+    ::dup2(::open(err.c_str(), O_WRONLY), STDERR_FILENO);
     if (::chdir(work_.path().c_str()) == 0) ::execl("/bin/sh", "sh", "-c", all.c_str(), nullptr);
     ::_exit(99);
   }
