@@ -8,13 +8,17 @@
 //
 // Exit codes: kExitCodes of commands.hpp, which --help shows.
 
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
+#include <stdexcept>
 #include <string>
 
 #include <hsm/version.hpp>
 #include "examples/hsm_lm/commands.hpp"
+#include "examples/support/limits.hpp"
 #include "examples/support/machine.hpp"
 #include "examples/support/process.hpp"
 #include "examples/support/terminal.hpp"
@@ -80,9 +84,14 @@ int main(int argc, char** argv) {
     code = run(argc, argv);
   } catch (const std::bad_alloc&) {
     code = user_error("there is not enough memory for this");
+  } catch (const std::length_error&) {  // more than a container can ever hold
+    code = user_error("there is not enough memory for this");
   } catch (const std::exception& error) {
     code = user_error(error.what());
   }
   if (std::fflush(stdout) != 0 && code == 0) code = user_error("cannot write to the standard output");
+  // OpenBLAS has threads of its own, which ask for their buffers as it is loaded, again and again where a limit does
+  // not leave room for them; the end of the program would wait for them.
+  if (std::isfinite(address_space_left())) std::_Exit(code);
   return code;
 }

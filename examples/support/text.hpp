@@ -9,10 +9,17 @@
 #include <cstdio>
 #include <string>
 
+// MinGW chooses between its own printf and that of Windows, which knows no %t and %z.
+#if defined(__MINGW_PRINTF_FORMAT)
+#define HSM_EXAMPLES_PRINTF __MINGW_PRINTF_FORMAT
+#else
+#define HSM_EXAMPLES_PRINTF printf
+#endif
+
 namespace hsm::examples {
 
 /// What printf would print, as a string; the compiler checks the arguments.
-[[gnu::format(printf, 1, 2)]] inline std::string format(const char* pattern, ...) {
+[[gnu::format(HSM_EXAMPLES_PRINTF, 1, 2)]] inline std::string format(const char* pattern, ...) {
   std::va_list arguments, again;
   va_start(arguments, pattern);
   va_copy(again, arguments);

@@ -4,11 +4,17 @@
 // validation and while the model is saved. HSM_TEST_ROUNDS=50 tries as many moments of each.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <hsm/core/random.hpp>
 #include <string>
+#include <thread>
+#include <tuple>
 
 #include "examples/training_runner.hpp"
 
@@ -90,10 +96,10 @@ class TrainingSignals : public TrainingProcess {
       std::filesystem::remove(work_ / "log.csv");
       // A model that is large for its steps.
       const pid_t child = start_shell(
-          "exec $lm train --text text --out model --layers ab --width 8 --feed-forward 600000 --context 4 "
+          "exec $lm train --text text --out model --layers ab --width 8 --feed-forward 60000 --context 4 "
           "--batch 1 --steps 2 --threads 1 --log log.csv --valid text --validation-tokens 4");
       await_saving(child);
-      std::this_thread::sleep_for(std::chrono::microseconds(random.below(20'000)));
+      std::this_thread::sleep_for(std::chrono::microseconds(random.below(4'000)));
       ::kill(child, signal);
       const Ending end = end_of(child);
       check(end, signal, count);
