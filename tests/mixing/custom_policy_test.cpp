@@ -283,7 +283,8 @@ TEST(CustomPolicySums, OfManyDocumentsAreThoseOfEachAlone) {
     mixer.backward(x.part(first, count), saved, dy.part(first, count), dx.part(first, count), alone,
                    workspace);
   }
-  EXPECT_GT(alone.w.cwiseAbs().minCoeff(), 1.0);
+  EXPECT_GT(alone.w.col(0).cwiseAbs().minCoeff(),
+            0.01);  // the far taps of head 1 reach out of every document
   expect_close_parameters(gradients, alone, Tolerance<double>::gradient);
 }
 
