@@ -8,9 +8,13 @@
 //   heads of others, taps               1, 2, as they are now
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <hsm/model/any_mixer.hpp>
 
@@ -34,20 +38,38 @@ Recipe with_old_options(List list, Recipe recipe, Index channels) {
   return with_all_options(list, std::move(recipe), channels);
 }
 
-/// The recipe as such a file stated it where nobody had asked for an option: what is left out there is left out.
-/// Sessions of that time are told by it.
+/// The recipes as such a file may have stated them: each option of a kind of layer that has its usual value was
+/// left out, or given all the same. All left out come first; at most 64. Sessions of that time are told by them.
 template <class List>
-Recipe without_old_options(List list, Recipe recipe, Index channels) {
-  for (LayerRecipe& layer : recipe.layers) {
-    LayerRecipe bare;
-    bare.name = layer.name;
-    Recipe usual;
-    usual.layers.push_back(bare);
-    usual = with_old_options(list, usual, channels);
-    for (const auto& [name, value] : usual.layers.front().options)
-      if (layer.options.find(name) == value) layer.options.remove(name);
+std::vector<Recipe> without_old_options(List list, const Recipe& recipe, Index channels) {
+  std::vector<std::pair<std::string, std::string>> usual;  // names of layers and of their options
+  const auto usual_options = [&](const LayerRecipe& layer) {
+    Recipe bare;
+    bare.layers.emplace_back();
+    bare.layers.front().name = layer.name;
+    return with_old_options(list, bare, channels).layers.front().options;
+  };
+  for (const LayerRecipe& layer : recipe.layers) {
+    for (const auto& [name, value] : usual_options(layer)) {
+      const std::pair key(layer.name, name);
+      if (layer.options.find(name) == value && std::find(usual.begin(), usual.end(), key) == usual.end())
+        usual.push_back(key);
+    }
   }
-  return recipe;
+  constexpr std::size_t kMost = 6;
+  std::vector<Recipe> recipes;
+  for (std::size_t given = 0; given < std::size_t{1} << std::min(kMost, usual.size()); ++given) {
+    Recipe& stated = recipes.emplace_back(recipe);
+    for (LayerRecipe& layer : stated.layers) {
+      const auto values = usual_options(layer);
+      for (std::size_t i = 0; i < usual.size(); ++i) {
+        const auto& [name, option] = usual[i];
+        if (layer.name != name || (i < kMost && (given >> i & 1) != 0)) continue;
+        if (layer.options.find(option) == values.find(option)) layer.options.remove(option);
+      }
+    }
+  }
+  return recipes;
 }
 
 }  // namespace hsm::inline HSM_ABI::detail

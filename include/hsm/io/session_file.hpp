@@ -17,6 +17,7 @@
 // is refused. Errors: std::runtime_error `file: what was expected, what came`.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <span>
@@ -61,12 +62,16 @@ inline constexpr std::string_view kNotePrefix = "note.";
 
 inline std::string layer_prefix(std::size_t l) { return "layers." + std::to_string(l) + "."; }
 
-/// The fingerprint of a model in sessions of the time when a config stated only the options asked for.
+/// Whether this is the fingerprint of the model in a session of the time when a config stated only the options
+/// asked for.
 template <class Scalar, class List>
-std::string old_fingerprint(const LanguageModel<Scalar, List>& model) {
+bool is_old_fingerprint(const std::string& text, const LanguageModel<Scalar, List>& model) {
   LanguageModelConfig config = model.config();
-  config.layers = without_old_options(List{}, Recipe::parse(config.layers), config.width).text();
-  return hsm::fingerprint("language model " + config_to_json(config), model);
+  const auto recipes = without_old_options(List{}, Recipe::parse(config.layers), config.width);
+  return std::any_of(recipes.begin(), recipes.end(), [&](const Recipe& recipe) {
+    config.layers = recipe.text();
+    return text == hsm::fingerprint("language model " + config_to_json(config), model);
+  });
 }
 
 }  // namespace detail
@@ -117,10 +122,10 @@ SavedSession<typename Model::Scalar> read_session(const SafetensorsFile& from, c
   detail::FileChecks file(from);
   file.expect_metadata("format", kSessionFormat);
   file.expect_version(kSessionVersion, kFirstSessionVersion);
-  if (const std::string own = fingerprint(model);
-      file.metadata("fingerprint") != own && file.metadata("fingerprint") != detail::old_fingerprint(model)) {
+  if (const std::string own = fingerprint(model), &got = file.metadata("fingerprint");
+      got != own &&
+      (file.metadata("version") != kFirstSessionVersion || !detail::is_old_fingerprint(got, model)))
     file.expect_fingerprint(own);
-  }
   SavedSession<Scalar> saved;
   SessionMemory<Scalar>& memory = saved.memory;
   const Index spare = file.number("spare"), V = model.config().vocabulary;
