@@ -66,7 +66,7 @@ if [[ -n "$revision" ]]; then
   tar -C "$root" -c CMakeLists.txt CMakePresets.json .ci bench tests/reference | tar -C "$before" -x
   git -C "$root" archive "$commit" include | tar -C "$before" -x
   bash "$before/.ci/build" bench >&2
-  exec python3 "$root/bench/compare.py" "$before/build/bench/bench/hsm_bench_$products" \
+  exec python3 -B "$root/bench/compare.py" "$before/build/bench/bench/hsm_bench_$products" \
     "$folder/hsm_bench_$products" ${json:+--json "$json"} "${arguments[@]}"
 fi
 

@@ -19,4 +19,4 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bash "$root/.ci/setup" tests
-exec python3 "$root/tests/mutation/run.py" "$@"
+exec python3 -B "$root/tests/mutation/run.py" "$@"
