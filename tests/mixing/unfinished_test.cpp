@@ -97,9 +97,13 @@ TYPED_TEST(Unfinished, AStackIsAsItWasOrRefused) {
   FailingExecutor executor;
   Workspace workspace, failing(executor);
   failing.chunk_bytes = workspace.chunk_bytes = 1 << 19;
+  // Without products and at one shift a stack runs by channels, and moves its states on at its very end.
+  constexpr bool kProducts = TypeParam::kStages.projected() > 0 || TypeParam::kStages.output;
   std::vector<Mixer<TypeParam>> layers;
-  for (Index l = 0; l < kLayers; ++l)
-    layers.emplace_back(PolicyCase<TypeParam>::make(C, 2, random), Shifts{Index{1} << l, 5});
+  for (Index l = 0; l < kLayers; ++l) {
+    const Index s = Index{1} << l;
+    layers.emplace_back(PolicyCase<TypeParam>::make(C, 2, random), Shifts{s, kProducts ? 5 : s});
+  }
   const Data x(1, T, C, random);
   for (const Index spare : {Index{0}, T}) {
     Data y(1, T, C), expected = y;
@@ -132,8 +136,8 @@ TYPED_TEST(Unfinished, AStackIsAsItWasOrRefused) {
       extend(layers, x.part(20, T - 20), states, again.part(20, T - 20), workspace);
       expect_close_to_scale(again.values, expected.values, Tolerance<float>::mode, "what follows");
     }
-    EXPECT_GE(failures, 2);
-    EXPECT_GE(refused, spare == 0 ? 1 : 0);
+    EXPECT_GE(failures, kProducts || spare == 0 ? 2 : 0);
+    EXPECT_GE(refused, kProducts && spare == 0 ? 1 : 0);
   }
 }
 
