@@ -122,7 +122,7 @@ void add_task_sizes(CLI::App& command, TaskOptions& o) {
   const auto size = [&](const char* name, Index& value, Index most, const char* description) {
     return command.add_option(name, value, description)->check(CLI::Range(Index{1}, most));
   };
-  size("--depth", o.depth, 64, "layers of the recipes, where none are given");
+  size("--depth", o.depth, 64, "layers of the recipes, where none are given")->excludes("--layers");
   size("--width", o.width, 8192, "channels of a token")->capture_default_str();
   size("--context,--length", o.context, kMost, "ids of a sequence");
   size("--items", o.items, kMost, "pairs of recall, or symbols to copy of selective-copy");

@@ -123,7 +123,7 @@ TEST_F(HsmLmTask, TakesWhatTheTableHasAndGoesOnFromAnyPlace) {
     EXPECT_TRUE(mentions(resumed.err, {"of them in p.csv, where half a line at the end was cut off"}));
     EXPECT_EQ(results("p.csv"), expected);
   }
-  // One more seed is eight runs more... of which four are new.
+  // One more seed: four runs more.
   const Outcome more = run(parity({"--out", "p", "--seeds", "1,2,3"}));
   EXPECT_TRUE(mentions(more.err, {"12 runs of 4 steps, 8 of them in p.csv"}));
   EXPECT_EQ(lines("p.csv").size(), 13u);
@@ -204,8 +204,8 @@ TEST_F(HsmLmTask, RunsEveryTaskWithItsDefaults) {
     if (std::string(name) == "copy") arguments.insert(arguments.end(), {"--distances", "0,18"});
     const Outcome outcome = run(arguments);
     ASSERT_EQ(outcome.code, 0) << outcome.err;
-    EXPECT_TRUE(mentions(outcome.out,
-                         {"attention@learned", "*ab", "*gated", "*softmax-local", "ab,attention", "seed 1"}));
+    EXPECT_TRUE(mentions(outcome.out, {"attention:heads=4@learned", "*ab", "*gated", "*softmax-local",
+                                       "ab,attention", "seed 1"}));
   }
   EXPECT_EQ(work_.entries(), 1);
 }
@@ -258,7 +258,10 @@ TEST_F(HsmLmTask, RefusesWhatDoesNotFit) {
            {{"--learning-rates", "1e-3,0.001"}, {"--learning-rates", "once"}},
            {{"--steps", "0"}, {"--steps"}},
            {{"--parameters", "10"}, {"parameters", "got 10"}},
-           {{"--distances", "1"}, {"--distances", "copy", "parity"}},
+           {{"--distances", "1"}, {"--distances", "parity"}},
+           {{"--items", "2"}, {"--items", "parity"}},
+           {{"--symbols", "2"}, {"--symbols", "parity"}},
+           {{"--depth", "2"}, {"--depth", "--layers"}},
            {{"--out", "none/p"}, {"none/p.csv"}}}) {
     SCOPED_TRACE(more[0] + " " + more[1]);
     expect_refused(run(parity(more)), words);

@@ -208,7 +208,7 @@ TEST(Tasks, SameSeedsGiveTheSameSequencesAndNoTwoStreamsShareOne) {
   const Task task = parity_task(64);
   std::set<Ids> seen;
   std::size_t drawn = 0;
-  for (const std::uint64_t seed : {0, 1, 2, 3, 4, 1000}) {
+  for (const std::uint64_t seed : {0u, 1u, 2u, 3u, 4u, 1000u}) {
     for (const TaskStream stream : {TaskStream::kTraining, TaskStream::kSelection, TaskStream::kTest}) {
       TaskBatch first, second;
       Random random = task_random(seed, stream), again = task_random(seed, stream);
