@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Builds and runs the tests:   bash tests/run.sh [--clang] [--sanitize address|thread] [-R REGEX]
+# Builds and runs the tests:   bash tests/run.sh [--clang] [--sanitize address|thread | --fast] [-R REGEX]
 #   --clang      with clang++ instead of g++
-#   --sanitize   with clang++ and a sanitizer: address (with undefined behaviour) or thread
+#   --sanitize   with clang++ and a sanitizer: address (with undefined behaviour) or thread (the tests that use threads)
+#   --fast       the tests of values under -ffast-math
 #   -R REGEX     only the tests whose name matches, such as core/random
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -19,7 +20,7 @@ selection=()
 while [[ $# -gt 0 ]]; do
   case "$1" in
     --clang)
-      if [[ $preset == tests-gcc ]]; then preset=tests-clang; fi
+      case $preset in tests-gcc*) preset=${preset/gcc/clang} ;; esac
       ;;
     --sanitize)
       case "${2-}" in
@@ -29,12 +30,18 @@ while [[ $# -gt 0 ]]; do
       purposes=(tests sanitizers)
       shift
       ;;
+    --fast)
+      case $preset in
+        tests-gcc | tests-clang) preset+=-fast ;;
+        *) fail "--fast does not go with --sanitize" ;;
+      esac
+      ;;
     -R)
       [[ $# -ge 2 ]] || fail "-R takes a regular expression"
       selection=(-R "$2")
       shift
       ;;
-    *) fail "unknown option '$1'; known are --clang, --sanitize address|thread, -R REGEX" ;;
+    *) fail "unknown option '$1'; known are --clang, --sanitize address|thread, --fast, -R REGEX" ;;
   esac
   shift
 done

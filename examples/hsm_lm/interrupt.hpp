@@ -17,11 +17,27 @@
 
 namespace hsm::examples {
 
+/// What is said when a signal comes, after its name; literals, since a handler reads them.
+struct InterruptWords {
+  const char* first;   ///< the first signal
+  const char* saving;  ///< the first signal, after begin_saving()
+  const char* second;  ///< what the next one would do
+  const char* last;    ///< when it has come
+};
+
+inline constexpr InterruptWords kTrainingWords{
+    ": training ends after this step, then the model is saved\n",
+    ": the model is being saved, then the program ends\n",
+    ": still saving what was trained; the next one ends the program at once without\n",
+    ": ended at once, nothing was saved\n"};
+
 /// While one lives, the signals that end a program are noted instead, and a pipe that nobody reads any more ends
 /// nothing. Signals that were ignored stay so. One at a time.
 class InterruptGuard {
  public:
-  InterruptGuard() {
+  /// `words` must outlive it.
+  explicit InterruptGuard(const InterruptWords& words = kTrainingWords) {
+    words_.store(&words);
     signal_.store(0);
     count_.store(0);
     saving_.store(false);
@@ -72,23 +88,24 @@ class InterruptGuard {
     const bool soon = now - last_.exchange(now) < kApart;
     if (int none = 0; signal_.compare_exchange_strong(none, signal)) {
       count_.store(1);
-      say(signal, saving_.load() ? ": the model is being saved, then the program ends\n"
-                                 : ": training ends after this step, then the model is saved\n");
+      say(signal, saving_.load() ? words_.load()->saving : words_.load()->first);
     } else if (!soon && (signal == SIGINT || signal == SIGTERM)) {
       if (count_.fetch_add(1) == 1) {
-        say(signal, ": still saving what was trained; the next one ends the program at once without\n");
+        say(signal, words_.load()->second);
       } else {
-        say(signal, ": ended at once, nothing was saved\n");
+        say(signal, words_.load()->last);
         end_by(signal);
       }
     }
     errno = reason;
   }
 
+  static inline std::atomic<const InterruptWords*> words_{&kTrainingWords};
   static inline std::atomic<int> signal_{0}, count_{0};
   static inline std::atomic<bool> saving_{false}, terminal_{false};
   static inline std::atomic<std::uint32_t> last_{0};
-  static_assert(std::atomic<std::uint32_t>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
+  static_assert(std::atomic<std::uint32_t>::is_always_lock_free && std::atomic<int>::is_always_lock_free &&
+                std::atomic<const InterruptWords*>::is_always_lock_free);
 };
 
 }  // namespace hsm::examples

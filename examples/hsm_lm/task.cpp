@@ -3,7 +3,6 @@
 // hsm_lm task: small tasks that tell token mixers apart, each recipe with the same number of parameters, the same
 // data and the same learning rates.
 
-#include <charconv>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -18,6 +17,7 @@
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/task_report.hpp"
 #include "examples/hsm_lm/task_runs.hpp"
+#include "examples/support/numbers.hpp"
 
 namespace hsm::examples {
 namespace {
@@ -108,22 +108,24 @@ void run_task_command(TaskOptions& options) {
   if (runs.done() > 0) std::fprintf(stderr, ", %zu of them in %s", runs.done(), files.table.c_str());
   std::fprintf(stderr, "%s\n", table->cut() ? ", where half a line at the end was cut off" : "");
   if (runs.run()) return report_task(options, plan, *table, files);
-  std::printf("ended by Ctrl-C: %zu of %zu runs are finished", runs.done(), runs.all());
+  std::printf("ended by a signal: %zu of %zu runs are finished", runs.done(), runs.all());
   if (files.table.empty()) {
     std::printf(" and lost; with --out they are kept\n");
   } else {
     std::printf(" and in %s; the same command goes on from there\n", files.table.c_str());
   }
-  throw Exit{kInterrupted};
+  throw Exit{ended_by(runs.signal())};
 }
 
 void add_task_sizes(CLI::App& command, TaskOptions& o) {
   constexpr Index kMost = Index{1} << 20;
+  // A 0 is the default of the task, which the help does not show.
   const auto size = [&](const char* name, Index& value, Index most, const char* description) {
-    return command.add_option(name, value, description)->check(CLI::Range(Index{1}, most));
+    CLI::Option* option = add_number(command, name, value, Bounds<Index>{1, most}, description);
+    if (value == 0) option->default_str("");
   };
-  size("--depth", o.depth, 64, "layers of the recipes, where none are given")->excludes("--layers");
-  size("--width", o.width, 8192, "channels of a token")->capture_default_str();
+  size("--depth", o.depth, 64, "layers of the recipes, where none are given");
+  size("--width", o.width, 8192, "channels of a token");
   size("--context,--length", o.context, kMost, "ids of a sequence");
   size("--items", o.items, kMost, "pairs of recall, or symbols to copy of selective-copy");
   size("--symbols", o.symbols, kMost, "different symbols; of recall different keys, and as many values");
@@ -131,15 +133,11 @@ void add_task_sizes(CLI::App& command, TaskOptions& o) {
       "--parameters", o.parameters, Index{1} << 40,
       "of each recipe, by the width of its feed-forward networks; those of attention with 4 times --width if "
       "not given");
-  size("--steps", o.steps, Index{1} << 40, "of training");
-  size("--batch", o.batch, kMost, "sequences per step")->capture_default_str();
-  size("--test-sequences", o.sequences, kMost, "to test on; half as many choose the rate")
-      ->capture_default_str();
-  command
-      .add_option("--distances", o.distances,
-                  "of copy, separated by commas; 0 to 3 past the reach of the shifts if not given")
-      ->delimiter(',')
-      ->check(CLI::Range(Index{0}, kMost));
+  size("--steps", o.steps, kMost, "of training");
+  size("--batch", o.batch, kMost, "sequences per step");
+  size("--test-sequences", o.sequences, kMost, "to test on; half as many choose the rate");
+  add_numbers(command, "--distances", o.distances, Bounds<Index>{0, kMost},
+              "of copy, separated by commas; 0 to 3 past the reach of the shifts if not given");
 }
 
 }  // namespace
@@ -163,25 +161,12 @@ void add_task(CLI::App& app) {
   command->add_option("--schedule", options->schedule, "shifts of the layers, as for train")
       ->capture_default_str();
   add_task_sizes(*command, *options);
-  command->add_option("--learning-rates", options->rates, "the same for every recipe, separated by commas")
-      ->delimiter(',')
-      ->check(between(1e-12, 1e3))
-      ->capture_default_str();
-  command->add_option("--seeds", options->seeds, "of first weights and data, separated by commas")
-      ->delimiter(',')
-      ->check(CLI::Validator(
-          [](const std::string& text) {
-            std::uint64_t value = 0;
-            const char* const last = text.data() + text.size();
-            const auto [end, error] = std::from_chars(text.data(), last, value);
-            const bool good = error == std::errc() && end == last && value < kTaskSeeds;
-            return good ? std::string() : "must be 0 to 2^62 - 1, got " + text;
-          },
-          "", "seed"))
-      ->capture_default_str();
-  command->add_option(
-      "--out", options->out,
-      "directory, or beginning of the names, of files to write: .csv to go on from, .md, .svg");
+  add_numbers(*command, "--learning-rates", options->rates, Bounds<double>{1e-12, 1e3},
+              "the same for every recipe, separated by commas");
+  add_numbers(*command, "--seeds", options->seeds, Bounds<std::uint64_t>{0, kTaskSeeds - 1},
+              "of first weights and data, separated by commas");
+  add_file(*command, "--out", options->out,
+           "directory, or beginning of the names, of files to write: .csv to go on from, .md, .svg");
   options->threads.add_to(*command);
   command->callback([options] { run_task_command(*options); });
 }

@@ -91,8 +91,7 @@ inline TaskContender contender_of(const std::string& text, const TaskOptions& op
   config.width = options.width;
   config.feed_forward = 1;
   contender.name = config.layers + (config.positions == Positions::kLearned ? "@learned" : "");
-  Random random(1);
-  for (const LayerSummary& layer : layers_of(Model(config, random)))
+  for (const LayerSummary& layer : layers_of(config))
     contender.reach =
         layer.attention() || contender.reach < 0 ? TaskContender::kEverything : contender.reach + layer.reach;
   return contender;

@@ -125,7 +125,7 @@ TaskOutcome run_task(const Task& task, const LanguageModelConfig& config, const 
                                                  saved, gradients, workspace)
                             .mean();
     const double norm = clip_global_norm(gradients, 1.0);
-    if (!std::isfinite(loss) || !std::isfinite(norm)) break;
+    if (!hsm::detail::is_finite(loss) || !hsm::detail::is_finite(norm)) break;
     optimizer.step(model, gradients, rate.at(outcome.steps), workspace.executor());
     ++outcome.steps;
     smoothed = kMemory * smoothed + (1 - kMemory) * loss;

@@ -14,6 +14,10 @@
 
 namespace hsm::examples {
 
+inline constexpr InterruptWords kTaskWords{
+    ": ends after this step; what is finished stays in the table\n", ": ends after this step\n",
+    ": still in a step; the next one ends the program at once\n", ": ended at once\n"};
+
 /// All runs of a plan, one after another; those that the table has are left out.
 class TaskRuns {
  public:
@@ -26,8 +30,10 @@ class TaskRuns {
 
   std::size_t all() const { return all_; }
   std::size_t done() const { return done_; }
+  /// The signal that ended them; 0 if none came.
+  int signal() const { return guard_.signal(); }
 
-  /// Returns whether all were run; false after Ctrl-C.
+  /// Returns whether all were run; false after a signal.
   bool run() {
     each([&](const Run& run) {
       if (interrupted_ || table_.find(run.key) != nullptr) return;
@@ -70,7 +76,7 @@ class TaskRuns {
     const TaskOutcome outcome =
         run_task(run.task, run.contender.config, training, workspace_, [&](const TaskProgress& p) {
           if (line_.due()) line_.update(what + progress_text(p));
-          return !guard_.interrupted();
+          return guard_.signal() == 0;
         });
     interrupted_ = outcome.stopped;
     if (outcome.stopped) return;
@@ -98,7 +104,7 @@ class TaskRuns {
   double left_ = 0, steps_ = 0;  // steps that were left at the start, and those run since
   bool interrupted_ = false;
   ProgressLine line_{};
-  InterruptGuard guard_{};
+  InterruptGuard guard_{kTaskWords};
   Clock::time_point start_ = Clock::now();
 };
 

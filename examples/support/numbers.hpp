@@ -10,6 +10,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <concepts>
 #include <cstdint>
@@ -20,6 +21,8 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include <hsm/core/quote.hpp>
 
@@ -124,6 +127,31 @@ CLI::Option* add_number(CLI::App& app, const std::string& name, Value& value, co
   CLI::Option* option = app.add_option_function<std::string>(name, read, description);
   option->type_name(bounds_text(bounds));
   if constexpr (std::is_same_v<Value, Number>) option->default_str(detail::number_text(value));
+  return option;
+}
+
+/// An option that takes numbers separated by commas, each within `bounds`; `values` holds the default.
+template <class Number>
+CLI::Option* add_numbers(CLI::App& app, const std::string& name, std::vector<Number>& values,
+                         const Bounds<Number>& bounds, const std::string& description) {
+  std::string usual;
+  for (const Number value : values) usual += (usual.empty() ? "" : ",") + detail::number_text(value);
+  const auto read = [&values, bounds, name](const std::string& text) {
+    std::vector<Number> given;
+    try {
+      for (std::size_t first = 0; first <= text.size();) {
+        const std::size_t end = std::min(text.find(',', first), text.size());
+        given.push_back(read_number(text.substr(first, end - first), bounds));
+        first = end + 1;
+      }
+    } catch (const std::invalid_argument& error) {
+      throw CLI::ValidationError(name, "each " + std::string(error.what()));
+    }
+    values = std::move(given);
+  };
+  CLI::Option* option = app.add_option_function<std::string>(name, read, description);
+  option->type_name(bounds_text(bounds) + ", ...");
+  if (!usual.empty()) option->default_str(usual);
   return option;
 }
 

@@ -218,10 +218,8 @@ Tokens<Element> as_tokens(X& x, const char* who) {
         static_assert(
             Plain::NumDimensions == 3 && static_cast<int>(Plain::Layout) == static_cast<int>(Eigen::RowMajor),
             "hsm: a tensor argument must be Tensor<Scalar, 3, RowMajor>, [batch, time, channels]");
-        return check_indexable(
-            Tokens<Element>(x.data(), static_cast<Index>(x.dimension(0)), static_cast<Index>(x.dimension(1)),
-                            static_cast<Index>(x.dimension(2))),
-            who);
+        return {x.data(), static_cast<Index>(x.dimension(0)), static_cast<Index>(x.dimension(1)),
+                static_cast<Index>(x.dimension(2))};
       } else {
         const Index channels = Plain::IsRowMajor ? x.cols() : x.rows();
         const Index time = Plain::IsRowMajor ? x.rows() : x.cols();
