@@ -113,9 +113,12 @@ inline std::vector<std::string> task_notes(const TaskOptions& options, const Tas
 inline std::string task_picture(const TaskOptions& options, const TaskPlan& plan,
                                 const TaskResults& results) {
   const Task& task = plan.tasks[0];
-  BarPlot plot{.text = {task.name, task.sizes, task_notes(options, plan, results)},
-               .value = {.label = "accuracy", .low = 0, .high = 1},
-               .marks = {{task.chance, "chance"}}};
+  BarPlot plot;
+  plot.text = {task.name, task.sizes, task_notes(options, plan, results)};
+  plot.value.label = "accuracy";
+  plot.value.low = 0;
+  plot.value.high = 1;
+  plot.marks.push_back({task.chance, "chance"});
   for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
     const TaskSpread& accuracy = results[0][c].accuracy;
     plot.bars.push_back({plan.contenders[c].name, accuracy.mean(), accuracy.low, accuracy.high});
@@ -123,13 +126,22 @@ inline std::string task_picture(const TaskOptions& options, const TaskPlan& plan
   return plot.file();
 }
 
+/// Lines of accuracies, to be filled.
+inline LinePlot accuracy_plot(const std::string& x, double chance) {
+  LinePlot plot;
+  plot.x.label = x;
+  plot.y.label = "accuracy";
+  plot.y.low = 0;
+  plot.y.high = 1.02;
+  plot.at_y.push_back({chance, "chance"});
+  return plot;
+}
+
 /// Lines of the accuracies over the distance.
 inline std::string distance_picture(const TaskOptions& options, const TaskPlan& plan,
                                     const TaskResults& results) {
-  LinePlot plot{.text = {"copy at a distance", plan.tasks.back().sizes, task_notes(options, plan, results)},
-                .x = {.label = "distance"},
-                .y = {.label = "accuracy", .low = 0, .high = 1.02},
-                .at_y = {{plan.tasks[0].chance, "chance"}}};
+  LinePlot plot = accuracy_plot("distance", plan.tasks[0].chance);
+  plot.text = {"copy at a distance", plan.tasks.back().sizes, task_notes(options, plan, results)};
   plot.text.subtitle =
       format("the symbol so many places before, of %td; length %td; a model for each distance",
              options.symbols, options.context);
@@ -154,10 +166,8 @@ inline std::string distance_picture(const TaskOptions& options, const TaskPlan& 
 inline std::string place_picture(const TaskOptions& options, const TaskPlan& plan,
                                  const TaskResults& results) {
   const Task& task = plan.tasks[0];
-  LinePlot plot{.text = {task.name, task.sizes, task_notes(options, plan, results)},
-                .x = {.label = task.axis},
-                .y = {.label = "accuracy", .low = 0, .high = 1.02},
-                .at_y = {{task.chance, "chance"}}};
+  LinePlot plot = accuracy_plot(task.axis, task.chance);
+  plot.text = {task.name, task.sizes, task_notes(options, plan, results)};
   constexpr Index kFew = 256;
   const auto answers = static_cast<Index>(options.seeds.size()) * options.sequences * task.asked;
   const bool join = answers < kFew * static_cast<Index>(results[0][0].by_place.size());
