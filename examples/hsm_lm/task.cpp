@@ -123,8 +123,9 @@ void add_task_sizes(CLI::App& command, TaskOptions& o) {
   const auto size = [&](const char* name, Index& value, Index most, const char* description) {
     CLI::Option* option = add_number(command, name, value, Bounds<Index>{1, most}, description);
     if (value == 0) option->default_str("");
+    return option;
   };
-  size("--depth", o.depth, 64, "layers of the recipes, where none are given");
+  size("--depth", o.depth, 64, "layers of the recipes, where none are given")->excludes("--layers");
   size("--width", o.width, 8192, "channels of a token");
   size("--context,--length", o.context, kMost, "ids of a sequence");
   size("--items", o.items, kMost, "pairs of recall, or symbols to copy of selective-copy");

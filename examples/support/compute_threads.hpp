@@ -9,7 +9,6 @@
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #if defined(HSM_USE_BLAS) && !defined(_WIN32)
@@ -33,8 +32,9 @@ inline std::unique_ptr<ThreadedExecutor> start_threads(int threads) {
   };
   try {
     return std::make_unique<ThreadedExecutor>(threads);
-  } catch (const std::system_error& error) {
-    throw refuse(error.code().message());
+  } catch (const std::runtime_error& error) {
+    const std::string what = error.what();  // "ThreadedExecutor: cannot start thread 5 of 8: why"
+    throw refuse(what.substr(what.rfind(": ") + 2));
   } catch (const std::bad_alloc&) {
     throw refuse("there is not enough memory");
   }

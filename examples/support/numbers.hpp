@@ -44,7 +44,7 @@ namespace detail {
 
 inline std::string number_text(double value) { return format("%g", value); }
 
-/// "1024", but "2^40" and "2^64 - 1".
+/// "1024", but "2^40" and "2^62 - 1".
 template <std::integral Number>
 std::string number_text(Number value) {
   const auto bits = static_cast<std::uint64_t>(value);
@@ -52,6 +52,7 @@ std::string number_text(Number value) {
   constexpr int kLeast = 20;
   for (int power = kLeast; power < 64; ++power) {
     if (bits == std::uint64_t{1} << power) return "2^" + std::to_string(power);
+    if (bits == (std::uint64_t{1} << power) - 1) return "2^" + std::to_string(power) + " - 1";
   }
   return std::to_string(value);
 }
