@@ -56,18 +56,19 @@
 #define HSM_FAST_MATH 0
 #endif
 
+#if !HSM_FAST_MATH || !defined(__GNUC__)
 /// Around functions that are right as written only: -ffast-math is off between the two. With g++ they are inlined
 /// into each other and, where HSM_INLINE, into others. With clang a unary minus in a template keeps the flag; a
 /// product with -1 does not.
-#if HSM_FAST_MATH && defined(__clang__)
+#define HSM_EXACT_BEGIN
+/// The end of what HSM_EXACT_BEGIN began.
+#define HSM_EXACT_END
+#elif defined(__clang__)
 #define HSM_EXACT_BEGIN _Pragma("float_control(push)") _Pragma("float_control(precise, on)")
 #define HSM_EXACT_END _Pragma("float_control(pop)")
-#elif HSM_FAST_MATH && defined(__GNUC__)
+#else
 #define HSM_EXACT_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"no-fast-math\")")
 #define HSM_EXACT_END _Pragma("GCC pop_options")
-#else
-#define HSM_EXACT_BEGIN
-#define HSM_EXACT_END
 #endif
 
 /// Hierarchical Shift Mixing (arXiv 2601.22852): token mixers, their schedules, and what trains and runs models

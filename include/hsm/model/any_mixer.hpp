@@ -192,7 +192,8 @@ LayerRecipe with_all_options(PolicyList<Policies...> policies, LayerRecipe layer
                                   detail::MixerVariant<float, PolicyList<Policies...>>::names() + ", got " +
                                   detail::in_quotes(layer.name));
   }
-  return detail::with_usual_options(std::move(layer), options_of(policies, layer.name), channels);
+  const std::span<const PolicyOption> options = options_of(policies, layer.name);  // before the layer moves
+  return detail::with_usual_options(std::move(layer), options, channels);
 }
 
 /// The same for all layers: the recipe that a model's config and its file state.
