@@ -49,7 +49,7 @@ enum class Side { kPlain, kTransposed };
 template <class Scalar>
 bool blas_can_read(const ConstColumns<Scalar>& m) {
   return m.cols() <= 1 ||
-         (m.outerStride() >= m.rows() && m.outerStride() <= Index{std::numeric_limits<blasint>::max()});
+         (m.outerStride() >= m.rows() && m.outerStride() <= Index{(std::numeric_limits<blasint>::max)()});
 }
 
 /// m in memory of its own.

@@ -16,11 +16,11 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
-/// Throws Error(message); without exceptions prints the message and aborts.
-template <class Error>
-[[noreturn, gnu::cold, gnu::noinline]] void raise(const std::string& message) {
+/// Throws Error(message, more...); without exceptions prints the message and aborts.
+template <class Error, class... More>
+[[noreturn, gnu::cold, gnu::noinline]] void raise(const std::string& message, [[maybe_unused]] More... more) {
 #if defined(__cpp_exceptions)
-  throw Error(message);
+  throw Error(message, more...);
 #else
   std::fprintf(stderr, "%s\n", message.c_str());
   std::abort();

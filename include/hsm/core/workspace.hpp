@@ -75,7 +75,7 @@ class Workspace {
     /// An uninitialised block (rows, columns) without gaps. Throws as take does.
     template <class Scalar>
     Columns<Scalar> columns(Index rows, Index count) {
-      constexpr Index kMost = std::numeric_limits<Index>::max();
+      constexpr Index kMost = (std::numeric_limits<Index>::max)();
       const Index size = rows > 0 && count > kMost / rows ? kMost : rows * count;
       return Columns<Scalar>(take<Scalar>(size), rows, count, Eigen::OuterStride<>(rows));
     }
@@ -91,7 +91,7 @@ class Workspace {
   /// The bytes of n values; where their number would wrap around to a small one, what no memory can hold, for
   /// the allocation to refuse.
   static std::size_t bytes_of(Index n, std::size_t size) {
-    constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max() / 4;
+    constexpr std::size_t kMost = (std::numeric_limits<std::size_t>::max)() / 4;
     return n < 0 || static_cast<std::size_t>(n) > kMost / size ? kMost : static_cast<std::size_t>(n) * size;
   }
 

@@ -58,7 +58,7 @@ std::vector<Recipe> without_old_options(List list, const Recipe& recipe, Index c
   }
   constexpr std::size_t kMost = 6;
   std::vector<Recipe> recipes;
-  for (std::size_t given = 0; given < std::size_t{1} << std::min(kMost, usual.size()); ++given) {
+  for (std::size_t given = 0; given < std::size_t{1} << (std::min)(kMost, usual.size()); ++given) {
     Recipe& stated = recipes.emplace_back(recipe);
     for (LayerRecipe& layer : stated.layers) {
       const auto values = usual_options(layer);

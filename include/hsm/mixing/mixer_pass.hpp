@@ -136,7 +136,7 @@ struct MixerPass {
       const Index offset = start - it->first;
       const Index before = it->fresh() ? 0 : scene.entry->count(it->stream);
       const Piece piece{start, end - start, before + offset, scene.history ? offset : 0,
-                        it - scene.segments.begin()};
+                        static_cast<Index>(it - scene.segments.begin())};
       const Index from = (std::max)(first, start) - start, to = (std::min)(first + n, end) - start;
       if (from < to) f(piece, from, to);
     }

@@ -199,7 +199,7 @@ class MixerState {
   };
 
   /// The highest count of a stream that is not whole: no rewind is possible from there, and is_sound is false.
-  static constexpr Index kSpoiled = std::numeric_limits<Index>::max();
+  static constexpr Index kSpoiled = (std::numeric_limits<Index>::max)();
 
   void spoil(Index stream) { highest_[static_cast<std::size_t>(stream)] = kSpoiled; }
   void check_whole(const char* who, Index stream) const {

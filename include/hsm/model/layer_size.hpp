@@ -118,15 +118,16 @@ LayerSize layer_size(LayerRecipe layer, Index channels) {
   std::array<std::array<Index, 3>, 3> d{};  // by heads at first, then differences in both
   const Index more = given ? 5 : 1;
   LayerSize size;
-  try {
+  bool refused = false;  // by a policy that takes no so few channels
+  const auto take = [&] {
     for (Index h = 1; h <= (given ? 3 : 1); ++h) {
       d[static_cast<std::size_t>(h - 1)] =
           detail::differences({sample(1, h).parameters, sample(2, h).parameters, sample(3, h).parameters});
     }
     size = sample(7, more);
-  } catch (const std::invalid_argument&) {
-    return detail::measured_layer<List>(layer, channels);  // a policy that refuses so few channels
-  }
+  };
+  detail::guarded(take, [&] { refused = true; });
+  if (refused) return detail::measured_layer<List>(layer, channels);
   std::array<std::array<Index, 3>, 3> both{};
   for (std::size_t i = 0; i < 3; ++i) {
     both[i] = given ? detail::differences({d[0][i], d[1][i], d[2][i]}) : std::array<Index, 3>{d[0][i], 0, 0};

@@ -91,9 +91,9 @@ void GenerationSession<Model>::restart(std::span<const std::int32_t> ids, std::s
   const Index context = model_->config().context, half = std::max<Index>(1, context / 2);
   for (const std::int32_t id : ids) {  // those too that are not read
     if (id < 0 || id >= model_->config().vocabulary) {
-      throw std::out_of_range("GenerationSession: a token id must be 0 to " +
-                              std::to_string(model_->config().vocabulary - 1) + ", got " +
-                              std::to_string(id));
+      detail::raise<std::out_of_range>("GenerationSession: a token id must be 0 to " +
+                                       std::to_string(model_->config().vocabulary - 1) + ", got " +
+                                       std::to_string(id));
     }
   }
   auto state = memory_.state;

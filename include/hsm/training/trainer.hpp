@@ -192,10 +192,10 @@ class TrainingRun {
     Model::visit([](std::string_view, auto& to, const auto& from) { to = from; }, model_,
                  std::as_const(good_));
     const char* got = detail::is_nan(value) ? "NaN" : "infinity";
-    throw TrainingDiverged("train: " + what + " " + std::to_string(step) + " must be finite, got " + got +
-                               "; the weights are those after step " + std::to_string(good_steps_) +
-                               ", and a smaller learning rate may help",
-                           good_steps_);
+    raise<TrainingDiverged>("train: " + what + " " + std::to_string(step) + " must be finite, got " + got +
+                                "; the weights are those after step " + std::to_string(good_steps_) +
+                                ", and a smaller learning rate may help",
+                            good_steps_);
   }
 
   Model& model_;
