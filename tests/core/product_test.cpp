@@ -219,7 +219,8 @@ TYPED_TEST(Product, OfNothingIsZeroOrNothing) {
 TYPED_TEST(Product, ReadsColumnsThatOverlapOrRepeat) {
   Random random(7);
   SerialExecutor serial;
-  for (const auto& [out, in, n] : kSizes) {
+  for (const auto& [out, in, columns] : kSizes) {
+    const Index n = columns;  // clang 14 captures no structured binding
     for (const Index stride : {0, 1, 2}) {
       SCOPED_TRACE(::testing::Message() << out << " x " << in << " x " << n << ", stride " << stride);
       const auto windows = [&](Index rows, std::vector<TypeParam>& signal) {
