@@ -21,7 +21,7 @@ inline int available_processors() {
   cpu_set_t set;
   if (::sched_getaffinity(0, sizeof set, &set) == 0) return (std::max)(1, CPU_COUNT(&set));
 #endif
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return static_cast<int>((std::max)(1u, std::thread::hardware_concurrency()));
 }
 
 }  // namespace hsm::inline HSM_ABI

@@ -117,7 +117,7 @@ inline bool SystemFile::facts(FileFacts& facts) const {
 inline bool SystemFile::write(std::span<const std::byte> bytes) const {
   while (!bytes.empty()) {
     const int count =
-        ::_write(descriptor_, bytes.data(), static_cast<unsigned>(std::min(bytes.size(), kMostAtOnce)));
+        ::_write(descriptor_, bytes.data(), static_cast<unsigned>((std::min)(bytes.size(), kMostAtOnce)));
     if (count <= 0) return false;
     bytes = bytes.subspan(static_cast<std::size_t>(count));
   }
@@ -129,7 +129,7 @@ inline std::ptrdiff_t SystemFile::read(std::span<std::byte> bytes) const {
   while (done < bytes.size()) {
     const auto rest = bytes.subspan(done);
     const int count =
-        ::_read(descriptor_, rest.data(), static_cast<unsigned>(std::min(rest.size(), kMostAtOnce)));
+        ::_read(descriptor_, rest.data(), static_cast<unsigned>((std::min)(rest.size(), kMostAtOnce)));
     if (count < 0) return -1;
     if (count == 0) break;
     done += static_cast<std::size_t>(count);

@@ -39,7 +39,7 @@ class SizeSum {
   explicit SizeSum(const char* who) : who_(who) {}
 
   void add(std::initializer_list<Index> factors) {
-    constexpr double kMost = static_cast<double>(std::numeric_limits<Index>::max() / 4);
+    constexpr double kMost = static_cast<double>((std::numeric_limits<Index>::max)() / 4);
     double estimate = 1;
     for (const Index factor : factors) estimate *= static_cast<double>(factor);
     estimate_ += estimate < 0 ? -estimate : estimate;
@@ -103,9 +103,9 @@ LayerSize layer_size(LayerRecipe layer, Index channels) {
                                   std::to_string(channels) + " channels, got " + std::to_string(heads));
   }
   const auto sample = [&](Index width, Index h) {  // width = C / H
-    LayerRecipe small = layer;
-    if (given) small.options.set("heads", h);
-    return detail::measured_layer<List>(small, width * h);
+    LayerRecipe sample = layer;
+    if (given) sample.options.set("heads", h);
+    return detail::measured_layer<List>(sample, width * h);
   };
   const auto predicted = [&](const std::array<std::array<Index, 3>, 3>& d, Index width, Index h) {
     detail::SizeSum sum(kWho);

@@ -56,7 +56,7 @@ void GenerationSession<Model>::read(const char* who, std::span<const std::int32_
   for (std::size_t i = 0; remembers() && i < chosen.size(); ++i) {  // nothing throws once the model has read
     auto& tokens = memory_.history[static_cast<std::size_t>(chosen[i])];
     const std::size_t size = tokens.size() + static_cast<std::size_t>(offsets[i + 1] - offsets[i]);
-    if (size > tokens.capacity()) tokens.reserve(std::max(size, 2 * tokens.capacity()));
+    if (size > tokens.capacity()) tokens.reserve((std::max)(size, 2 * tokens.capacity()));
   }
   extend(ids, offsets, chosen, memory_.state);
   if (!remembers()) return;

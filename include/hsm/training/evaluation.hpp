@@ -71,7 +71,7 @@ Evaluation evaluate_carried(const Model& model, std::span<const std::int32_t> te
   if (model.config().positions != Positions::kNone)
     fail("evaluate", "the positions of a model whose state is carried", "none", "learned");
   const Index all = static_cast<Index>(text.size()) - 1, windows = (all - 1) / T + 1;
-  std::vector<double> losses(static_cast<std::size_t>(std::min(all, most * T)));
+  std::vector<double> losses(static_cast<std::size_t>((std::min)(all, most * T)));
   typename Model::Saved saved;
   auto state = model.make_state();
   Evaluation result;
@@ -89,10 +89,10 @@ Evaluation evaluate_carried(const Model& model, std::span<const std::int32_t> te
               std::span(losses).subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(size)));
         });
     for (Index i = 0; i < n; ++i) {
-      result.by_position[static_cast<std::size_t>(std::min(start + i, T - 1))] +=
+      result.by_position[static_cast<std::size_t>((std::min)(start + i, T - 1))] +=
           CrossEntropy{losses[static_cast<std::size_t>(i)], 1};
     }
-    if (!progress(std::min(first + most, windows), windows)) break;
+    if (!progress((std::min)(first + most, windows), windows)) break;
   }
   return result;
 }
