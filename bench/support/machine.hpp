@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include <hsm/core/eigen.hpp>
+#include <hsm/core/types.hpp>
 #include <hsm/core/product.hpp>
 #include <hsm/version.hpp>
 

@@ -18,7 +18,7 @@
 #include <cblas.h>
 #endif
 
-#include <hsm/core/eigen.hpp>
+#include <hsm/core/types.hpp>
 #include <hsm/core/stream.hpp>
 
 #include "bench/support/measure.hpp"
