@@ -7,24 +7,10 @@
 #include <hsm/mixing/stack.hpp>
 
 #include "mixing/mixer_cases.hpp"
+#include "support/failing_executor.hpp"
 
 namespace hsm::test {
 namespace {
-
-/// Throws std::bad_alloc in the n-th loop, after its first task; counts loops.
-class FailingExecutor final : public Executor {
- public:
-  Index fails_at = -1, loops = 0;
-
-  int workers() const override { return 1; }
-  void run(Index tasks, TaskRef task) override {
-    const bool fails = loops++ == fails_at;
-    for (Index i = 0; i < tasks; ++i) {
-      task(i, 0);
-      if (fails) throw std::bad_alloc();
-    }
-  }
-};
 
 using Data = Activations<float>;
 

@@ -10,26 +10,12 @@
 #include <hsm/model/session.hpp>
 
 #include "model/language_model_cases.hpp"
+#include "support/failing_executor.hpp"
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm::test {
 namespace {
-
-/// Throws std::bad_alloc in one of its loops, after the first task.
-class FailingExecutor final : public Executor {
- public:
-  Index fails_at = -1, loops = 0;
-
-  int workers() const override { return 1; }
-  void run(Index tasks, TaskRef task) override {
-    const bool fails = loops++ == fails_at;
-    for (Index i = 0; i < tasks; ++i) {
-      task(i, 0);
-      if (fails) throw std::bad_alloc();
-    }
-  }
-};
 
 using Model = LanguageModel<float>;
 

@@ -132,10 +132,9 @@ consteval void check_kept() {
   }
 }
 
-/// Throws unless sizes and strides are at least 0, and all tokens, and a dense buffer of as many, can be
-/// addressed.
+/// check_sizes for any sizes.
 template <class Scalar>
-void check_sizes(const char* who, const Tokens<Scalar>& tokens) {
+HSM_NOINLINE void check_any_sizes(const char* who, const Tokens<Scalar>& tokens) {
   check_at_least(who, "batch", tokens.batch, 0);
   check_at_least(who, "time", tokens.time, 0);
   check_at_least(who, "channels", tokens.channels, 0);
@@ -153,6 +152,19 @@ void check_sizes(const char* who, const Tokens<Scalar>& tokens) {
          to_text(tokens.shape()) + " with token_stride " + std::to_string(tokens.token_stride) +
              " and batch_stride " + std::to_string(tokens.batch_stride));
   }
+}
+
+/// Throws unless sizes and strides are at least 0, and all tokens, and a dense buffer of as many, can be
+/// addressed.
+template <class Scalar>
+void check_sizes(const char* who, const Tokens<Scalar>& tokens) {
+  using Bits = std::make_unsigned_t<Index>;
+  constexpr int kEasy = (kIndexBits - 6) / 3;  // bits of three sizes whose product is far from overflow
+  Bits all = 0;
+  for (const Index size :
+       {tokens.batch, tokens.time, tokens.channels, tokens.token_stride, tokens.batch_stride})
+    all |= static_cast<Bits>(size);
+  if (all >> kEasy != 0) check_any_sizes(who, tokens);
 }
 
 /// Whether no two tokens share an element. O(1) where one stride steps over all that the other reaches, else
@@ -179,14 +191,20 @@ bool are_apart(const Tokens<Scalar>& tokens) {
   return true;
 }
 
-/// Throws unless no two tokens of what is written to share an element.
+/// Throws for tokens of what is written to that share an element.
 template <class Scalar>
-void check_writable(const char* who, const Tokens<Scalar>& tokens) {
-  if (are_apart(tokens)) return;
+[[noreturn]] HSM_NOINLINE void fail_writable(const char* who, const Tokens<Scalar>& tokens) {
   fail(who, "the tokens of what is written",
        "apart in memory: each of " + std::to_string(tokens.channels) + " channels of its own",
        to_text(tokens.shape()) + " with token_stride " + std::to_string(tokens.token_stride) +
            " and batch_stride " + std::to_string(tokens.batch_stride) + ", where tokens overlap");
+}
+
+/// Throws unless no two tokens of what is written to share an element.
+template <class Scalar>
+void check_writable(const char* who, const Tokens<Scalar>& tokens) {
+  if (tokens.time == 1 && tokens.batch == 1) return;
+  if (!are_apart(tokens)) fail_writable(who, tokens);
 }
 
 /// x as tokens with elements of type Element, const or not; sizes and strides are unchecked.

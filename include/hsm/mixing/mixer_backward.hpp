@@ -224,6 +224,7 @@ void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
                                       state_gradient != nullptr};
   Executor& executor = workspace.executor();
   if (state_gradient) make_room(*state_gradient, saved.entry_, saved.segments_);
+  fill_zeros(saved.segments_, &saved.entry_);
   Scene scene{x, saved.segments_, &saved.entry_, saved.projected_.data(), 0, N, true, nullptr};
   State unwanted;
   if (!state_gradient && saved.entry_.streams() > 0 && !HasPairAdjoint<Policy>) unwanted = saved.entry_;

@@ -16,6 +16,7 @@ void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
                                 Saved* saved) {
   const Index N = x.count();
   if (state) make_room(*state, *state, list);
+  fill_zeros(list, state);
   constexpr int kPlanes = kStages.projected() + (kStages.output ? 1 : 0);
   Index chunk = std::max<Index>(N, 1);
   if (!saved && kPlanes > 0) {

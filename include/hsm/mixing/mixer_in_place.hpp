@@ -37,6 +37,7 @@ void MixerPass<Policy>::forward_in_place(const Out& x) {
     halo.counts_[static_cast<std::size_t>(i)] = first;
   }
   scene.segments = list;
+  fill_zeros(list, &halo);
   Executor& executor = workspace.executor();
   parallel_blocks(executor, B * parts, 1, [&](Index i, Index, int) {
     const Segment& segment = list[static_cast<std::size_t>(i)];

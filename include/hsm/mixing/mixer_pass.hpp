@@ -47,9 +47,7 @@ struct MixerPass {
   static constexpr Stages kStages = Policy::kStages;
 
   MixerPass(const Mixer<Policy>& m, Workspace& w)
-      : mixer(m), workspace(w), frame(w), zeros(frame.template take<Scalar>(m.channels())) {
-    std::fill(zeros, zeros + mixer.channels(), Scalar(0));
-  }
+      : mixer(m), workspace(w), frame(w), zeros(frame.template take<Scalar>(m.channels())) {}
 
   /// The segments of a call: in scratch, or kept by its record. Calls with and without a record are told apart
   /// when they are compiled, so that those without are spared what belongs to it.
@@ -120,6 +118,16 @@ struct MixerPass {
   /// How many columns of `rows` values fit into `bytes`.
   static Index columns_in(Index bytes, Index rows) {
     return bytes / static_cast<Index>(sizeof(Scalar)) / rows;
+  }
+
+  /// Before make_run: zeros for the partners that documents lack, unless all streams have seen all of theirs.
+  void fill_zeros(std::span<const Segment> list, const State* entry) {
+    Index farthest = 0;
+    for (const HeadGroup& group : mixer.groups_) farthest = (std::max)(farthest, mixer.slot_count(group, 0));
+    const auto lacks = [&](const Segment& segment) {
+      return segment.fresh() || entry->count(segment.stream) < farthest;
+    };
+    if (std::any_of(list.begin(), list.end(), lacks)) std::fill(zeros, zeros + mixer.channels(), Scalar(0));
   }
 
   /// Calls f(piece, from, to) for the pieces that tokens [first, first + n) of the call touch, and which of
@@ -206,7 +214,7 @@ struct MixerPass {
   }
   Strip<const Scalar> projected_strip(const Scene& scene, Index token, int plane, Index row) const {
     if constexpr (kStages.projected() == 0) {
-      return {zeros, 0};
+      return {nullptr, 0};
     } else {
       return {scene.projected + (token - scene.first) * projected_rows() + plane * C() + row,
               projected_rows()};
@@ -254,7 +262,7 @@ struct MixerPass {
   const Mixer<Policy>& mixer;
   Workspace& workspace;
   Workspace::Frame frame;
-  Scalar* zeros;
+  Scalar* zeros;  // what missing partners read as, see fill_zeros
 };
 
 }  // namespace hsm::inline HSM_ABI::detail

@@ -208,11 +208,12 @@ class MixerState {
                  "one that a call which threw has left in part; reset it");
   }
   std::size_t checked(Index stream) const {
-    if (stream < 0 || stream >= streams()) {
-      detail::raise<std::out_of_range>("MixerState: stream must be 0 to " + std::to_string(streams() - 1) +
-                                       ", got " + std::to_string(stream));
-    }
+    if (stream < 0 || stream >= streams()) fail_stream(stream);
     return static_cast<std::size_t>(stream);
+  }
+  [[noreturn]] HSM_NOINLINE void fail_stream(Index stream) const {
+    detail::raise<std::out_of_range>("MixerState: stream must be 0 to " + std::to_string(streams() - 1) +
+                                     ", got " + std::to_string(stream));
   }
 
   /// Whether all that a stream of n tokens needs is still there after its highest count was h.

@@ -107,12 +107,16 @@ inline void fill_chosen(std::span<Segment> segments, std::span<const Index> offs
     segments[i] = {offsets[i], offsets[i + 1] - offsets[i], streams[i]};
 }
 
+[[noreturn]] HSM_NOINLINE inline void fail_streams(const char* who, const char* what, const Shape<3>& got,
+                                                   Index streams) {
+  fail(who, what, "one token for each of " + std::to_string(streams) + " streams", to_text(got));
+}
+
 /// One token per stream, however the buffer is shaped: [B,1,C] and [1,B,C] become [B,1,C].
 template <class Tokens>
 Tokens as_streams(const char* who, const char* what, const Tokens& tokens, Index streams) {
-  if (tokens.count() != streams || !(tokens.batch == 1 || tokens.time == 1)) {
-    fail(who, what, "one token for each of " + std::to_string(streams) + " streams", to_text(tokens.shape()));
-  }
+  if (tokens.count() != streams || !(tokens.batch == 1 || tokens.time == 1))
+    fail_streams(who, what, tokens.shape(), streams);
   const Index stride = tokens.batch == 1 ? tokens.token_stride : tokens.batch_stride;
   return {tokens.data, streams, 1, tokens.channels, stride, stride};
 }
