@@ -72,11 +72,7 @@ class MixerState {
   /// Throws std::out_of_range where stream `stream` cannot take `tokens` more; `who` begins the message.
   void check_room(const char* who, Index stream, Index tokens) const {
     const Index n = counts_[checked(stream)];
-    if (tokens <= kMostTokens - n) return;
-    detail::raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(stream) + " has seen " +
-                                     std::to_string(n) + " tokens of at most 2^" +
-                                     std::to_string(kIndexBits - 1) + ", cannot take " +
-                                     std::to_string(tokens) + " more");
+    if (tokens > kMostTokens - n) fail_room(who, stream, tokens);
   }
   /// How many tokens below the highest count can always be taken back.
   Index spare() const { return spare_; }
@@ -203,13 +199,22 @@ class MixerState {
 
   void spoil(Index stream) { highest_[static_cast<std::size_t>(stream)] = kSpoiled; }
   void check_whole(const char* who, Index stream) const {
-    if (highest_[static_cast<std::size_t>(stream)] != kSpoiled) return;
-    detail::fail(who, "stream " + std::to_string(stream) + " of the state", "whole",
-                 "one that a call which threw has left in part; reset it");
+    if (highest_[static_cast<std::size_t>(stream)] == kSpoiled) fail_whole(who, stream);
   }
   std::size_t checked(Index stream) const {
     if (stream < 0 || stream >= streams()) fail_stream(stream);
     return static_cast<std::size_t>(stream);
+  }
+  // Sentences are made out of line: the checks before them are a part of every step.
+  [[noreturn]] HSM_NOINLINE void fail_room(const char* who, Index stream, Index tokens) const {
+    detail::raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(stream) + " has seen " +
+                                     std::to_string(count(stream)) + " tokens of at most 2^" +
+                                     std::to_string(kIndexBits - 1) + ", cannot take " +
+                                     std::to_string(tokens) + " more");
+  }
+  [[noreturn]] HSM_NOINLINE static void fail_whole(const char* who, Index stream) {
+    detail::fail(who, "stream " + std::to_string(stream) + " of the state", "whole",
+                 "one that a call which threw has left in part; reset it");
   }
   [[noreturn]] HSM_NOINLINE void fail_stream(Index stream) const {
     detail::raise<std::out_of_range>("MixerState: stream must be 0 to " + std::to_string(streams() - 1) +
