@@ -94,8 +94,8 @@ PLOT
 }
 plot time_per_token.svg "Time per token, forward, the mixer alone" "microseconds per token" "" mixer forward
 plot time_per_token_training.svg "Time per token, forward and backward, the mixer alone" "microseconds per token" "" mixer forward+backward
-plot speedup_mixer.svg "Speed-up over attention, forward, the mixer alone" "times attention'"'"'s speed" .speedup mixer forward
-plot speedup_block.svg "Speed-up over attention, forward, blocks of equal parameters" "times attention'"'"'s speed" .speedup block forward
+plot speedup_mixer.svg "Speed-up over attention, forward, the mixer alone" "times attention's speed" .speedup mixer forward
+plot speedup_block.svg "Speed-up over attention, forward, blocks of equal parameters" "times attention's speed" .speedup block forward
 
 # Where a layer begins to be faster than attention for good: the crossing of the two lines between two T.
 crossing() {
