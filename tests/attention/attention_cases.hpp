@@ -45,11 +45,14 @@ Matrix<Scalar> random_matrix(Index rows, Index cols, Random& random) {
   return m;
 }
 
+/// Without and with rotary positions.
+inline constexpr Index kRotaries[] = {0, 10000};
+
 /// Weights three times the usual ones, so that the softmax is far from flat, and biases that are not 0.
 template <class Scalar>
-CausalAttention<Scalar> make_attention(Index C, Index H, std::uint64_t seed = 5) {
-  Random random(seed);
-  Attention<Scalar> parameters(C, H, random);
+CausalAttention<Scalar> make_attention(Index C, Index H, Index rotary = 0) {
+  Random random(5);
+  Attention<Scalar> parameters(C, H, random, rotary);
   parameters.project.weight *= Scalar(3);
   for (Index i = 0; i < 3 * C; ++i) parameters.project.bias[i] = static_cast<Scalar>(random.normal(0.3));
   for (Index i = 0; i < C; ++i) parameters.output.bias[i] = static_cast<Scalar>(random.normal(0.3));

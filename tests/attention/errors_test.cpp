@@ -169,12 +169,52 @@ TEST(AttentionErrors, TheGradientOfAStateFitsTheStateThatWasExtended) {
   EXPECT_EQ(longer.count(1), 100);
 }
 
+TEST(AttentionErrors, StatesAndRecordsOfOtherRotaryPositionsAreRefused) {
+  const auto attention = make_attention<float>(8, 2, 10000), plain = make_attention<float>(8, 2);
+  Workspace workspace;
+  Random random(8);
+  const auto x = random_matrix<float>(8, 6, random);
+  Matrix<float> y(8, 6), dx(8, 6);
+  auto saved = attention.make_saved();
+  auto gradients = attention.make_gradients();
+  auto state = plain.make_state();
+  EXPECT_EQ(message_of([&] { attention.extend(x, state, y, workspace); }),
+            "CausalAttention::extend: the rotary base of the state must be 10000, got 0");
+  EXPECT_EQ(message_of([&] { attention.step(x.col(0), state, y.col(0), workspace); }),
+            "CausalAttention::step: the rotary base of the state must be 10000, got 0");
+  plain.forward(x, y, saved, workspace);
+  const auto backward = [&](AttentionState<float>* state_gradient) {
+    return message_of([&] { attention.backward(x, saved, x, dx, gradients, workspace, state_gradient); });
+  };
+  EXPECT_EQ(backward(nullptr), "CausalAttention::backward: the rotary base of saved must be 10000, got 0");
+  plain.extend(x, state, y, saved, workspace);
+  EXPECT_EQ(backward(nullptr), "CausalAttention::backward: the rotary base of saved must be 10000, got 0");
+  auto own = attention.make_state();
+  attention.extend(x, own, y, saved, workspace);
+  state.reset();
+  EXPECT_EQ(backward(&state),
+            "CausalAttention::backward: the rotary base of state_gradient must be 10000, got 0");
+  for (const float value : flatten(gradients)) EXPECT_EQ(value, 0.0f);
+  EXPECT_EQ(backward(&own), "no exception");
+}
+
 TEST(AttentionErrors, RefuseParametersThatDoNotFit) {
   Random random(1);
   EXPECT_EQ(message_of([&] { Attention<float>(10, 4, random); }),
             "Attention: heads must be a divisor of 10 channels, got 4");
   EXPECT_EQ(message_of([&] { Attention<float>(0, 1, random); }),
             "Attention: channels must be at least 1, got 0");
+  EXPECT_EQ(message_of([&] { Attention<float>(6, 2, random, 10000); }),
+            "Attention: the width of a head with rotary positions must be even, got 3 (6 channels, 2 heads)");
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 1); }),
+            "Attention: rotary must be 0 for none or a base of at least 2, got 1");
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, -2); }),
+            "Attention: rotary must be 0 for none or a base of at least 2, got -2");
+  Attention<float> odd(6, 2, random);
+  odd.rotary = 2;
+  EXPECT_EQ(message_of([&] { CausalAttention<float> attention(odd); }),
+            "CausalAttention: the width of a head with rotary positions must be even, got 3 (6 channels, 2 "
+            "heads)");
   Attention<float> parameters(8, 2, random);
   parameters.project.weight.resize(20, 8);
   EXPECT_EQ(message_of([&] { CausalAttention<float> attention(parameters); }),

@@ -21,18 +21,19 @@ constexpr Index kLengths[] = {0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 96, 97, 127, 1
 
 TYPED_TEST(AttentionForward, ForwardIsTheDefinition) {
   struct Size {
-    Index C, H;
+    Index C, H, rotary;
   };
-  for (const Size size : {Size{15, 1}, Size{10, 2}, Size{64, 4}, Size{7, 7}, Size{34, 1}}) {
-    const auto attention = make_attention<TypeParam>(size.C, size.H);
+  for (const Size size : {Size{15, 1, 0}, Size{10, 2, 0}, Size{64, 4, 0}, Size{7, 7, 0}, Size{34, 1, 0},
+                          Size{64, 4, 10000}, Size{34, 1, 100}, Size{6, 3, 2}, Size{20, 5, 1 << 20}}) {
+    const auto attention = make_attention<TypeParam>(size.C, size.H, size.rotary);
     Random random(17);
     for (const Index T : kLengths) {
       const auto x = random_matrix<TypeParam>(size.C, T, random);
       Matrix<TypeParam> y(size.C, T);
       attention.forward(x, y);
-      expect_close_to_scale(
-          to_double(y), reference_forward(attention, x), Tolerance<TypeParam>::forward,
-          "C " + std::to_string(size.C) + " H " + std::to_string(size.H) + " T " + std::to_string(T));
+      expect_close_to_scale(to_double(y), reference_forward(attention, x), Tolerance<TypeParam>::forward,
+                            "C " + std::to_string(size.C) + " H " + std::to_string(size.H) + " rotary " +
+                                std::to_string(size.rotary) + " T " + std::to_string(T));
     }
   }
 }
@@ -51,26 +52,29 @@ TYPED_TEST(AttentionForward, LargeScoresStayFinite) {
 }
 
 TYPED_TEST(AttentionForward, EverySequenceOfABatchIsOnItsOwnWhateverTheStrides) {
-  const Index C = 12, T = 70, B = 3;
-  const auto attention = make_attention<TypeParam>(C, 2);
-  Random random(9);
-  // Sequences of T tokens in a buffer with room for T + 5, tokens C + 3 apart.
-  const Index step = C + 3, batch_step = (T + 5) * step;
-  auto x_memory = random_matrix<TypeParam>(batch_step, B, random);
-  Matrix<TypeParam> y_memory = Matrix<TypeParam>::Constant(batch_step, B, TypeParam(-7));
-  const Tokens<const TypeParam> x(x_memory.data(), B, T, C, step, batch_step);
-  Workspace workspace;
-  attention.forward(x, Tokens<TypeParam>(y_memory.data(), B, T, C, step, batch_step), workspace);
-  for (Index b = 0; b < B; ++b) {
-    const Matrix<TypeParam> own = x.sequence(b).columns(0, T);
-    const Tokens<const TypeParam> y(y_memory.data() + b * batch_step, 1, T, C, step, batch_step);
-    expect_close_to_scale(to_double(y.columns(0, T)), reference_forward(attention, own),
-                          Tolerance<TypeParam>::forward, "sequence");
-  }
-  for (Index b = 0; b < B; ++b) {
-    for (Index i = 0; i < batch_step; ++i) {
-      if (i % step < C && i / step < T) continue;
-      ASSERT_EQ(y_memory(i, b), TypeParam(-7)) << "written between tokens";
+  for (const Index rotary : kRotaries) {
+    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+    const Index C = 12, T = 70, B = 3;
+    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    Random random(9);
+    // Sequences of T tokens in a buffer with room for T + 5, tokens C + 3 apart.
+    const Index step = C + 3, batch_step = (T + 5) * step;
+    auto x_memory = random_matrix<TypeParam>(batch_step, B, random);
+    Matrix<TypeParam> y_memory = Matrix<TypeParam>::Constant(batch_step, B, TypeParam(-7));
+    const Tokens<const TypeParam> x(x_memory.data(), B, T, C, step, batch_step);
+    Workspace workspace;
+    attention.forward(x, Tokens<TypeParam>(y_memory.data(), B, T, C, step, batch_step), workspace);
+    for (Index b = 0; b < B; ++b) {
+      const Matrix<TypeParam> own = x.sequence(b).columns(0, T);
+      const Tokens<const TypeParam> y(y_memory.data() + b * batch_step, 1, T, C, step, batch_step);
+      expect_close_to_scale(to_double(y.columns(0, T)), reference_forward(attention, own),
+                            Tolerance<TypeParam>::forward, "sequence");
+    }
+    for (Index b = 0; b < B; ++b) {
+      for (Index i = 0; i < batch_step; ++i) {
+        if (i % step < C && i / step < T) continue;
+        ASSERT_EQ(y_memory(i, b), TypeParam(-7)) << "written between tokens";
+      }
     }
   }
 }
@@ -94,19 +98,22 @@ TYPED_TEST(AttentionForward, LaterTokensChangeNoBitOfEarlierOutputs) {
 
 // Longer than a stretch of the projection (4096) and two passes of extend (2048).
 TYPED_TEST(AttentionForward, LongSequencesAreWorkedThroughInPieces) {
-  const Index C = 2, T = 4200;
-  const auto attention = make_attention<TypeParam>(C, 1);
-  Random random(23);
-  const auto x = random_matrix<TypeParam>(C, T, random);
-  Matrix<TypeParam> y(C, T), extended(C, T);
-  Workspace workspace;
-  attention.forward(x, y, workspace);
-  expect_close_to_scale(to_double(y), reference_forward(attention, x), Tolerance<TypeParam>::forward,
-                        "forward");
-  auto state = attention.make_state();
-  attention.extend(x, state, extended, workspace);
-  EXPECT_EQ(state.count(0), T);
-  expect_close_to_scale(extended, y, Tolerance<TypeParam>::mode, "extend");
+  for (const Index rotary : kRotaries) {
+    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+    const Index C = 2, T = 4200;
+    const auto attention = make_attention<TypeParam>(C, 1, rotary);
+    Random random(23);
+    const auto x = random_matrix<TypeParam>(C, T, random);
+    Matrix<TypeParam> y(C, T), extended(C, T);
+    Workspace workspace;
+    attention.forward(x, y, workspace);
+    expect_close_to_scale(to_double(y), reference_forward(attention, x), Tolerance<TypeParam>::forward,
+                          "forward");
+    auto state = attention.make_state();
+    attention.extend(x, state, extended, workspace);
+    EXPECT_EQ(state.count(0), T);
+    expect_close_to_scale(extended, y, Tolerance<TypeParam>::mode, "extend");
+  }
 }
 
 }  // namespace

@@ -18,11 +18,13 @@ TYPED_TEST_SUITE(AttentionGradients, Scalars);
 
 TYPED_TEST(AttentionGradients, GradientsAreThoseOfCentralDifferences) {
   struct Size {
-    Index C, H, T;
+    Index C, H, T, rotary;
   };
-  for (const Size size : {Size{6, 2, 5}, Size{5, 1, 1}, Size{3, 3, 20}, Size{2, 1, 66}}) {
-    const auto [C, H, T] = size;
-    const auto attention = make_attention<TypeParam>(C, H);
+  for (const Size size :
+       {Size{6, 2, 5, 0}, Size{5, 1, 1, 0}, Size{3, 3, 20, 0}, Size{2, 1, 66, 0}, Size{8, 2, 5, 100},
+        Size{6, 1, 1, 10000}, Size{4, 2, 20, 10000}, Size{2, 1, 66, 2}}) {
+    const auto [C, H, T, rotary] = size;
+    const auto attention = make_attention<TypeParam>(C, H, rotary);
     Random random(21);
     const auto x = random_matrix<TypeParam>(C, T, random);
     const auto dy = random_matrix<TypeParam>(C, T, random);
@@ -41,9 +43,10 @@ TYPED_TEST(AttentionGradients, GradientsAreThoseOfCentralDifferences) {
     const auto differences = [&](std::vector<double>& of) {
       return central_differences(of, kDifferenceStep, loss);
     };
-    const std::string label = " at C " + std::to_string(C) + " T " + std::to_string(T);
-    // The bias of the keys shifts all scores of a query alike: its gradient is 0, so it is compared beside
-    // the others of the bias and not to its own size.
+    const std::string label =
+        " at C " + std::to_string(C) + " T " + std::to_string(T) + " rotary " + std::to_string(rotary);
+    // Without rotary positions the bias of the keys shifts all scores of a query alike: its gradient is 0, so it is
+    // compared beside the others of the bias and not to its own size.
     expect_close_to_scale(to_double(dx), differences(values), tolerance, "dx" + label);
     expect_close_to_scale(to_double(gradients.project.weight.transpose()), differences(reference.W),
                           tolerance, "project.weight" + label);
@@ -59,47 +62,51 @@ TYPED_TEST(AttentionGradients, GradientsAreThoseOfCentralDifferences) {
 // Central differences would take too long for long sequences: the derivative along one direction says the
 // same.
 TYPED_TEST(AttentionGradients, GradientsOfLongSequencesAreRightAlongARandomDirection) {
-  for (const Index T : {63, 64, 65, 127, 129, 200}) {
-    const Index C = 20, H = 2;
-    const auto attention = make_attention<TypeParam>(C, H);
-    Random random(31);
-    const auto x = random_matrix<TypeParam>(C, T, random);
-    const auto dy = random_matrix<TypeParam>(C, T, random);
-    const auto direction = random_matrix<TypeParam>(C, T, random);
-    Matrix<TypeParam> y(C, T), dx(C, T);
-    Workspace workspace;
-    auto saved = attention.make_saved();
-    auto gradients = attention.make_gradients();
-    attention.forward(x, y, saved, workspace);
-    attention.backward(x, saved, dy, dx, gradients, workspace);
+  for (const Index rotary : kRotaries) {
+    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+    for (const Index T : {63, 64, 65, 127, 129, 200}) {
+      const Index C = 20, H = 2;
+      const auto attention = make_attention<TypeParam>(C, H, rotary);
+      Random random(31);
+      const auto x = random_matrix<TypeParam>(C, T, random);
+      const auto dy = random_matrix<TypeParam>(C, T, random);
+      const auto direction = random_matrix<TypeParam>(C, T, random);
+      Matrix<TypeParam> y(C, T), dx(C, T);
+      Workspace workspace;
+      auto saved = attention.make_saved();
+      auto gradients = attention.make_gradients();
+      attention.forward(x, y, saved, workspace);
+      attention.backward(x, saved, dy, dx, gradients, workspace);
 
-    const auto moved = [&](AttentionReference reference, double step) {
-      auto values = to_double(x);
-      const auto along = to_double(direction);
-      for (std::size_t i = 0; i < values.size(); ++i) values[i] += step * along[i];
-      return reference.loss(values, to_double(dy));
-    };
-    const AttentionReference reference(attention.parameters());
-    const double h = kDifferenceStep;
-    const double expected = (moved(reference, h) - moved(reference, -h)) / (2 * h);
-    const double got = dx.template cast<double>().cwiseProduct(direction.template cast<double>()).sum();
-    const double scale = dx.template cast<double>().norm() * direction.template cast<double>().norm();
-    expect_close(got, expected, Tolerance<TypeParam>::difference * scale, 0, "T " + std::to_string(T));
+      const auto moved = [&](AttentionReference reference, double step) {
+        auto values = to_double(x);
+        const auto along = to_double(direction);
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] += step * along[i];
+        return reference.loss(values, to_double(dy));
+      };
+      const AttentionReference reference(attention.parameters());
+      const double h = kDifferenceStep;
+      const double expected = (moved(reference, h) - moved(reference, -h)) / (2 * h);
+      const double got = dx.template cast<double>().cwiseProduct(direction.template cast<double>()).sum();
+      const double scale = dx.template cast<double>().norm() * direction.template cast<double>().norm();
+      expect_close(got, expected, Tolerance<TypeParam>::difference * scale, 0, "T " + std::to_string(T));
 
-    // Along the gradient itself the loss must rise by the gradient's squared length.
-    AttentionReference up = reference, down = reference;
-    double squares = 0;
-    for (Index i = 0; i < 3 * C; ++i) {
-      for (Index j = 0; j < C; ++j) {
-        const double g =
-            static_cast<double>(gradients.project.weight(i, j)) / gradients.project.weight.norm();
-        up.W[static_cast<std::size_t>(i * C + j)] += h * g;
-        down.W[static_cast<std::size_t>(i * C + j)] -= h * g;
-        squares += g * static_cast<double>(gradients.project.weight(i, j));
+      // Along the gradient itself the loss must rise by the gradient's squared length.
+      AttentionReference up = reference, down = reference;
+      double squares = 0;
+      for (Index i = 0; i < 3 * C; ++i) {
+        for (Index j = 0; j < C; ++j) {
+          const double g =
+              static_cast<double>(gradients.project.weight(i, j)) / gradients.project.weight.norm();
+          up.W[static_cast<std::size_t>(i * C + j)] += h * g;
+          down.W[static_cast<std::size_t>(i * C + j)] -= h * g;
+          squares += g * static_cast<double>(gradients.project.weight(i, j));
+        }
       }
+      const double slope = (moved(up, 0) - moved(down, 0)) / (2 * h);
+      expect_close(slope, squares, 0, 10 * Tolerance<TypeParam>::difference,
+                   "weights, T " + std::to_string(T));
     }
-    const double slope = (moved(up, 0) - moved(down, 0)) / (2 * h);
-    expect_close(slope, squares, 0, 10 * Tolerance<TypeParam>::difference, "weights, T " + std::to_string(T));
   }
 }
 
@@ -124,37 +131,40 @@ TYPED_TEST(AttentionGradients, BackwardOverwritesDxAndAddsToGradients) {
 }
 
 TYPED_TEST(AttentionGradients, BackwardIsTheSameThroughStrides) {
-  const Index C = 12, T = 70, B = 3, step = C + 3, batch_step = (T + 5) * step;
-  const auto attention = make_attention<TypeParam>(C, 2);
-  Random random(24);
-  const auto x = random_matrix<TypeParam>(C, B * T, random);
-  const auto dy = random_matrix<TypeParam>(C, B * T, random);
-  Matrix<TypeParam> y(C, B * T), dx(C, B * T);
-  Workspace workspace;
-  auto saved = attention.make_saved();
-  auto dense = attention.make_gradients(), strided = attention.make_gradients();
-  const auto view = [&](auto& m) { return Tokens<TypeParam>(m.data(), B, T, C, step, batch_step); };
-  const Tokens<const TypeParam> x_dense(x.data(), B, T, C), dy_dense(dy.data(), B, T, C);
-  attention.forward(x_dense, Tokens<TypeParam>(y.data(), B, T, C), saved, workspace);
-  attention.backward(x_dense, saved, dy_dense, Tokens<TypeParam>(dx.data(), B, T, C), dense, workspace);
+  for (const Index rotary : kRotaries) {
+    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+    const Index C = 12, T = 70, B = 3, step = C + 3, batch_step = (T + 5) * step;
+    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    Random random(24);
+    const auto x = random_matrix<TypeParam>(C, B * T, random);
+    const auto dy = random_matrix<TypeParam>(C, B * T, random);
+    Matrix<TypeParam> y(C, B * T), dx(C, B * T);
+    Workspace workspace;
+    auto saved = attention.make_saved();
+    auto dense = attention.make_gradients(), strided = attention.make_gradients();
+    const auto view = [&](auto& m) { return Tokens<TypeParam>(m.data(), B, T, C, step, batch_step); };
+    const Tokens<const TypeParam> x_dense(x.data(), B, T, C), dy_dense(dy.data(), B, T, C);
+    attention.forward(x_dense, Tokens<TypeParam>(y.data(), B, T, C), saved, workspace);
+    attention.backward(x_dense, saved, dy_dense, Tokens<TypeParam>(dx.data(), B, T, C), dense, workspace);
 
-  const TypeParam canary(-7);
-  Matrix<TypeParam> x_wide = Matrix<TypeParam>::Constant(batch_step, B, canary);
-  Matrix<TypeParam> y_wide = x_wide, dy_wide = x_wide, dx_wide = x_wide;
-  for (Index i = 0; i < B * T; ++i) {
-    view(x_wide).columns(i, 1) = x.col(i);
-    view(dy_wide).columns(i, 1) = dy.col(i);
-  }
-  attention.forward(view(x_wide), view(y_wide), saved, workspace);
-  attention.backward(view(x_wide), saved, view(dy_wide), view(dx_wide), strided, workspace);
-  Matrix<TypeParam> got(C, B * T);
-  for (Index i = 0; i < B * T; ++i) got.col(i) = view(dx_wide).columns(i, 1);
-  expect_close_to_scale(got, dx, Tolerance<TypeParam>::gradient, "dx");
-  expect_close_to_scale(flatten(strided), flatten(dense), Tolerance<TypeParam>::gradient, "gradients");
-  for (Index b = 0; b < B; ++b) {
-    for (Index i = 0; i < batch_step; ++i) {
-      if (i % step < C && i / step < T) continue;
-      ASSERT_EQ(dx_wide(i, b), canary) << "written between tokens";
+    const TypeParam canary(-7);
+    Matrix<TypeParam> x_wide = Matrix<TypeParam>::Constant(batch_step, B, canary);
+    Matrix<TypeParam> y_wide = x_wide, dy_wide = x_wide, dx_wide = x_wide;
+    for (Index i = 0; i < B * T; ++i) {
+      view(x_wide).columns(i, 1) = x.col(i);
+      view(dy_wide).columns(i, 1) = dy.col(i);
+    }
+    attention.forward(view(x_wide), view(y_wide), saved, workspace);
+    attention.backward(view(x_wide), saved, view(dy_wide), view(dx_wide), strided, workspace);
+    Matrix<TypeParam> got(C, B * T);
+    for (Index i = 0; i < B * T; ++i) got.col(i) = view(dx_wide).columns(i, 1);
+    expect_close_to_scale(got, dx, Tolerance<TypeParam>::gradient, "dx");
+    expect_close_to_scale(flatten(strided), flatten(dense), Tolerance<TypeParam>::gradient, "gradients");
+    for (Index b = 0; b < B; ++b) {
+      for (Index i = 0; i < batch_step; ++i) {
+        if (i % step < C && i / step < T) continue;
+        ASSERT_EQ(dx_wide(i, b), canary) << "written between tokens";
+      }
     }
   }
 }

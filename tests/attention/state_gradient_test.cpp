@@ -30,14 +30,16 @@ void fill_stream(AttentionState<Scalar>& state, Index s, Index count, Random& ra
 
 TYPED_TEST(AttentionStateGradient, IsThatOfCentralDifferences) {
   struct Size {
-    Index C, H, past, count;
+    Index C, H, past, count, rotary;
   };
-  for (const Size size :
-       {Size{6, 2, 5, 4}, Size{4, 1, 0, 3}, Size{3, 3, 9, 1}, Size{2, 1, 66, 5}, Size{2, 2, 3, 66}}) {
-    const auto [C, H, past, count] = size;
-    const auto attention = make_attention<TypeParam>(C, H);
+  for (const Size size : {Size{6, 2, 5, 4, 0}, Size{4, 1, 0, 3, 0}, Size{3, 3, 9, 1, 0}, Size{2, 1, 66, 5, 0},
+                          Size{2, 2, 3, 66, 0}, Size{8, 2, 5, 4, 100}, Size{4, 1, 0, 3, 10000},
+                          Size{6, 3, 9, 1, 2}, Size{2, 1, 66, 5, 10000}, Size{4, 2, 3, 66, 10000}}) {
+    const auto [C, H, past, count, rotary] = size;
+    const auto attention = make_attention<TypeParam>(C, H, rotary);
     Random random(41);
-    const std::string label = " at C " + std::to_string(C) + " past " + std::to_string(past);
+    const std::string label =
+        " at C " + std::to_string(C) + " past " + std::to_string(past) + " rotary " + std::to_string(rotary);
     // Stream 1 of two goes on; the state that the call leaves has a gradient of its own.
     auto state = attention.make_state({.streams = 2}), gradient = state;
     fill_stream(state, 1, past, random);

@@ -50,33 +50,37 @@ TYPED_TEST(AttentionStates, AStateCanBeCopiedResetAndRewound) {
 }
 
 TYPED_TEST(AttentionStates, RewindAndReplayIsNeverHavingRun) {
-  const Index C = 12, S = 3, T = 200;
-  const auto attention = make_attention<TypeParam>(C, 2);
-  const std::vector<Index> streams = {2, 0};
-  Random random(20);
-  const auto x = random_matrix<TypeParam>(C, 2 * T, random);
-  const auto wrong = random_matrix<TypeParam>(C, 2 * T, random);
-  Workspace workspace;
-  for (const Index taken : {1, 2, 63, 100}) {
-    const Index kept = 70;  // tokens before, of each of the two streams
-    const std::vector<Index> first = {0, kept, 2 * kept}, then = {0, taken, 2 * taken};
-    Matrix<TypeParam> y(C, 2 * taken), replayed(C, 2 * taken), scratch(C, 2 * T);
-    const auto start = [&](auto& state) {
-      attention.extend(x.leftCols(2 * kept), first, streams, state, scratch.leftCols(2 * kept), workspace);
-    };
-    const auto go_on = [&](auto& state, auto& out) {
-      attention.extend(x.rightCols(2 * taken), then, streams, state, out, workspace);
-    };
-    auto state = attention.make_state({.streams = S}), never = attention.make_state({.streams = S});
-    start(never);
-    go_on(never, y);
-    start(state);
-    attention.extend(wrong.leftCols(2 * taken), then, streams, state, scratch.leftCols(2 * taken), workspace);
-    for (const Index s : streams) state.rewind(s, taken);
-    go_on(state, replayed);
-    const std::string label = std::to_string(taken) + " tokens back";
-    expect_same_bits(replayed, y, label);
-    expect_same_state(state, never, label);
+  for (const Index rotary : kRotaries) {
+    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+    const Index C = 12, S = 3, T = 200;
+    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const std::vector<Index> streams = {2, 0};
+    Random random(20);
+    const auto x = random_matrix<TypeParam>(C, 2 * T, random);
+    const auto wrong = random_matrix<TypeParam>(C, 2 * T, random);
+    Workspace workspace;
+    for (const Index taken : {1, 2, 63, 100}) {
+      const Index kept = 70;  // tokens before, of each of the two streams
+      const std::vector<Index> first = {0, kept, 2 * kept}, then = {0, taken, 2 * taken};
+      Matrix<TypeParam> y(C, 2 * taken), replayed(C, 2 * taken), scratch(C, 2 * T);
+      const auto start = [&](auto& state) {
+        attention.extend(x.leftCols(2 * kept), first, streams, state, scratch.leftCols(2 * kept), workspace);
+      };
+      const auto go_on = [&](auto& state, auto& out) {
+        attention.extend(x.rightCols(2 * taken), then, streams, state, out, workspace);
+      };
+      auto state = attention.make_state({.streams = S}), never = attention.make_state({.streams = S});
+      start(never);
+      go_on(never, y);
+      start(state);
+      attention.extend(wrong.leftCols(2 * taken), then, streams, state, scratch.leftCols(2 * taken),
+                       workspace);
+      for (const Index s : streams) state.rewind(s, taken);
+      go_on(state, replayed);
+      const std::string label = std::to_string(taken) + " tokens back";
+      expect_same_bits(replayed, y, label);
+      expect_same_state(state, never, label);
+    }
   }
 }
 
@@ -119,44 +123,47 @@ TYPED_TEST(AttentionStates, AForkGoesOnByItselfAndLeavesItsParentUnchanged) {
 }
 
 TYPED_TEST(AttentionStates, AStateIsRestoredFromItsCountsAndWhatVisitShows) {
-  const Index C = 10, S = 3;
-  const auto attention = make_attention<TypeParam>(C, 5);
-  const std::vector<Index> streams = {2, 0}, offsets = {0, 70, 75};
-  Random random(22);
-  const auto x = random_matrix<TypeParam>(C, 78, random);
-  Matrix<TypeParam> y(C, 78), again(C, 3);
-  Workspace workspace;
-  auto state = attention.make_state({.streams = S});
-  attention.extend(x.leftCols(75), offsets, streams, state, y.leftCols(75), workspace);
+  for (const Index rotary : kRotaries) {
+    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+    const Index C = 10, S = 3;
+    const auto attention = make_attention<TypeParam>(C, 5, rotary);
+    const std::vector<Index> streams = {2, 0}, offsets = {0, 70, 75};
+    Random random(22);
+    const auto x = random_matrix<TypeParam>(C, 78, random);
+    Matrix<TypeParam> y(C, 78), again(C, 3);
+    Workspace workspace;
+    auto state = attention.make_state({.streams = S});
+    attention.extend(x.leftCols(75), offsets, streams, state, y.leftCols(75), workspace);
 
-  struct Block {
-    Index stream;
-    CachePart part;
-    Index head;
-    std::vector<TypeParam> values;
-  };
-  std::vector<Block> saved;
-  std::as_const(state).visit([&](Index s, CachePart part, Index h, std::span<const TypeParam> values) {
-    EXPECT_EQ(static_cast<Index>(values.size()), state.count(s) * C / 5);
-    saved.push_back({s, part, h, {values.begin(), values.end()}});
-  });
-  ASSERT_EQ(saved.size(), 2u * 5u * static_cast<std::size_t>(S));
-  auto restored = attention.make_state({.streams = S, .capacity = 100});
-  for (Index s = 0; s < S; ++s) restored.resize(s, state.count(s));
-  auto block = saved.begin();
-  restored.visit([&](Index s, CachePart part, Index h, std::span<TypeParam> values) {
-    ASSERT_EQ(block->stream, s);
-    ASSERT_EQ(block->part, part);
-    ASSERT_EQ(block->head, h);
-    ASSERT_EQ(block->values.size(), values.size());
-    std::copy(block->values.begin(), block->values.end(), values.begin());
-    ++block;
-  });
-  expect_same_state(restored, state, "restored");
-  attention.step(x.rightCols(3), state, y.rightCols(3), workspace);
-  attention.step(x.rightCols(3), restored, again, workspace);
-  expect_same_bits(again, Matrix<TypeParam>(y.rightCols(3)), "what follows");
-  expect_same_state(restored, state, "what follows");
+    struct Block {
+      Index stream;
+      CachePart part;
+      Index head;
+      std::vector<TypeParam> values;
+    };
+    std::vector<Block> saved;
+    std::as_const(state).visit([&](Index s, CachePart part, Index h, std::span<const TypeParam> values) {
+      EXPECT_EQ(static_cast<Index>(values.size()), state.count(s) * C / 5);
+      saved.push_back({s, part, h, {values.begin(), values.end()}});
+    });
+    ASSERT_EQ(saved.size(), 2u * 5u * static_cast<std::size_t>(S));
+    auto restored = attention.make_state({.streams = S, .capacity = 100});
+    for (Index s = 0; s < S; ++s) restored.resize(s, state.count(s));
+    auto block = saved.begin();
+    restored.visit([&](Index s, CachePart part, Index h, std::span<TypeParam> values) {
+      ASSERT_EQ(block->stream, s);
+      ASSERT_EQ(block->part, part);
+      ASSERT_EQ(block->head, h);
+      ASSERT_EQ(block->values.size(), values.size());
+      std::copy(block->values.begin(), block->values.end(), values.begin());
+      ++block;
+    });
+    expect_same_state(restored, state, "restored");
+    attention.step(x.rightCols(3), state, y.rightCols(3), workspace);
+    attention.step(x.rightCols(3), restored, again, workspace);
+    expect_same_bits(again, Matrix<TypeParam>(y.rightCols(3)), "what follows");
+    expect_same_state(restored, state, "what follows");
+  }
 }
 
 TYPED_TEST(AttentionStates, ResizingKeepsWhatIsThereAndAddsZeros) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attention/attention_cases.hpp"
@@ -51,33 +52,36 @@ struct Chunked {
 };
 
 TYPED_TEST(AttentionThroughTime, AnyCutHasTheGradientsOfTheWhole) {
-  const Index C = 20, T = 150, B = 2;
-  const auto attention = make_attention<TypeParam>(C, 4);
-  Random random(51);
-  const auto x = random_matrix<TypeParam>(C, B * T, random);
-  const auto dy = random_matrix<TypeParam>(C, B * T, random);
-  Matrix<TypeParam> y(C, B * T), dx(C, B * T);
-  Workspace workspace;
-  auto saved = attention.make_saved();
-  auto gradients = attention.make_gradients();
-  const Tokens<const TypeParam> in(x.data(), B, T, C);
-  attention.forward(in, Tokens<TypeParam>(y.data(), B, T, C), saved, workspace);
-  attention.backward(in, saved, Tokens<const TypeParam>(dy.data(), B, T, C),
-                     Tokens<TypeParam>(dx.data(), B, T, C), gradients, workspace);
+  for (const auto& [H, rotary] : {std::pair<Index, Index>{4, 0}, {2, 10000}}) {
+    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+    const Index C = 20, T = 150, B = 2;
+    const auto attention = make_attention<TypeParam>(C, H, rotary);
+    Random random(51);
+    const auto x = random_matrix<TypeParam>(C, B * T, random);
+    const auto dy = random_matrix<TypeParam>(C, B * T, random);
+    Matrix<TypeParam> y(C, B * T), dx(C, B * T);
+    Workspace workspace;
+    auto saved = attention.make_saved();
+    auto gradients = attention.make_gradients();
+    const Tokens<const TypeParam> in(x.data(), B, T, C);
+    attention.forward(in, Tokens<TypeParam>(y.data(), B, T, C), saved, workspace);
+    attention.backward(in, saved, Tokens<const TypeParam>(dy.data(), B, T, C),
+                       Tokens<TypeParam>(dx.data(), B, T, C), gradients, workspace);
 
-  constexpr Index kRandom = -1;
-  for (const Index chunk : {Index{1}, Index{2}, Index{3}, Index{7}, Index{64}, T, kRandom, kRandom}) {
-    std::vector<Index> ends;
-    for (Index t = 0; t < T; ends.push_back(t))
-      t = std::min(T, t + (chunk == kRandom ? static_cast<Index>(random.below(70)) : chunk));
-    const std::string label = " in chunks of " + std::to_string(chunk);
-    const Chunked<TypeParam> cut(attention, x, dy, B, ends, Across::kGradient);
-    expect_close_to_scale(cut.dx, dx, Tolerance<TypeParam>::gradient, "dx" + label);
-    const auto check = [&](std::string_view name, const auto& got, const auto& expected) {
-      expect_close_to_scale(got, expected, Tolerance<TypeParam>::gradient, std::string(name) + label);
-    };
-    Attention<TypeParam>::visit(check, cut.gradients, gradients);
-    for (Index b = 0; b < B; ++b) EXPECT_EQ(cut.state_gradient.count(b), 0) << "before the first token";
+    constexpr Index kRandom = -1;
+    for (const Index chunk : {Index{1}, Index{2}, Index{3}, Index{7}, Index{64}, T, kRandom, kRandom}) {
+      std::vector<Index> ends;
+      for (Index t = 0; t < T; ends.push_back(t))
+        t = std::min(T, t + (chunk == kRandom ? static_cast<Index>(random.below(70)) : chunk));
+      const std::string label = " in chunks of " + std::to_string(chunk);
+      const Chunked<TypeParam> cut(attention, x, dy, B, ends, Across::kGradient);
+      expect_close_to_scale(cut.dx, dx, Tolerance<TypeParam>::gradient, "dx" + label);
+      const auto check = [&](std::string_view name, const auto& got, const auto& expected) {
+        expect_close_to_scale(got, expected, Tolerance<TypeParam>::gradient, std::string(name) + label);
+      };
+      Attention<TypeParam>::visit(check, cut.gradients, gradients);
+      for (Index b = 0; b < B; ++b) EXPECT_EQ(cut.state_gradient.count(b), 0) << "before the first token";
+    }
   }
 }
 
@@ -103,68 +107,71 @@ TYPED_TEST(AttentionThroughTime, TruncatedItStopsAtTheStartOfAChunk) {
 
 // Streams that go on by different lengths, in different calls, and one that a call does not name.
 TYPED_TEST(AttentionThroughTime, ChosenStreamsHaveTheGradientsOfTheirDocuments) {
-  const Index C = 12, S = 3;
-  const auto attention = make_attention<TypeParam>(C, 2);
-  struct Call {
-    std::vector<Index> streams, counts;
-  };
-  const std::vector<Call> calls = {
-      {{2, 0}, {30, 70}}, {{1}, {5}}, {{0, 1, 2}, {1, 66, 0}}, {{2, 1}, {64, 3}}};
-  Random random(53);
-  Workspace workspace;
-  auto state = attention.make_state({.streams = S}), state_gradient = state;
-  std::vector<AttentionSaved<TypeParam>> saved(calls.size());
-  std::vector<Matrix<TypeParam>> x(S, Matrix<TypeParam>(C, 0)), dy = x, dx = x, now(calls.size()),
-                                                                d_now = now;
-  const auto append = [](Matrix<TypeParam>& to, const auto& columns) {
-    Matrix<TypeParam> both(to.rows(), to.cols() + columns.cols());
-    both << to, columns;
-    to = both;
-  };
-  const auto offsets_of = [](const Call& call) {
-    std::vector<Index> offsets = {0};
-    for (const Index count : call.counts) offsets.push_back(offsets.back() + count);
-    return offsets;
-  };
-  for (std::size_t c = 0; c < calls.size(); ++c) {
-    const auto offsets = offsets_of(calls[c]);
-    now[c] = random_matrix<TypeParam>(C, offsets.back(), random);
-    d_now[c] = random_matrix<TypeParam>(C, offsets.back(), random);
-    Matrix<TypeParam> y(C, offsets.back());
-    attention.extend(now[c], offsets, calls[c].streams, state, y, saved[c], workspace);
-    for (std::size_t i = 0; i < calls[c].streams.size(); ++i) {
-      const auto s = static_cast<std::size_t>(calls[c].streams[i]);
-      append(x[s], now[c].middleCols(offsets[i], calls[c].counts[i]));
-      append(dy[s], d_now[c].middleCols(offsets[i], calls[c].counts[i]));
+  for (const Index rotary : kRotaries) {
+    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+    const Index C = 12, S = 3;
+    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    struct Call {
+      std::vector<Index> streams, counts;
+    };
+    const std::vector<Call> calls = {
+        {{2, 0}, {30, 70}}, {{1}, {5}}, {{0, 1, 2}, {1, 66, 0}}, {{2, 1}, {64, 3}}};
+    Random random(53);
+    Workspace workspace;
+    auto state = attention.make_state({.streams = S}), state_gradient = state;
+    std::vector<AttentionSaved<TypeParam>> saved(calls.size());
+    std::vector<Matrix<TypeParam>> x(S, Matrix<TypeParam>(C, 0)), dy = x, dx = x, now(calls.size()),
+                                                                  d_now = now;
+    const auto append = [](Matrix<TypeParam>& to, const auto& columns) {
+      Matrix<TypeParam> both(to.rows(), to.cols() + columns.cols());
+      both << to, columns;
+      to = both;
+    };
+    const auto offsets_of = [](const Call& call) {
+      std::vector<Index> offsets = {0};
+      for (const Index count : call.counts) offsets.push_back(offsets.back() + count);
+      return offsets;
+    };
+    for (std::size_t c = 0; c < calls.size(); ++c) {
+      const auto offsets = offsets_of(calls[c]);
+      now[c] = random_matrix<TypeParam>(C, offsets.back(), random);
+      d_now[c] = random_matrix<TypeParam>(C, offsets.back(), random);
+      Matrix<TypeParam> y(C, offsets.back());
+      attention.extend(now[c], offsets, calls[c].streams, state, y, saved[c], workspace);
+      for (std::size_t i = 0; i < calls[c].streams.size(); ++i) {
+        const auto s = static_cast<std::size_t>(calls[c].streams[i]);
+        append(x[s], now[c].middleCols(offsets[i], calls[c].counts[i]));
+        append(dy[s], d_now[c].middleCols(offsets[i], calls[c].counts[i]));
+      }
     }
-  }
-  auto gradients = attention.make_gradients(), expected = gradients;
-  std::vector<Index> ends;
-  for (Index s = 0; s < S; ++s) {
-    const auto i = static_cast<std::size_t>(s);
-    const Index T = x[i].cols();
-    dx[i].resize(C, T);
-    ends.push_back(T);
-    Matrix<TypeParam> y(C, T);
-    auto own = attention.make_saved();
-    attention.forward(x[i], y, own, workspace);
-    attention.backward(x[i], own, dy[i], dx[i], expected, workspace);
-  }
-  for (std::size_t c = calls.size(); c-- > 0;) {
-    const auto offsets = offsets_of(calls[c]);
-    Matrix<TypeParam> d_in(C, offsets.back());
-    attention.backward(now[c], saved[c], d_now[c], d_in, gradients, workspace, &state_gradient);
-    for (std::size_t i = 0; i < calls[c].streams.size(); ++i) {
-      const auto s = static_cast<std::size_t>(calls[c].streams[i]);
-      ends[s] -= calls[c].counts[i];
-      const double scale = Tolerance<TypeParam>::gradient * largest(dx[s]);
-      expect_close(Matrix<TypeParam>(d_in.middleCols(offsets[i], calls[c].counts[i])),
-                   Matrix<TypeParam>(dx[s].middleCols(ends[s], calls[c].counts[i])), scale, 0,
-                   "dx of stream " + std::to_string(s) + " in call " + std::to_string(c));
+    auto gradients = attention.make_gradients(), expected = gradients;
+    std::vector<Index> ends;
+    for (Index s = 0; s < S; ++s) {
+      const auto i = static_cast<std::size_t>(s);
+      const Index T = x[i].cols();
+      dx[i].resize(C, T);
+      ends.push_back(T);
+      Matrix<TypeParam> y(C, T);
+      auto own = attention.make_saved();
+      attention.forward(x[i], y, own, workspace);
+      attention.backward(x[i], own, dy[i], dx[i], expected, workspace);
     }
+    for (std::size_t c = calls.size(); c-- > 0;) {
+      const auto offsets = offsets_of(calls[c]);
+      Matrix<TypeParam> d_in(C, offsets.back());
+      attention.backward(now[c], saved[c], d_now[c], d_in, gradients, workspace, &state_gradient);
+      for (std::size_t i = 0; i < calls[c].streams.size(); ++i) {
+        const auto s = static_cast<std::size_t>(calls[c].streams[i]);
+        ends[s] -= calls[c].counts[i];
+        const double scale = Tolerance<TypeParam>::gradient * largest(dx[s]);
+        expect_close(Matrix<TypeParam>(d_in.middleCols(offsets[i], calls[c].counts[i])),
+                     Matrix<TypeParam>(dx[s].middleCols(ends[s], calls[c].counts[i])), scale, 0,
+                     "dx of stream " + std::to_string(s) + " in call " + std::to_string(c));
+      }
+    }
+    expect_close_to_scale(flatten(gradients), flatten(expected), Tolerance<TypeParam>::gradient, "gradients");
+    for (Index s = 0; s < S; ++s) EXPECT_EQ(state_gradient.count(s), 0);
   }
-  expect_close_to_scale(flatten(gradients), flatten(expected), Tolerance<TypeParam>::gradient, "gradients");
-  for (Index s = 0; s < S; ++s) EXPECT_EQ(state_gradient.count(s), 0);
 }
 
 }  // namespace

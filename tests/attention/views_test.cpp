@@ -15,44 +15,47 @@ class AttentionViews : public testing::Test {};
 TYPED_TEST_SUITE(AttentionViews, Scalars);
 
 TYPED_TEST(AttentionViews, ThatOverlapAreReadAsTheirCopies) {
-  constexpr Index B = 2, T = 21, C = 8;
-  const auto attention = make_attention<TypeParam>(C, 2);
-  Random random(1);
-  const auto memory = random_matrix<TypeParam>(1, 100, random),
-             slopes = random_matrix<TypeParam>(1, 100, random);
-  Workspace workspace;
-  workspace.poison = true;
-  for (const auto& [token, batch] : {std::pair<Index, Index>{1, 3}, {1, T}, {0, 5}, {3, 0}, {0, 0}}) {
-    SCOPED_TRACE(testing::Message() << "strides " << token << " " << batch);
-    const Tokens<const TypeParam> x(memory.data(), B, T, C, token, batch),
-        dy(slopes.data(), B, T, C, token, batch);
-    Matrix<TypeParam> x_copy(C, B * T), dy_copy(C, B * T);
-    for (Index b = 0; b < B; ++b) {
-      x_copy.middleCols(b * T, T) = x.sequence(b).columns(0, T);
-      dy_copy.middleCols(b * T, T) = dy.sequence(b).columns(0, T);
+  for (const Index rotary : kRotaries) {
+    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+    constexpr Index B = 2, T = 21, C = 8;
+    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    Random random(1);
+    const auto memory = random_matrix<TypeParam>(1, 100, random),
+               slopes = random_matrix<TypeParam>(1, 100, random);
+    Workspace workspace;
+    workspace.poison = true;
+    for (const auto& [token, batch] : {std::pair<Index, Index>{1, 3}, {1, T}, {0, 5}, {3, 0}, {0, 0}}) {
+      SCOPED_TRACE(testing::Message() << "strides " << token << " " << batch);
+      const Tokens<const TypeParam> x(memory.data(), B, T, C, token, batch),
+          dy(slopes.data(), B, T, C, token, batch);
+      Matrix<TypeParam> x_copy(C, B * T), dy_copy(C, B * T);
+      for (Index b = 0; b < B; ++b) {
+        x_copy.middleCols(b * T, T) = x.sequence(b).columns(0, T);
+        dy_copy.middleCols(b * T, T) = dy.sequence(b).columns(0, T);
+      }
+      const auto run = [&](const Tokens<const TypeParam>& in, const Tokens<const TypeParam>& slope) {
+        const Matrix<TypeParam> garbage =
+            Matrix<TypeParam>::Constant(C, B * T, std::numeric_limits<TypeParam>::quiet_NaN());
+        std::array<Matrix<TypeParam>, 4> r{garbage, garbage, garbage, garbage};
+        const auto out = [&](std::size_t i) { return Tokens<TypeParam>(r[i].data(), B, T, C); };
+        auto saved = attention.make_saved();
+        auto gradients = attention.make_gradients();
+        attention.forward(in, out(0), saved, workspace);
+        attention.backward(in, saved, slope, out(1), gradients, workspace);
+        auto state = attention.make_state({.streams = B});
+        attention.extend(in.slice(0, 8), state, out(2).slice(0, 8), workspace);
+        for (Index t = 8; t < T; ++t) attention.step(in.slice(t, 1), state, out(2).slice(t, 1), workspace);
+        const std::vector<TypeParam> all = flatten(gradients);
+        r[3] = Eigen::Map<const Matrix<TypeParam>>(all.data(), 1, static_cast<Index>(all.size()));
+        return r;
+      };
+      const auto got = run(x, dy);
+      const auto expected = run({x_copy.data(), B, T, C}, {dy_copy.data(), B, T, C});
+      expect_close_to_scale(got[0], expected[0], Tolerance<TypeParam>::mode, "y");
+      expect_close_to_scale(got[1], expected[1], Tolerance<TypeParam>::gradient, "dx");
+      expect_close_to_scale(got[2], expected[2], Tolerance<TypeParam>::mode, "extend and step");
+      expect_close_to_scale(got[3], expected[3], Tolerance<TypeParam>::gradient, "gradients");
     }
-    const auto run = [&](const Tokens<const TypeParam>& in, const Tokens<const TypeParam>& slope) {
-      const Matrix<TypeParam> garbage =
-          Matrix<TypeParam>::Constant(C, B * T, std::numeric_limits<TypeParam>::quiet_NaN());
-      std::array<Matrix<TypeParam>, 4> r{garbage, garbage, garbage, garbage};
-      const auto out = [&](std::size_t i) { return Tokens<TypeParam>(r[i].data(), B, T, C); };
-      auto saved = attention.make_saved();
-      auto gradients = attention.make_gradients();
-      attention.forward(in, out(0), saved, workspace);
-      attention.backward(in, saved, slope, out(1), gradients, workspace);
-      auto state = attention.make_state({.streams = B});
-      attention.extend(in.slice(0, 8), state, out(2).slice(0, 8), workspace);
-      for (Index t = 8; t < T; ++t) attention.step(in.slice(t, 1), state, out(2).slice(t, 1), workspace);
-      const std::vector<TypeParam> all = flatten(gradients);
-      r[3] = Eigen::Map<const Matrix<TypeParam>>(all.data(), 1, static_cast<Index>(all.size()));
-      return r;
-    };
-    const auto got = run(x, dy);
-    const auto expected = run({x_copy.data(), B, T, C}, {dy_copy.data(), B, T, C});
-    expect_close_to_scale(got[0], expected[0], Tolerance<TypeParam>::mode, "y");
-    expect_close_to_scale(got[1], expected[1], Tolerance<TypeParam>::gradient, "dx");
-    expect_close_to_scale(got[2], expected[2], Tolerance<TypeParam>::mode, "extend and step");
-    expect_close_to_scale(got[3], expected[3], Tolerance<TypeParam>::gradient, "gradients");
   }
 }
 

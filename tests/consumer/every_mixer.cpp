@@ -135,9 +135,9 @@ bool mixer_works(const char* name, Promise promise, Random... random) {
 }
 
 template <class Scalar>
-hsm::CausalAttention<Scalar> attention() {
+hsm::CausalAttention<Scalar> attention(Index rotary = 0) {
   hsm::Random random(7);
-  return hsm::CausalAttention<Scalar>(hsm::Attention<Scalar>(C, H, random));
+  return hsm::CausalAttention<Scalar>(hsm::Attention<Scalar>(C, H, random, rotary));
 }
 
 /// Schedules as far as Index goes, and the random numbers that are the same everywhere.
@@ -171,6 +171,9 @@ int main() {
   ok &= modes_agree("attention", attention<float>(), Promise::kClose);
   ok &= modes_agree("attention", attention<double>(), Promise::kClose);
   ok &= backward_is_the_slope("attention", attention<double>());
+  ok &= modes_agree("rotary", attention<float>(10000), Promise::kClose);
+  ok &= modes_agree("rotary", attention<double>(10000), Promise::kClose);
+  ok &= backward_is_the_slope("rotary", attention<double>(10000));
   ok &= platform_agrees();
   std::printf("%s\n", ok ? "every mixer agrees with itself" : "some mixer is wrong");
   return ok ? 0 : 1;

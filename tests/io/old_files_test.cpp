@@ -30,6 +30,11 @@ TEST(OldFiles, AModelThatStatesNoHeadsHasThoseOfItsTime) {
     return std::visit([](const auto& mixer) { return mixer.heads(); }, model.block(l).mixer);
   };
   for (Index l = 0; l < model.layer_count(); ++l) EXPECT_EQ(heads(l), 1) << "layer " << l;
+  for (Index l = 0; l < model.layer_count(); ++l) {
+    if (const auto* attention = std::get_if<CausalAttention<double>>(&model.block(l).mixer)) {
+      EXPECT_EQ(attention->rotary(), 0) << "layer " << l;
+    }
+  }
   EXPECT_EQ(std::get<Mixer<SoftmaxLocal<double>>>(model.block(3).mixer).taps(), 2);
   EXPECT_EQ(std::get<Mixer<SoftmaxLocal<double>>>(model.block(5).mixer).taps(), 3);
 }

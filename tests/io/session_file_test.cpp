@@ -214,6 +214,30 @@ TEST(SessionFile, OfTheFirstVersionLoads) {
   EXPECT_NO_THROW(load_session(now / "session", model));
 }
 
+// Before, a config said of attention its heads and no more, and so did what the fingerprint covers.
+TEST(SessionFile, OfTheTimeBeforeRotaryPositionsLoadsAndIsNoneOfAModelThatHasThem) {
+  const Net model = random_model<float>(small_config("ab:heads=2,attention:heads=2"), 7);
+  const TemporaryDirectory directory;
+  Workspace workspace;
+  auto session = make_session(model, workspace);
+  save_session(directory / "session", session);
+  LanguageModelConfig then = model.config();
+  EXPECT_EQ(then.layers, "ab:heads=2,attention:heads=2:rotary=0");
+  then.layers = "ab:heads=2,attention:heads=2";
+  const std::string now = fingerprint(model),
+                    before = fingerprint("language model " + config_to_json(then), model);
+  std::string bytes = read_raw(directory / "session");
+  const std::size_t place = bytes.find(now);
+  ASSERT_NE(place, std::string::npos);
+  write_raw(directory / "old", bytes.replace(place, now.size(), before));
+  GenerationSession old(model, workspace, load_session(directory / "old", model).memory);
+  EXPECT_EQ(proceed(old), proceed(session));
+
+  const Net turned = random_model<float>(small_config("ab:heads=2,attention:heads=2:rotary=100"), 7);
+  for (const char* name : {"session", "old"})
+    EXPECT_THROW(load_session(directory / name, turned), std::runtime_error) << name;
+}
+
 TEST(SessionFile, NothingThatIsNotFiniteIsWrittenOrRead) {
   const Net model = make_model(Positions::kNone);
   const TemporaryDirectory directory;

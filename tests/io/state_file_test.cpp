@@ -105,7 +105,7 @@ TEST(AttentionStateFile, IsContinuedWithTheSameBitsAndUnderTheCapacityOfTheLoade
   Random random(3);
   Workspace workspace;
   const TemporaryDirectory directory;
-  const CausalAttention<float> attention(Attention<float>(kChannels, 3, random));
+  const CausalAttention<float> attention(Attention<float>(kChannels, 3, random, 10000));
   const Activations<float> x(2, 30, kChannels, random);
   Activations<float> y(2, 30, kChannels), again = y;
   auto state = attention.make_state({.streams = 2});
@@ -129,6 +129,11 @@ TEST(AttentionStateFile, IsContinuedWithTheSameBitsAndUnderTheCapacityOfTheLoade
                {"0 to a capacity of 10", "got 11"}));
   const CausalAttention<float> other_heads(Attention<float>(kChannels, 2, random));
   message_of<std::runtime_error>([&] { load_state(directory / "state", other_heads); });
+  auto other = attention;
+  other.parameters().rotary = 1000;
+  message_of<std::runtime_error>([&] { load_state(directory / "state", other); });
+  EXPECT_THROW(save_state(directory / "other", other, state), std::invalid_argument);
+  EXPECT_EQ(directory.entries(), 1);
 }
 
 /// A file like the one of `state`, with one tensor replaced or metadata changed by `spoil`.

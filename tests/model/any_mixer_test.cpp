@@ -125,6 +125,8 @@ TEST(AnyMixer, PassesTheOptionsOn) {
   EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(local).heads(), 2);
   EXPECT_EQ(std::get<Mixer<SoftmaxLocal<float>>>(local).taps(), 5);
   EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=8", 8)).heads(), 8);
+  EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4", 8)).rotary(), 0);
+  EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4:rotary=10000", 8)).rotary(), 10000);
 }
 
 TEST(AnyMixer, HeadsWithoutAnOptionAreThoseWhoseWidthIsNearestToTheWantedOne) {
@@ -167,7 +169,7 @@ TEST(AnyMixer, WithAllOptionsStatesWhatALayerIsMadeWith) {
   };
   EXPECT_EQ(
       stated("2*ab,ab:heads=3,gated,softmax-local:taps=3,attention,channel,matrix,gated-pair,fusion", 48),
-      "3*ab:heads=3,gated:heads=1,softmax-local:heads=2:taps=3,attention:heads=2,channel:heads=3,"
+      "3*ab:heads=3,gated:heads=1,softmax-local:heads=2:taps=3,attention:heads=2:rotary=0,channel:heads=3,"
       "matrix:heads=1,gated-pair:heads=1,fusion:heads=1");
   for (const std::string name :
        {"ab", "channel", "matrix", "gated", "gated-pair", "fusion", "softmax-local", "attention"}) {
@@ -195,7 +197,7 @@ TEST(AnyMixer, RefusesOptionsThatALayerDoesNotTakeByNameAndPlace) {
   EXPECT_EQ(complaint("2*ab,gated-pair:heads=2:taps=2"),
             "recipe: 'gated-pair' takes heads and no other option, got 'taps' at character 5");
   EXPECT_EQ(complaint("attention:taps=2"),
-            "recipe: 'attention' takes heads and no other option, got 'taps' at character 0");
+            "recipe: 'attention' takes heads, rotary and no other option, got 'taps' at character 0");
 }
 
 TEST(AnyMixer, RefusesValuesOutsideTheStatedBoundsByNameAndPlace) {
@@ -208,11 +210,25 @@ TEST(AnyMixer, RefusesValuesOutsideTheStatedBoundsByNameAndPlace) {
             "recipe: 'softmax-local' takes heads, taps and no other option, got 'window' at character 0");
 }
 
+TEST(AnyMixer, RotaryPositionsChangeTheLayerAndNoParameter) {
+  const auto plain = std::get<CausalAttention<float>>(make("attention:heads=2", 8));
+  const auto turned = std::get<CausalAttention<float>>(make("attention:heads=2:rotary=100", 8));
+  EXPECT_EQ(count_parameters(turned), count_parameters(plain));
+  EXPECT_TRUE(turned.fits(turned.make_state()));
+  EXPECT_FALSE(turned.fits(plain.make_state()));
+  EXPECT_FALSE(plain.fits(turned.make_state()));
+}
+
 TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
   EXPECT_NE(complaint("ab:heads=3"), "");
   EXPECT_NE(complaint("gated:heads=16"), "");
   EXPECT_NE(complaint("gated-pair:heads=3"), "");
   EXPECT_NE(complaint("attention:heads=3"), "");
+  EXPECT_EQ(complaint("attention:heads=8:rotary=10000"),
+            "Attention: the width of a head with rotary positions must be even, got 1 (8 channels, 8 heads)");
+  EXPECT_EQ(complaint("attention:heads=2:rotary=1"),
+            "Attention: rotary must be 0 for none or a base of at least 2, got 1");
+  EXPECT_EQ(complaint("attention:heads=2:rotary=1048576"), "");
   EXPECT_NE(complaint("softmax-local:taps=1"), "");
   EXPECT_NE(complaint("softmax-local:taps=17"), "");
   EXPECT_EQ(complaint("softmax-local:heads=8:taps=16"), "");

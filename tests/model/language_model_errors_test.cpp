@@ -112,7 +112,8 @@ TEST(LanguageModel, RefusesTheStateOfAnotherModel) {
   Workspace workspace;
   Matrix<float> last(11, 1);
   const Ids ids = {1, 2};
-  for (const char* layers : {"ab", "attention,ab", "ab,ab", "ab,gated,attention"}) {
+  for (const char* layers :
+       {"ab", "attention,ab", "ab,ab", "ab,gated,attention", "ab,attention:rotary=100"}) {
     auto state = random_model<float>(small_config(layers), 15).make_state();
     EXPECT_THROW(model.extend(ids, state, block_of(last), workspace), std::invalid_argument) << layers;
   }
@@ -135,7 +136,7 @@ TEST(LanguageModel, BackwardRefusesRecordsGradientsAndIdsThatAreNotItsOwn) {
   EXPECT_THROW(model.backward(ids, saved, read(short_dh), gradients, workspace), std::invalid_argument);
   EXPECT_THROW(model.backward(ids, LanguageModelSaved<float>{}, read(dh), gradients, workspace),
                std::invalid_argument);
-  for (const char* layers : {"ab", "attention,ab", "ab,attention,ab"}) {
+  for (const char* layers : {"ab", "attention,ab", "ab,attention,ab", "ab,attention:rotary=100"}) {
     const auto other = random_model<float>(small_config(layers), 17);
     LanguageModelSaved<float> other_saved;
     other.hidden(ids, 2, 2, other_saved, workspace);
@@ -161,6 +162,7 @@ TEST(LanguageModel, RefusesConfigsThatAreNotModels) {
   refused([](LanguageModelConfig& config) { config.layers = ""; });
   refused([](LanguageModelConfig& config) { config.layers = "ab,nothing"; });
   refused([](LanguageModelConfig& config) { config.layers = "ab:heads=3"; });
+  refused([](LanguageModelConfig& config) { config.layers = "ab,attention:heads=8:rotary=100"; });
   refused([](LanguageModelConfig& config) { config.schedule = "fast"; });
   refused([](LanguageModelConfig& config) { config.schedule = "list=1,2"; });
 }

@@ -30,9 +30,15 @@ LanguageModelConfig config_of(const std::string& layer, const std::string& sched
   return config;
 }
 
-const std::vector<std::string> kLayers = {
-    "ab:heads=4",         "channel:heads=8", "matrix:heads=2",    "gated:heads=4",
-    "gated-pair:heads=2", "fusion:heads=4",  "attention:heads=2", "softmax-local:heads=4:taps=3"};
+const std::vector<std::string> kLayers = {"ab:heads=4",
+                                          "channel:heads=8",
+                                          "matrix:heads=2",
+                                          "gated:heads=4",
+                                          "gated-pair:heads=2",
+                                          "fusion:heads=4",
+                                          "attention:heads=2",
+                                          "softmax-local:heads=4:taps=3",
+                                          "attention:heads=2:rotary=10000"};
 const std::vector<std::string> kSchedules = {"dyadic", "geometric=3", "rotated:dyadic",
                                              "reversed:rotated:list=5,1,2"};
 

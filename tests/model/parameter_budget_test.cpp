@@ -76,9 +76,36 @@ TEST(ParameterBudget, CountsEveryLayerWithoutBuildingIt) {
   }
 }
 
+TEST(ParameterBudget, RotaryPositionsHaveNoParametersAndOddWidthsAreRefused) {
+  const auto size_of = [](const char* text, Index C) {
+    return layer_size(Recipe::parse(text).layers.at(0), C);
+  };
+  for (const Index C : {4, 12, 96}) {
+    const LayerSize plain = size_of("attention:heads=2", C);
+    const LayerSize turned = size_of("attention:heads=2:rotary=10000", C);
+    EXPECT_EQ(turned.parameters, plain.parameters);
+    EXPECT_EQ(turned.heads, 2);
+    EXPECT_EQ(turned.planes, 2);
+  }
+  const auto complaint = [&](const char* text) -> std::string {
+    try {
+      size_of(text, 12);
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(complaint("attention:heads=4:rotary=2"),
+            "recipe: layer 'attention': the width of a head with rotary positions must be even, got 3 (12 "
+            "channels, 4 heads)");
+  EXPECT_EQ(complaint("attention:heads=2:rotary=1"),
+            "recipe: layer 'attention': rotary must be 0 for none or a base of at least 2, got 1");
+}
+
 TEST(ParameterBudget, CountsWhatNoMachineHolds) {
   if constexpr (sizeof(Index) < 8) GTEST_SKIP() << "they do not fit an Index";
-  LanguageModelConfig config = config_of("200*attention:heads=1048576,56*ab:heads=1048576");
+  LanguageModelConfig config =
+      config_of("150*attention:heads=1048576,50*attention:heads=8:rotary=10000,56*ab:heads=1048576");
   config.schedule = "cyclic=4";
   config.width = Index{1} << 20;
   config.feed_forward = Index{1} << 20;

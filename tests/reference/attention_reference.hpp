@@ -4,11 +4,16 @@
 //
 //   y_i = W_o concat_h sum_{j <= i} softmax_j(q_i . k_j / sqrt(C/H)) v_j + b_o,    [q; k; v] = W x + b
 //
+// with rotary positions (arXiv 2104.09864) of base `rotary`, D = C/H, each q and k of position p turned first:
+//
+//   u_c + j u_{c + D/2}  <-  (u_c + j u_{c + D/2}) exp(j p rotary^(-2 c / D)),    c < D/2
+//
 // Parameters are read value by value, so it shares no arithmetic with the code under test.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <complex>
 #include <cstddef>
 #include <vector>
 
@@ -17,13 +22,16 @@ namespace hsm::test {
 /// The parameters, copied into double. `W` [3C][C], `b` [3C], `Wo` [C][C], `bo` [C].
 struct AttentionReference {
   std::size_t C = 0, H = 1;
+  double rotary = 0;  // 0 for none
   std::vector<double> W, b, Wo, bo;
 
   AttentionReference() = default;
 
   template <class Attention>
   explicit AttentionReference(const Attention& a)
-      : C(static_cast<std::size_t>(a.output.weight.rows())), H(static_cast<std::size_t>(a.heads)) {
+      : C(static_cast<std::size_t>(a.output.weight.rows())),
+        H(static_cast<std::size_t>(a.heads)),
+        rotary(static_cast<double>(a.rotary)) {
     for (std::size_t i = 0; i < 3 * C; ++i) {
       for (std::size_t j = 0; j < C; ++j) W.push_back(static_cast<double>(a.project.weight(at(i), at(j))));
       b.push_back(static_cast<double>(a.project.bias(at(i))));
@@ -31,6 +39,19 @@ struct AttentionReference {
     for (std::size_t i = 0; i < C; ++i) {
       for (std::size_t j = 0; j < C; ++j) Wo.push_back(static_cast<double>(a.output.weight(at(i), at(j))));
       bo.push_back(static_cast<double>(a.output.bias(at(i))));
+    }
+  }
+
+  /// The query or key `u` [C/H] of one head at position p.
+  void turn(double* u, std::size_t p) const {
+    const std::size_t D = C / H;
+    for (std::size_t c = 0; rotary > 0 && c < D / 2; ++c) {
+      const double exponent = -2 * static_cast<double>(c) / static_cast<double>(D);
+      const std::complex<double> turned =
+          std::complex<double>(u[c], u[c + D / 2]) *
+          std::polar(1.0, static_cast<double>(p) * std::pow(rotary, exponent));
+      u[c] = turned.real();
+      u[c + D / 2] = turned.imag();
     }
   }
 
@@ -44,6 +65,7 @@ struct AttentionReference {
         for (std::size_t j = 0; j < C; ++j) sum += W[i * C + j] * x[t * C + j];
         joint[t * 3 * C + i] = sum;
       }
+      for (std::size_t h = 0; h < 2 * H; ++h) turn(&joint[t * 3 * C + h * D], t);  // queries, then keys
     }
     std::vector<double> score(T), mixed(C);
     for (std::size_t t = 0; t < T; ++t) {

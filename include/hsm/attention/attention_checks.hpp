@@ -16,6 +16,7 @@ void CausalAttention<Scalar>::check_parameters(const char* who) const {
   const Index C = channels();
   detail::check_at_least(who, "channels", C, 1);
   detail::check_heads(who, heads(), C);
+  detail::check_rotary(who, rotary(), heads(), C);
   check_linear(who, "project", parameters_.project, 3 * C, C);
   check_linear(who, "output", parameters_.output, C, C);
 }
@@ -42,9 +43,10 @@ void CausalAttention<Scalar>::check_pair(const char* who, const In& x, const cha
 
 template <ComputeScalar Scalar>
 void CausalAttention<Scalar>::check_state(const char* who, const char* what, const State& state) const {
-  if (state.channels() == channels() && state.heads() == heads()) return;  // no text, no allocation
+  if (fits(state)) return;  // no text, no allocation
   detail::check_equal(who, ("channels of " + std::string(what)).c_str(), state.channels(), channels());
   detail::check_equal(who, ("heads of " + std::string(what)).c_str(), state.heads(), heads());
+  detail::check_equal(who, ("the rotary base of " + std::string(what)).c_str(), state.rotary(), rotary());
 }
 
 template <ComputeScalar Scalar>
@@ -55,6 +57,7 @@ void CausalAttention<Scalar>::check_saved(const In& x, const Saved& saved) const
   detail::check_equal(who, "x", x.shape(), saved.shape);
   detail::check_equal(who, "the values in saved", saved.mixed.size(), channels() * x.count());
   detail::check_equal(who, "the log-sums in saved", saved.log_sums.size(), heads() * x.count());
+  detail::check_equal(who, "the rotary base of saved", saved.rotary, rotary());
   if (saved.streams != Segment::kFresh) check_state(who, "saved", saved.documents);
 }
 

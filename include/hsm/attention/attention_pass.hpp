@@ -25,8 +25,8 @@ void reserve_documents(std::span<const Segment> segments, const AttentionState<S
   const auto count = static_cast<Index>(segments.size());
   AttentionState<Scalar>& documents = saved.documents;
   if (documents.streams() != count || documents.channels() != state.channels() ||
-      documents.heads() != state.heads()) {
-    documents = AttentionState<Scalar>(state.channels(), state.heads(), {.streams = count});
+      documents.heads() != state.heads() || documents.rotary() != state.rotary()) {
+    documents = AttentionState<Scalar>(state.channels(), state.heads(), {.streams = count}, state.rotary());
   }
   for (Index i = 0; i < count; ++i) {
     const Segment& segment = segments[static_cast<std::size_t>(i)];
@@ -43,7 +43,7 @@ void save_documents(std::span<const Segment> segments, const AttentionState<Scal
     saved.documents.copy_stream(state, segments[i].stream, static_cast<Index>(i));
 }
 
-/// Project, append to the state where segments continue, attend, output. `state` and `saved` may be null. What
+/// Project, turn by positions where these are rotary, append to the state where segments continue, attend, output. `state` and `saved` may be null. What
 /// throws does so before a stream counts a token, and leaves a record of nothing.
 template <class Scalar>
 void attention_forward(const Attention<Scalar>& parameters, const Tokens<const Scalar>& x,
@@ -55,6 +55,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   if (saved) {
     saved->shape = {-1, -1, -1};  // a record of nothing until it is whole
     saved->segments.assign(segments.begin(), segments.end());
+    saved->rotary = parameters.rotary;
     saved->heads.resize(3 * C * N);
     saved->mixed.resize(C * N);
     saved->log_sums.resize(H * N);
@@ -69,6 +70,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   }
   if (N > 0) {
     project_heads(parameters.project, x, memory, workspace);
+    if (parameters.rotary > 0) turn_segments(parameters.rotary, segments, memory, state, workspace);
     if (state) append_keys(segments, memory, *state);
     attend_segments(segments, memory, state, workspace);
     for_each_stretch(
@@ -119,6 +121,7 @@ void attention_backward(const Attention<Scalar>& parameters, const Tokens<const 
   const HeadMemory<const Scalar> memory{
       C, parameters.heads, N, saved.heads.data(), saved.mixed.data(), saved.log_sums.data()};
   attend_segments_backward(saved, memory, d_mixed.data(), d_joint.data(), state_gradient, workspace);
+  if (parameters.rotary > 0) turn_segments_back(saved, C, parameters.heads, N, d_joint.data(), workspace);
   for_each_stretch(
       N,
       [&](Index first, Index count) {

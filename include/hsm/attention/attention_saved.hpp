@@ -21,7 +21,8 @@ template <ComputeScalar Scalar>
 struct AttentionSaved {
   Shape<3> shape{-1, -1, -1};       ///< of the x of the call that was recorded
   std::vector<Segment> segments;    ///< the documents of the call
-  Vector<Scalar> heads;             ///< queries, keys, values of each head: [3][H][N][C/H]
+  Index rotary = 0;                 ///< the base that queries and keys were turned by, 0 for none
+  Vector<Scalar> heads;             ///< queries, keys (turned), values of each head: [3][H][N][C/H]
   Vector<Scalar> mixed;             ///< the concatenated head outputs: [N][C]
   Vector<Scalar> log_sums;          ///< log2 sum_j exp(score): [H][N]
   Index streams = Segment::kFresh;  ///< of the state that was extended, kFresh where there was none

@@ -2,7 +2,8 @@
 //
 // The key/value cache of one attention layer: for each stream how many tokens it has seen and their keys and
 // values, head by head, so that a query of a head reads one contiguous run. A value: copy it to fork a
-// session. 2 C values per token and stream.
+// session. 2 C values per token and stream. With rotary positions the keys are kept as they were turned for the
+// places they were seen at (attention/rotary.hpp); the place of the next token is the count.
 //
 // The gradient of a state is a state: keys and values then hold their gradients, tokens that it does not hold
 // have gradient 0, so a fresh state is the gradient 0 of any state.
@@ -17,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/attention/rotary.hpp>
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/mixing/segment.hpp>
@@ -32,8 +34,9 @@ class AttentionState {
  public:
   AttentionState() = default;
 
-  /// Throws std::invalid_argument for options that are out of range.
-  AttentionState(Index channels, Index heads, const StateOptions& options);
+  /// Throws std::invalid_argument for options that are out of range, and where `rotary`, the base that the keys
+  /// are turned by, is none for these sizes.
+  AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary = 0);
 
   /// How many streams it holds.
   Index streams() const { return static_cast<Index>(streams_.size()); }
@@ -41,6 +44,8 @@ class AttentionState {
   Index channels() const { return channels_; }
   /// H.
   Index heads() const { return heads_; }
+  /// The base of the rotary positions that its keys were turned by; 0 for none.
+  Index rotary() const { return rotary_; }
   /// The most tokens per stream; 0 means no limit.
   Index capacity() const { return limit_; }
 
@@ -101,7 +106,8 @@ class AttentionState {
   void reserve(Index s, Index more);
   /// Counts `more` tokens, whose keys and values were written behind the last ones.
   void advance(Index s, Index more) { at("AttentionState::advance", s).count += more; }
-  /// Stream `to` becomes a copy of stream `from` of `other`, a state of as many channels and heads.
+  /// Stream `to` becomes a copy of stream `from` of `other`, a state of as many channels and heads, and of the
+  /// same rotary positions.
   void copy_stream(const AttentionState& other, Index from, Index to);
 
   /// Token 0 of head h; a token is C/H values.
@@ -143,14 +149,15 @@ class AttentionState {
   const Stream& at(const char* who, Index s) const;
   void grow(Stream& stream, Index room) const;
 
-  Index channels_ = 0, heads_ = 1, limit_ = 0;
+  Index channels_ = 0, heads_ = 1, limit_ = 0, rotary_ = 0;
   std::vector<Stream> streams_;
 };
 
 template <ComputeScalar Scalar>
-AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateOptions& options)
-    : channels_(channels), heads_(heads), limit_(options.capacity) {
+AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary)
+    : channels_(channels), heads_(heads), limit_(options.capacity), rotary_(rotary) {
   detail::check_heads("AttentionState", heads, channels);
+  detail::check_rotary("AttentionState", rotary, heads, channels);
   detail::check_at_least("AttentionState", "streams", options.streams, 0);
   detail::check_at_least("AttentionState", "capacity", options.capacity, 0);
   streams_.resize(static_cast<std::size_t>(options.streams));

@@ -4,6 +4,8 @@
 //
 //   y = W_o concat_h softmax(mask(q_h k_h^T / sqrt(C/H))) v_h + b_o,    [q; k; v] = W x + b
 //
+// where q and k are turned by their positions first if the parameters say so (attention/rotary.hpp).
+//
 // All modes are one function over segments (mixing/segment.hpp): queries of a segment against the keys of its
 // document, which lie in the call's own scratch, or for a continuing segment in the state.
 //
@@ -60,6 +62,8 @@ class CausalAttention {
   Index channels() const { return parameters_.channels(); }
   /// H.
   Index heads() const { return parameters_.heads; }
+  /// The base of rotary positions, 0 for none.
+  Index rotary() const { return parameters_.rotary; }
   /// The weights.
   const Parameters& parameters() const { return parameters_; }
   /// The weights, to change in place; where sizes no longer fit together the next call throws
@@ -71,7 +75,13 @@ class CausalAttention {
   /// Zeros in the shape of the parameters.
   Parameters make_gradients() const { return zeros_like(parameters_); }
   /// Fresh streams with an empty cache, which options.capacity limits. It is also the gradient 0 of a state.
-  State make_state(const StateOptions& options = {}) const { return State(channels(), heads(), options); }
+  State make_state(const StateOptions& options = {}) const {
+    return State(channels(), heads(), options, rotary());
+  }
+  /// Whether the state is one of a layer of these sizes and rotary positions.
+  bool fits(const State& state) const {
+    return state.channels() == channels() && state.heads() == heads() && state.rotary() == rotary();
+  }
 
   /// y = attention of x: B sequences of T tokens, from their start. Both [B,T,C], apart in memory.
   template <class X, class Y>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The passes of attention over the segments of a call, each a list of tasks for the executor: tokens to
-// heads, keys and values into the cache, queries against keys, and the adjoint of the last. Heads are kept
+// heads, rotary positions, keys and values into the cache, queries against keys, and the adjoints. Heads are kept
 // one after another,
 //
 //   heads[part][h][token][C/H], part = queries, keys, values        mixed[token][C]        log_sums[h][token]
@@ -14,6 +14,7 @@
 
 #include <hsm/attention/attention_saved.hpp>
 #include <hsm/attention/attention_state.hpp>
+#include <hsm/attention/rotary.hpp>
 #include <hsm/attention/tile_backward.hpp>
 #include <hsm/attention/tile_forward.hpp>
 #include <hsm/core/executor.hpp>
@@ -77,6 +78,34 @@ void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
                        sort);
       },
       x);
+}
+
+/// Turns queries and keys by the positions of their tokens.
+template <class Scalar>
+void turn_segments(Index rotary, std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
+                   const AttentionState<Scalar>* state, Workspace& workspace) {
+  const Index D = memory.width();
+  const auto past = [&](std::size_t i) {
+    return segments[i].fresh() ? Index{0} : state->count(segments[i].stream);
+  };
+  Workspace::Frame frame(workspace);
+  const auto table =
+      make_rotary_table<Scalar>(rotary, D, memory.N, segments, past, frame, workspace.executor());
+  // The keys of all heads follow the queries.
+  turn_heads(table, Turn::kForward, memory.N, 2 * memory.H, memory.N * D, D, memory.heads,
+             workspace.executor());
+}
+
+/// The adjoint, on the gradients d_joint [N][3C] of queries and keys as they were turned.
+template <class Scalar>
+void turn_segments_back(const AttentionSaved<Scalar>& saved, Index C, Index H, Index N, Scalar* d_joint,
+                        Workspace& workspace) {
+  const Index D = C / H;
+  Workspace::Frame frame(workspace);
+  const auto table = make_rotary_table<Scalar>(
+      saved.rotary, D, N, saved.segments, [&](std::size_t i) { return saved.past(i); }, frame,
+      workspace.executor());
+  turn_heads(table, Turn::kBack, N, 2 * H, D, 3 * C, d_joint, workspace.executor());
 }
 
 /// Copies keys and values of continuing segments behind those of their streams; does not count them yet.

@@ -82,10 +82,12 @@ std::string fingerprint(const Mixer<Policy>& mixer) {
   return fingerprint(text, mixer);
 }
 
-/// The fingerprint of attention: its heads and its parameters.
+/// The fingerprint of attention: its heads, its rotary positions where it has them, and its parameters.
 template <class Scalar>
 std::string fingerprint(const CausalAttention<Scalar>& attention) {
-  return fingerprint("attention heads " + std::to_string(attention.heads()), attention);
+  std::string text = "attention heads " + std::to_string(attention.heads());
+  if (attention.rotary() > 0) text += " rotary " + std::to_string(attention.rotary());
+  return fingerprint(text, attention);
 }
 
 }  // namespace hsm::inline HSM_ABI

@@ -6,6 +6,7 @@
 //   heads of attention, softmax-local   C / 32 below 512 channels, else C / 64, where that divides; else 1
 //   heads of ab, channel                C / 16 where that divides, else 1
 //   heads of others, taps               1, 2, as they are now
+//   rotary of attention                 0: there was none
 #pragma once
 
 #include <algorithm>
@@ -38,10 +39,21 @@ Recipe with_old_options(List list, Recipe recipe, Index channels) {
   return with_all_options(list, std::move(recipe), channels);
 }
 
+/// The recipe as it was stated before attention had rotary positions, if it has none: sessions of that time are
+/// told by it.
+inline Recipe without_rotary_option(Recipe recipe) {
+  for (LayerRecipe& layer : recipe.layers) {
+    if (layer.name == kAttentionName && layer.options.find("rotary") == Index{0})
+      layer.options.remove("rotary");
+  }
+  return recipe;
+}
+
 /// The recipes as such a file may have stated them: each option of a kind of layer that has its usual value was
 /// left out, or given all the same. All left out come first; at most 64. Sessions of that time are told by them.
 template <class List>
-std::vector<Recipe> without_old_options(List list, const Recipe& recipe, Index channels) {
+std::vector<Recipe> without_old_options(List list, const Recipe& present, Index channels) {
+  const Recipe recipe = without_rotary_option(present);
   std::vector<std::pair<std::string, std::string>> usual;  // names of layers and of their options
   const auto usual_options = [&](const LayerRecipe& layer) {
     Recipe bare;

@@ -25,6 +25,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <hsm/io/model_file.hpp>
 #include <hsm/io/old_recipes.hpp>
@@ -62,14 +63,17 @@ inline constexpr std::string_view kNotePrefix = "note.";
 
 inline std::string layer_prefix(std::size_t l) { return "layers." + std::to_string(l) + "."; }
 
-/// Whether this is the fingerprint of the model in a session of the time when a config stated only the options
-/// asked for.
+/// Whether this is the fingerprint of the model in a session of an earlier time: of the first version, when a config
+/// stated only the options asked for, or of the second, before attention had rotary positions.
 template <class Scalar, class List>
-bool is_old_fingerprint(const std::string& text, const LanguageModel<Scalar, List>& model) {
+bool is_old_fingerprint(const std::string& text, bool first_version,
+                        const LanguageModel<Scalar, List>& model) {
   LanguageModelConfig config = model.config();
-  const auto recipes = without_old_options(List{}, Recipe::parse(config.layers), config.width);
-  return std::any_of(recipes.begin(), recipes.end(), [&](const Recipe& recipe) {
-    config.layers = recipe.text();
+  const Recipe recipe = Recipe::parse(config.layers);
+  std::vector<Recipe> recipes{without_rotary_option(recipe)};
+  if (first_version) recipes = without_old_options(List{}, recipe, config.width);
+  return std::any_of(recipes.begin(), recipes.end(), [&](const Recipe& stated) {
+    config.layers = stated.text();
     return text == hsm::fingerprint("language model " + config_to_json(config), model);
   });
 }
@@ -123,8 +127,7 @@ SavedSession<typename Model::Scalar> read_session(const SafetensorsFile& from, c
   file.expect_metadata("format", kSessionFormat);
   file.expect_version(kSessionVersion, kFirstSessionVersion);
   if (const std::string own = fingerprint(model), &got = file.metadata("fingerprint");
-      got != own &&
-      (file.metadata("version") != kFirstSessionVersion || !detail::is_old_fingerprint(got, model)))
+      got != own && !detail::is_old_fingerprint(got, file.metadata("version") == kFirstSessionVersion, model))
     file.expect_fingerprint(own);
   SavedSession<Scalar> saved;
   SessionMemory<Scalar>& memory = saved.memory;

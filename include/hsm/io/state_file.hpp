@@ -216,15 +216,6 @@ Index spare_of(const AttentionState<Scalar>&) {
   return 0;
 }
 
-template <class Policy>
-bool state_fits(const Mixer<Policy>& mixer, const typename Mixer<Policy>::State& state) {
-  return mixer.fits(state);
-}
-template <class Scalar>
-bool state_fits(const CausalAttention<Scalar>& attention, const AttentionState<Scalar>& state) {
-  return state.channels() == attention.channels() && state.heads() == attention.heads();
-}
-
 }  // namespace detail
 
 /// Writes the state of `mixer`, a Mixer or CausalAttention, to `path`. Throws std::invalid_argument for the
@@ -232,7 +223,7 @@ bool state_fits(const CausalAttention<Scalar>& attention, const AttentionState<S
 /// existing file untouched.
 template <class AMixer>
 void save_state(const std::filesystem::path& path, const AMixer& mixer, const typename AMixer::State& state) {
-  if (!detail::state_fits(mixer, state))
+  if (!mixer.fits(state))
     detail::fail("save_state", "the state", "one from this layer's make_state", "another's");
   SafetensorsWriter writer;
   writer.set_metadata("format", std::string(kStateFormat));

@@ -47,8 +47,12 @@ using StandardPolicies =
 /// The recipe name of dense causal softmax attention, which every stack can hold.
 inline constexpr std::string_view kAttentionName = "attention";
 
-/// What a recipe may say of `attention`.
-inline constexpr std::array kAttentionOptions{heads_option(default_heads)};
+/// What a recipe may say of `attention`: its heads, and the base of rotary positions (attention/rotary.hpp), 0 for
+/// none. Of the values within the bounds the layer refuses 1, which is no base but somebody's "yes".
+inline constexpr std::array kAttentionOptions{
+    heads_option(default_heads),
+    PolicyOption{
+        .name = "rotary", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }}};
 
 namespace detail {
 
@@ -225,7 +229,8 @@ AnyMixer<Scalar, PolicyList<Policies...>> make_mixer(PolicyList<Policies...> pol
   };
   (attempt(std::type_identity<Policies<Scalar>>{}), ...);
   if (!mixer) {
-    mixer.emplace(CausalAttention<Scalar>(Attention<Scalar>(channels, layer.options["heads"], random)));
+    mixer.emplace(CausalAttention<Scalar>(
+        Attention<Scalar>(channels, layer.options["heads"], random, layer.options["rotary"])));
   }
   return std::move(*mixer);
 }

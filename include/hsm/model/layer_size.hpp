@@ -102,6 +102,11 @@ LayerSize layer_size(LayerRecipe layer, Index channels) {
     detail::fail_layer(layer, "heads of " + detail::in_quotes(layer.name) + " must be a divisor of the " +
                                   std::to_string(channels) + " channels, got " + std::to_string(heads));
   }
+  if (layer.name == kAttentionName) {  // no tensor depends on rotary positions, which odd widths refuse
+    if (const auto rotary = layer.options.find("rotary"))
+      detail::check_rotary("recipe: layer 'attention'", *rotary, heads, channels);
+    layer.options.remove("rotary");
+  }
   const auto sample = [&](Index width, Index h) {  // width = C / H
     LayerRecipe sample = layer;
     if (given) sample.options.set("heads", h);
