@@ -35,11 +35,11 @@ const TrainingConfig kConfig{.batch = 3,
 std::map<std::string, std::string> fields_of(const TrainingState<Net>& state) {
   std::map<std::string, std::string> all;
   const auto note = [&](std::string_view name, const auto& field) {
-    all[std::string(name)] += detail::field_text(field) + ";";
+    all[std::string(name)] += hsm::detail::field_text(field) + ";";
   };
   TrainingConfig::visit(note, state.config);
   TrainingProgress::visit(note, state.progress);
-  detail::visit_state_fields(note, state);
+  hsm::detail::visit_state_fields(note, state);
   note("windows", state.windows.state());
   note("generator", state.dropout.state());
   note("updates", state.optimizer.steps());
@@ -48,7 +48,7 @@ std::map<std::string, std::string> fields_of(const TrainingState<Net>& state) {
 
 std::vector<float> tensors_of(const Net& model, const TrainingState<Net>& state) {
   std::vector<float> values;
-  detail::visit_checkpoint(
+  hsm::detail::visit_checkpoint(
       [&](std::string_view, const auto& tensor) {
         values.insert(values.end(), tensor.data(), tensor.data() + tensor.size());
       },
@@ -59,8 +59,8 @@ std::vector<float> tensors_of(const Net& model, const TrainingState<Net>& state)
 class CheckpointFile : public ::testing::Test {
  protected:
   /// A run that stands after `step` steps, in a file.
-  Run saved_run(const TrainingConfig& config, Index step) const {
-    Run run(config);
+  TrainedRun saved_run(const TrainingConfig& config, Index step) const {
+    TrainedRun run(config);
     run.train([&](const TrainingProgress& p) { return p.step < step; });
     save_checkpoint(path_, run.model, run.state);
     return run;
@@ -98,7 +98,7 @@ class CheckpointFile : public ::testing::Test {
 TEST_F(CheckpointFile, WhatIsReadIsWhatWasWritten) {
   for (const Index step : {1, 4, 7, 12}) {
     SCOPED_TRACE(step);
-    const Run run = saved_run(kConfig, step);
+    const TrainedRun run = saved_run(kConfig, step);
     const auto got = load_checkpoint<Net>(path_);
     EXPECT_EQ(fields_of(got.state), fields_of(run.state));
     EXPECT_EQ(got.state.best.has_value(), step >= 4);
@@ -112,12 +112,12 @@ TEST_F(CheckpointFile, WhatIsReadIsWhatWasWritten) {
 }
 
 TEST_F(CheckpointFile, ARunThatGoesOnFromAFileHasTheSameBits) {
-  Run whole(kConfig);
+  TrainedRun whole(kConfig);
   whole.train();
   for (const Index step : {1, 6, 8}) {
     saved_run(kConfig, step);
     auto got = load_checkpoint<Net>(path_);
-    Run rest(kConfig);
+    TrainedRun rest(kConfig);
     rest.model = std::move(got.model);
     rest.state = std::move(got.state);
     rest.train();
@@ -129,7 +129,7 @@ TEST_F(CheckpointFile, ARunThatGoesOnFromAFileHasTheSameBits) {
 }
 
 TEST_F(CheckpointFile, FieldsThatAreNotWhatTheyMustBeAreNamed) {
-  const Run run = saved_run(kConfig, 6);
+  const TrainedRun run = saved_run(kConfig, 6);
   EXPECT_TRUE(
       mentions(refused("hsm-checkpoint", "hsm-session"), {"run: metadata 'format'", "hsm-checkpoint"}));
   EXPECT_TRUE(
@@ -162,7 +162,7 @@ TEST_F(CheckpointFile, FieldsThatAreNotWhatTheyMustBeAreNamed) {
 }
 
 TEST_F(CheckpointFile, TensorsThatAreNotWhatTheyMustBeAreNamed) {
-  const Run run = saved_run(kConfig, 6);
+  const TrainedRun run = saved_run(kConfig, 6);
   EXPECT_TRUE(mentions(refused("\"best.norm.bias\"", "\"other\""), {"'best.norm.bias' is missing"}));
   EXPECT_TRUE(mentions(refused("\"optimizer.first_moment.norm.bias\":{\"dtype\":\"F32\",\"shape\":[32]",
                                "\"optimizer.first_moment.norm.bias\":{\"dtype\":\"F32\",\"shape\":[4,8]"),
@@ -186,7 +186,7 @@ TEST_F(CheckpointFile, TensorsThatAreNotWhatTheyMustBeAreNamed) {
 }
 
 TEST_F(CheckpointFile, NothingNotFiniteIsWrittenAndTheFormerFileStays) {
-  Run run = saved_run(kConfig, 6);
+  TrainedRun run = saved_run(kConfig, 6);
   const std::string before = read_raw(path_);
   const auto refuse = [&](auto& tensor, const char* name) {
     const float kept = tensor.data()[0];

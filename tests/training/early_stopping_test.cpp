@@ -24,13 +24,13 @@ TrainingConfig overfitting() {
           .keep_best = true};
 }
 
-double validation_loss(const Run& run, const Net& model) {
+double validation_loss(const TrainedRun& run, const Net& model) {
   Workspace workspace;
   return evaluate(model, std::span<const std::int32_t>(run.validation), {.batch = 8}, workspace).nats();
 }
 
 TEST(EarlyStopping, KeepsTheModelOfTheLowestValidationLoss) {
-  Run run(overfitting());
+  TrainedRun run(overfitting());
   std::vector<std::vector<float>> weights;
   run.train([&](const TrainingProgress&) {
     weights.push_back(weights_of(run.model));
@@ -60,7 +60,7 @@ TEST(EarlyStopping, KeepsTheModelOfTheLowestValidationLoss) {
 }
 
 TEST(EarlyStopping, TheFrontWithoutAStateLeavesTheBestModel) {
-  Run run(overfitting());
+  TrainedRun run(overfitting());
   run.train();
   Net model = make_net();
   Workspace workspace;
@@ -80,11 +80,11 @@ TEST(EarlyStopping, TheFrontWithoutAStateLeavesTheBestModel) {
 
 TEST(EarlyStopping, PatienceEndsTheRunAfterSoManyValidationsWithoutABetterOne) {
   TrainingConfig config = overfitting();
-  Run whole(config);
+  TrainedRun whole(config);
   whole.train();
   config.keep_best = false;  // patience keeps the best by itself
   config.patience = 2;
-  Run run(config);
+  TrainedRun run(config);
   run.train();
   EXPECT_TRUE(run.end.finished);
   EXPECT_LT(run.end.fraction, 1);
@@ -118,7 +118,7 @@ TEST(EarlyStopping, NeedsAValidation) {
 
 TEST(TrainingDropout, ZeroChangesNoBitAndOtherSharesDo) {
   const auto losses = [](double dropout, std::uint64_t seed) {
-    Run run({.batch = 4, .steps = 6, .seed = seed, .dropout = dropout});
+    TrainedRun run({.batch = 4, .steps = 6, .seed = seed, .dropout = dropout});
     run.train();
     std::vector<double> all;
     for (const TrainingProgress& p : run.told) all.push_back(p.loss);
@@ -133,7 +133,7 @@ TEST(TrainingDropout, ZeroChangesNoBitAndOtherSharesDo) {
 }
 
 TEST(TrainingDropout, DropsOtherElementsEachStepAndNoneInValidation) {
-  Run run({.batch = 4, .steps = 3, .validate_every = 1, .dropout = 0.5});
+  TrainedRun run({.batch = 4, .steps = 3, .validate_every = 1, .dropout = 0.5});
   std::vector<std::uint64_t> states{run.state.dropout.state()};
   run.train([&](const TrainingProgress& p) {
     states.push_back(run.state.dropout.state());

@@ -47,14 +47,15 @@ inline std::vector<float> weights_of(const Net& model) {
 }
 
 /// A run, fresh or gone on with, and what its callbacks were told.
-struct Run {
+struct TrainedRun {
   Ids text = random_tokens(500), validation = random_tokens(120, 8);
   Net model = make_net();
   TrainingState<Net> state;
   std::vector<TrainingProgress> told = {};
   TrainingProgress end = {};
 
-  explicit Run(const TrainingConfig& config) : state(model, config, TextMark(text), TextMark(validation)) {}
+  explicit TrainedRun(const TrainingConfig& config)
+      : state(model, config, TextMark(text), TextMark(validation)) {}
 
   /// Trains until `go_on` says no or `stop` cuts a validation short.
   void train(const std::function<bool(const TrainingProgress&)>& go_on = {},

@@ -23,7 +23,7 @@ const TrainingConfig kConfig{.batch = 3,
                              .dropout = 0.2,
                              .keep_best = true};
 
-void expect_same_run(const Run& got, const Run& expected) {
+void expect_same_run(const TrainedRun& got, const TrainedRun& expected) {
   ASSERT_EQ(got.told.size(), expected.told.size());
   for (std::size_t i = 0; i < got.told.size(); ++i) {
     const TrainingProgress &a = got.told[i], &b = expected.told[i];
@@ -43,16 +43,16 @@ void expect_same_run(const Run& got, const Run& expected) {
 }
 
 TEST(TrainingState, ARunInPartsHasTheBitsOfOneThatWasNeverStopped) {
-  Run whole(kConfig);
+  TrainedRun whole(kConfig);
   whole.train();
   ASSERT_EQ(whole.told.size(), 14u);
   for (const Index cut : {1, 4, 7, 13}) {
     SCOPED_TRACE(cut);
-    Run parts(kConfig);
+    TrainedRun parts(kConfig);
     parts.train([&](const TrainingProgress& p) { return p.step < cut; });
     ASSERT_EQ(parts.end.step, cut);
     EXPECT_FALSE(parts.end.finished);
-    Run other(kConfig);  // as another process would: only model and state pass over
+    TrainedRun other(kConfig);  // as another process would: only model and state pass over
     other.model = parts.model;
     other.state = parts.state;
     other.told = parts.told;
@@ -62,11 +62,11 @@ TEST(TrainingState, ARunInPartsHasTheBitsOfOneThatWasNeverStopped) {
 }
 
 TEST(TrainingState, AValidationThatWasCutShortIsMadeUpFor) {
-  Run whole(kConfig);
+  TrainedRun whole(kConfig);
   whole.train();
   for (const Index step : {4, 8, 14}) {
     SCOPED_TRACE(step);
-    Run parts(kConfig);
+    TrainedRun parts(kConfig);
     int asked = 0;
     parts.train([&](const TrainingProgress& p) { return p.step < step; },
                 [&] { return parts.state.progress.step == step && ++asked == 2; });
@@ -81,7 +81,7 @@ TEST(TrainingState, AValidationThatWasCutShortIsMadeUpFor) {
 }
 
 TEST(TrainingState, ARunThatIsAtItsEndStaysThere) {
-  Run run(kConfig);
+  TrainedRun run(kConfig);
   run.train();
   EXPECT_TRUE(run.end.finished);
   const std::vector<float> before = weights_of(run.model);
@@ -95,7 +95,7 @@ TEST(TrainingState, ARunThatIsAtItsEndStaysThere) {
 
 TEST(TrainingState, ByTheClockThePartsShareTheMinutes) {
   TrainingConfig config{.batch = 1, .minutes = 0.01};
-  Run run(config);
+  TrainedRun run(config);
   run.train([](const TrainingProgress& p) { return p.fraction < 0.5; });
   const double first = run.end.seconds;
   EXPECT_TRUE(first >= 0.3 && run.end.fraction < 1) << first;
@@ -106,10 +106,10 @@ TEST(TrainingState, ByTheClockThePartsShareTheMinutes) {
 }
 
 TEST(TrainingState, GoesOnWithItsOwnTextsAndModelOnly) {
-  Run run(kConfig);
+  TrainedRun run(kConfig);
   run.train([](const TrainingProgress& p) { return p.step < 2; });
   const std::vector<float> before = weights_of(run.model);
-  const auto message = [](Run& other) {
+  const auto message = [](TrainedRun& other) {
     try {
       other.train();
       ADD_FAILURE() << "nothing was thrown";
@@ -118,23 +118,23 @@ TEST(TrainingState, GoesOnWithItsOwnTextsAndModelOnly) {
     }
     return std::string();
   };
-  Run text = run;
+  TrainedRun text = run;
   text.text[30] ^= 1;
   EXPECT_NE(message(text).find("train: the training text must be the one of the run, 500 tokens"),
             std::string::npos);
-  Run validation = run;
+  TrainedRun validation = run;
   validation.validation.pop_back();
   EXPECT_NE(message(validation).find("the validation text must be the one of the run, 120 tokens"),
             std::string::npos);
   Random random(1);
-  Run model = run;
+  TrainedRun model = run;
   model.model = Net({.vocabulary = kTokenKinds, .width = 64, .context = kWindow, .layers = "ab"}, random);
   EXPECT_NE(message(model).find("the state must be that of a run of this model"), std::string::npos);
   expect_same_bits(weights_of(run.model), before, "weights");
 }
 
 TEST(TrainingState, WalksItsTensorsByName) {
-  Run run(kConfig);
+  TrainedRun run(kConfig);
   const auto names = [&] {
     std::vector<std::string> all;
     TrainingState<Net>::visit([&](std::string_view name, const auto&) { all.emplace_back(name); },

@@ -73,9 +73,10 @@ inline void check_same_model(const LanguageModelConfig& model, const LanguageMod
 /// Returns the progress after the last step; `state.kept(model)` is what was to be kept.
 ///
 /// Throws, before anything is touched, std::invalid_argument for a config outside its bounds, another model or
-/// other texts than the state's, a text that is no longer than a window or a validation text of 1 token, or of none where the best
-/// model is kept, and std::out_of_range for a token id outside [0,V). Throws TrainingDiverged, naming the step, when
-/// a loss, the gradient norm or a last weight is not finite; such a state is not to be gone on from.
+/// other texts than the state's, a text that is no longer than a window or a validation text of 1 token, or of
+/// none where the best model is kept, and std::out_of_range for a token id outside [0,V). Throws
+/// TrainingDiverged, naming the step, when a loss, the gradient norm or a last weight is not finite; such a
+/// state is not to be gone on from.
 template <class Model, class Callback, class Stop>
 TrainingProgress train(Model& model, TrainingState<Model>& state, std::span<const std::int32_t> text,
                        std::span<const std::int32_t> validation, Workspace& workspace, Callback&& callback,
