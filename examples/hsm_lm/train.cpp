@@ -86,12 +86,12 @@ void check_before(const TrainOptions& options) {
 /// The same once the size of the files is known.
 void check_room(const TrainOptions& options, const Model& model) {
   constexpr std::uint64_t kHeader = std::uint64_t{1} << 16;
-  const std::uint64_t bytes = static_cast<std::uint64_t>(count_parameters(model)) * sizeof(float) + kHeader;
+  const std::uint64_t bytes = static_cast<std::uint64_t>(count_parameters(model)) * sizeof(float);
   OutputFile probe(options.out);
-  probe.reserve(bytes);
+  probe.reserve(bytes + kHeader);
   if (options.checkpoint.empty()) return;
   OutputFile other(options.checkpoint);
-  other.reserve(bytes * (options.training.keeps_best() ? 5 : 4));
+  other.reserve(bytes * (options.training.keeps_best() ? 5 : 4) + kHeader);
 }
 
 /// Whether the checkpoint is of a run on these texts, told with its name.

@@ -134,7 +134,7 @@ TEST_F(TrainResume, StoppedByASignalItGoesOnFromThatStep) {
           EXPECT_TRUE(fs::exists(work_ / "model")) << "the model is saved too";
         }
       } else {
-        EXPECT_EQ(end.code, 0) << end.err;
+        EXPECT_TRUE(end.code == 0 || end.signal == SIGTERM) << end.code << end.err;  // before it had begun
       }
       child = start_again(options);
     }
@@ -281,7 +281,7 @@ TEST_F(TrainResume, FilesAreNotEachOther) {
 TEST_F(TrainResume, ACheckpointThatCannotBeWrittenLeavesTheFormerOneAndTrainingGoesOn) {
   fs::create_directory(work_ / "disk");
   const std::string disk = (work_ / "disk").string();
-  if (std::system(("mount -t tmpfs -o size=512k tmpfs '" + disk + "' 2> /dev/null").c_str()) != 0)
+  if (std::system(("mount -t tmpfs -o size=768k tmpfs '" + disk + "' 2> /dev/null").c_str()) != 0)
     GTEST_SKIP() << "no file system can be mounted here";
   struct Unmount {
     std::string disk;
@@ -292,7 +292,7 @@ TEST_F(TrainResume, ACheckpointThatCannotBeWrittenLeavesTheFormerOneAndTrainingG
   const std::string options = "--steps 100000000 --log log.csv --checkpoint disk/run --checkpoint-every 10 ";
   const pid_t child = start_shell("exec " + command(options));
   ASSERT_TRUE(await_file("disk/run"));
-  const std::string fill = "head -c 1M /dev/zero > '" + disk + "/fill' 2> /dev/null";
+  const std::string fill = "head -c 2M /dev/zero > '" + disk + "/fill' 2> /dev/null";
   EXPECT_NE(std::system(fill.c_str()), 0);
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   const std::string former = read_raw(work_ / "disk/run");
