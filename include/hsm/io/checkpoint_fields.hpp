@@ -27,8 +27,8 @@ std::string field_text(Number value) {
 }
 
 inline std::string field_text(double value) {
-  if (value == std::numeric_limits<double>::infinity()) return "infinity";
-  return nlohmann::json(value).dump();  // whatever the locale; NaN becomes null, which is not read
+  if (!is_finite(value)) return !is_nan(value) && value > 0 ? "infinity" : "nan";  // "nan" is not read
+  return nlohmann::json(value).dump();                                             // whatever the locale
 }
 
 inline std::string field_text(const std::optional<double>& value) {
