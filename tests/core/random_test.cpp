@@ -41,6 +41,16 @@ TEST(Random, ContinuesFromItsState) {
   }
 }
 
+TEST(Random, SkipsWithoutDrawing) {
+  for (const std::uint64_t n : {0, 1, 2, 1000}) {
+    Random drawn(7), skipped(7);
+    for (std::uint64_t i = 0; i < n; ++i) drawn.bits();
+    skipped.skip(n);
+    EXPECT_EQ(skipped.state(), drawn.state()) << n;
+    EXPECT_EQ(skipped.bits(), drawn.bits()) << n;
+  }
+}
+
 TEST(Random, DifferentSeedsGiveDifferentStreams) {
   Random a(1), b(2);
   int equal = 0;

@@ -202,6 +202,34 @@ TYPED_TEST(AdamWOf, ARestoredOptimizerGoesOnWithTheSameBits) {
   expect_same(resumed_p, p, "resumed");
 }
 
+TYPED_TEST(AdamWOf, AnOptimizerFilledByNameGoesOnWithTheSameBits) {
+  using Scalar = TypeParam;
+  Random random(7);
+  auto p = random_small<Scalar>(random, 3, 5);
+  AdamW<Small<Scalar>> optimizer(p);
+  for (int i = 0; i < 3; ++i) optimizer.step(p, random_small<Scalar>(random, 3, 5), 1e-2);
+  auto q = p;
+  AdamW<Small<Scalar>> other(q);
+  std::vector<std::string> names;
+  AdamW<Small<Scalar>>::visit(
+      [&](std::string_view name, auto& to, const auto& from) {
+        names.emplace_back(name);
+        to = from;
+      },
+      other, optimizer);
+  EXPECT_EQ(names, (std::vector<std::string>{
+                       "first_moment.embedding.weight", "first_moment.feed_forward.up.weight",
+                       "first_moment.feed_forward.up.bias", "second_moment.embedding.weight",
+                       "second_moment.feed_forward.up.weight", "second_moment.feed_forward.up.bias"}));
+  EXPECT_THROW(other.set_steps(-1), std::invalid_argument);
+  other.set_steps(optimizer.steps());
+  const auto gradients = random_small<Scalar>(random, 3, 5);
+  optimizer.step(p, gradients, 1e-2);
+  other.step(q, gradients, 1e-2);
+  expect_same(q, p, "parameters");
+  expect_same(other.second_moment(), optimizer.second_moment(), "second moment");
+}
+
 TYPED_TEST(AdamWOf, ANewOptimizerHasZeroMomentsAndKeepsTheRest) {
   Random random(47);
   const auto p = random_small<TypeParam>(random, 2, 3);

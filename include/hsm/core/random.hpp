@@ -31,7 +31,7 @@ class Random {
 
   /// 64 uniform bits.
   constexpr std::uint64_t bits() {
-    state_ += 0x9E3779B97F4A7C15ull;
+    state_ += kStride;
     std::uint64_t z = state_;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
@@ -62,10 +62,15 @@ class Random {
   /// Normal with mean 0 and standard deviation `deviation`.
   double normal(double deviation) { return deviation * normal(); }
 
+  /// Goes on as if bits() had been called n times. O(1).
+  constexpr void skip(std::uint64_t n) { state_ += n * kStride; }
+
   /// The whole state; `Random(state)` continues the stream.
   constexpr std::uint64_t state() const { return state_; }
 
  private:
+  static constexpr std::uint64_t kStride = 0x9E3779B97F4A7C15ull;
+
   std::uint64_t state_;
 };
 

@@ -56,6 +56,8 @@ class SystemFile {
   /// A table to be filled line by line: emptied if it exists, and never waited for. A pipe without a reader
   /// fails with ENXIO, and one whose reader does not keep up fails the write with EAGAIN.
   static SystemFile open_log(const std::filesystem::path& path);
+  /// The same for a table that is there, to go on at its end.
+  static SystemFile reopen_log(const std::filesystem::path& path);
 
   explicit operator bool() const { return descriptor_ >= 0; }
 
@@ -102,6 +104,10 @@ inline SystemFile SystemFile::open(const std::filesystem::path& path) {
 inline SystemFile SystemFile::open_log(const std::filesystem::path& path) {
   return SystemFile(::_wopen(path.c_str(), _O_WRONLY | _O_CREAT | _O_TRUNC | _O_BINARY | _O_NOINHERIT,
                              _S_IREAD | _S_IWRITE));
+}
+
+inline SystemFile SystemFile::reopen_log(const std::filesystem::path& path) {
+  return SystemFile(::_wopen(path.c_str(), _O_WRONLY | _O_APPEND | _O_BINARY | _O_NOINHERIT));
 }
 
 inline bool SystemFile::facts(FileFacts& facts) const {
@@ -194,6 +200,12 @@ inline SystemFile SystemFile::open_log(const std::filesystem::path& path) {
   return SystemFile(uninterrupted([&] {
     return ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | kLargeFile,
                   mode_t{0666});
+  }));
+}
+
+inline SystemFile SystemFile::reopen_log(const std::filesystem::path& path) {
+  return SystemFile(uninterrupted([&] {
+    return ::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | kLargeFile);
   }));
 }
 

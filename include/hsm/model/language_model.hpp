@@ -32,6 +32,7 @@
 #include <vector>
 
 #include <hsm/model/block.hpp>
+#include <hsm/model/dropout.hpp>
 #include <hsm/model/embedding.hpp>
 #include <hsm/model/language_model_config.hpp>
 #include <hsm/model/language_model_state.hpp>
@@ -46,6 +47,7 @@ struct LanguageModelSaved {
   Index time = 0;                ///< T of the call; N for packed and for chosen streams
   Index streams = 0;             ///< of the state that was extended; 0 where there was none
   std::vector<Index> positions;  ///< [B T] where they are learned
+  Dropout dropout;               ///< of the call
   /// What each layer left.
   std::vector<BlockSaved<Scalar>> blocks;
   typename BlockSaved<Scalar>::Matrix last;    ///< [C, B T], the residual stream at the end
@@ -82,14 +84,16 @@ class LanguageModel {
   /// E, to change in place; with other sizes the next call throws std::invalid_argument.
   Embedding<Scalar>& embedding() { return embedding_; }
 
-  /// Runs B sequences of T tokens; h is left in saved.hidden. Throws std::out_of_range for a token id outside
-  /// [0,V) or T past learned positions, std::invalid_argument for a list that is not [B,T].
-  void hidden(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved, Workspace& workspace) const;
+  /// Runs B sequences of T tokens; h is left in saved.hidden. `dropout` is for training, in this call and those
+  /// below: what it drops, backward drops too. Throws std::out_of_range for a token id outside [0,V) or T past
+  /// learned positions, std::invalid_argument for a list that is not [B,T] or a dropout outside [0,1).
+  void hidden(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved, Workspace& workspace,
+              const Dropout& dropout = {}) const;
 
   /// The same for documents one after another: document i is tokens offsets[i] ... offsets[i+1]-1 of ids [N].
   /// Offsets begin with 0, do not fall and end with N. Positions start again with each document.
   void packed(std::span<const std::int32_t> ids, std::span<const Index> offsets, Saved& saved,
-              Workspace& workspace) const;
+              Workspace& workspace, const Dropout& dropout = {}) const;
 
   /// Adds the gradients of all parameters to `gradients`, given that of saved.hidden. The part of E's
   /// gradient that comes through the logits is the loss's to add (training/language_model_loss.hpp). ids are
@@ -136,10 +140,12 @@ class LanguageModel {
 
   /// The same as one chunk with a record for backward, for any number of tokens: h [C, N] is left in
   /// saved.hidden.
-  void extend(std::span<const std::int32_t> ids, State& state, Saved& saved, Workspace& workspace) const;
+  void extend(std::span<const std::int32_t> ids, State& state, Saved& saved, Workspace& workspace,
+              const Dropout& dropout = {}) const;
   /// The same for chosen streams.
   void extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
-              std::span<const Index> streams, State& state, Saved& saved, Workspace& workspace) const;
+              std::span<const Index> streams, State& state, Saved& saved, Workspace& workspace,
+              const Dropout& dropout = {}) const;
 
   /// How many more tokens `stream` can take: the rest of the learned positions or of the capacity that
   /// attention was given, or no limit. Throws std::out_of_range for a stream that is not there.
@@ -192,7 +198,7 @@ class LanguageModel {
   };
   template <class Mix>
   void run_recorded(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved, Workspace& workspace,
-                    const Mix& mix) const;
+                    const Dropout& dropout, const Mix& mix) const;
   Columns<Scalar> sized(typename BlockSaved<Scalar>::Matrix& m, Index n) const {
     m.resize(config_.width, n);
     return {m.data(), config_.width, n, Eigen::OuterStride<>(config_.width)};

@@ -23,8 +23,10 @@ LanguageModel<Scalar, List>::AllStreams::AllStreams(Workspace::Frame& frame, Ind
 template <ComputeScalar Scalar, class List>
 template <class Mix>
 void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids, Index B, Index T,
-                                               Saved& saved, Workspace& workspace, const Mix& mix) const {
+                                               Saved& saved, Workspace& workspace, const Dropout& dropout,
+                                               const Mix& mix) const {
   saved.batch = -1;  // a record of nothing until it is whole
+  saved.dropout = dropout;
   const Index C = config_.width, N = B * T;
   Executor& executor = workspace.executor();
   Workspace::Frame frame(workspace);
@@ -37,6 +39,7 @@ void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids
     positions_.look_up([&](Index j) { return saved.positions[static_cast<std::size_t>(j)]; }, Write::kAdd,
                        stream);
   }
+  dropout.apply(Dropout::kEmbedding, stream, executor);
   (blocks_.empty() ? norm_ : blocks_.front().mixer_norm).forward(detail::read(stream), normalised, executor);
   Columns<Scalar> branch = frame.template columns<Scalar>(C, N);
   for (std::size_t l = 0; l < blocks_.size(); ++l) {
@@ -50,9 +53,11 @@ void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids
               Tokens<Scalar>(branch.data(), B, T, C), std::get<MixerSavedType>(kept.mixer));
         },
         block.mixer);
+    dropout.apply(Dropout::mixer(l), branch, executor);
     Columns<Scalar> middle = sized(kept.middle, N), input = sized(kept.feed_forward_input, N);
     block.feed_forward_norm.add_forward(read(kept.before), detail::read(branch), middle, input, executor);
     block.feed_forward.forward(detail::read(input), branch, kept.feed_forward, workspace);
+    dropout.apply(Dropout::feed_forward(l), branch, executor);
     const bool more = l + 1 < blocks_.size();
     Columns<Scalar> next = sized(more ? saved.blocks[l + 1].before : saved.last, N);
     Columns<Scalar> next_input = sized(more ? saved.blocks[l + 1].mixer_input : saved.hidden, N);
@@ -65,17 +70,18 @@ void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids
 
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved,
-                                         Workspace& workspace) const {
+                                         Workspace& workspace, const Dropout& dropout) const {
   constexpr const char* kWho = "LanguageModel::hidden";
   detail::check_at_least(kWho, "batch", B, 0);
   detail::check_at_least(kWho, "time", T, 0);
   check_ids(kWho, ids, B * T);
   check_positions(kWho, 0, T);
+  dropout.check(kWho);
   saved.batch = -1;
   saved.streams = 0;
   saved.positions.resize(positions_.empty() ? 0 : ids.size());
   for (std::size_t j = 0; j < saved.positions.size(); ++j) saved.positions[j] = static_cast<Index>(j) % T;
-  run_recorded(ids, B, T, saved, workspace,
+  run_recorded(ids, B, T, saved, workspace, dropout,
                [&](const auto& mixer, std::size_t, const auto& x, const auto& y, auto& kept) {
                  mixer.forward(x, y, kept, workspace);
                });
@@ -83,19 +89,20 @@ void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, Inde
 
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::packed(std::span<const std::int32_t> ids, std::span<const Index> offsets,
-                                         Saved& saved, Workspace& workspace) const {
+                                         Saved& saved, Workspace& workspace, const Dropout& dropout) const {
   constexpr const char* kWho = "LanguageModel::packed";
   const auto N = static_cast<Index>(ids.size());
   detail::check_offsets(kWho, offsets, N);
   check_ids(kWho, ids, N);
   for (std::size_t i = 0; i + 1 < offsets.size(); ++i) check_positions(kWho, 0, offsets[i + 1] - offsets[i]);
+  dropout.check(kWho);
   saved.batch = -1;
   saved.streams = 0;
   saved.positions.clear();
   for (std::size_t i = 0; !positions_.empty() && i + 1 < offsets.size(); ++i) {
     for (Index j = offsets[i]; j < offsets[i + 1]; ++j) saved.positions.push_back(j - offsets[i]);
   }
-  run_recorded(ids, 1, N, saved, workspace,
+  run_recorded(ids, 1, N, saved, workspace, dropout,
                [&](const auto& mixer, std::size_t, const auto& x, const auto& y, auto& kept) {
                  mixer.packed(x, offsets, y, kept, workspace);
                });
@@ -104,8 +111,9 @@ void LanguageModel<Scalar, List>::packed(std::span<const std::int32_t> ids, std:
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
                                          std::span<const Index> streams, State& state, Saved& saved,
-                                         Workspace& workspace) const {
+                                         Workspace& workspace, const Dropout& dropout) const {
   check_chosen("LanguageModel::extend", ids, offsets, streams, state, workspace);
+  dropout.check("LanguageModel::extend");
   saved.batch = -1;
   saved.streams = state.streams();
   saved.positions.clear();
@@ -115,7 +123,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
   }
   Workspace::Frame frame(workspace);
   Undo undo(state, streams, frame);
-  run_recorded(ids, 1, static_cast<Index>(ids.size()), saved, workspace,
+  run_recorded(ids, 1, static_cast<Index>(ids.size()), saved, workspace, dropout,
                [&](const auto& mixer, std::size_t l, const auto& x, const auto& y, auto& kept) {
                  using MixerState = typename std::remove_cvref_t<decltype(mixer)>::State;
                  mixer.extend(x, offsets, streams, std::get<MixerState>(state.layers[l]), y, kept, workspace);
@@ -127,7 +135,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std:
 
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state, Saved& saved,
-                                         Workspace& workspace) const {
+                                         Workspace& workspace, const Dropout& dropout) const {
   constexpr const char* kWho = "LanguageModel::extend";
   check_state(kWho, state);
   const auto count = static_cast<Index>(ids.size());
@@ -136,7 +144,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, Stat
                  "a multiple of " + std::to_string(state.streams()) + " streams", std::to_string(count));
   Workspace::Frame frame(workspace);
   const AllStreams all(frame, state.streams(), count / state.streams());
-  extend(ids, all.offsets, all.streams, state, saved, workspace);
+  extend(ids, all.offsets, all.streams, state, saved, workspace, dropout);
 }
 
 template <ComputeScalar Scalar, class List>
@@ -155,25 +163,31 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
     check_state(kWho, *state_gradient);
     detail::check_equal(kWho, "the streams of state_gradient", state_gradient->streams(), saved.streams);
   }
+  Executor& executor = workspace.executor();
+  const Dropout& dropout = saved.dropout;
   Workspace::Frame frame(workspace);
   Columns<Scalar> d_stream = frame.template columns<Scalar>(C, N);
   Columns<Scalar> d_input = frame.template columns<Scalar>(C, N);
+  // The gradient of a branch: that of the stream, less what was dropped.
+  Columns<Scalar> d_branch = dropout.drops() ? frame.template columns<Scalar>(C, N) : d_stream;
   d_stream.setZero();
   norm_.backward(read(saved.last), d_hidden, d_stream, gradients.norm_, workspace);
   for (std::size_t l = blocks_.size(); l-- > 0;) {
     const Block<Scalar, List>& block = blocks_[l];
     const BlockSaved<Scalar>& kept = saved.blocks[l];
     Block<Scalar, List>& d_block = gradients.blocks_[l];
-    block.feed_forward.backward(read(kept.feed_forward_input), kept.feed_forward, detail::read(d_stream),
+    dropout.copy(Dropout::feed_forward(l), detail::read(d_stream), d_branch, executor);
+    block.feed_forward.backward(read(kept.feed_forward_input), kept.feed_forward, detail::read(d_branch),
                                 d_input, d_block.feed_forward, workspace);
     block.feed_forward_norm.backward(read(kept.middle), detail::read(d_input), d_stream,
                                      d_block.feed_forward_norm, workspace);
+    dropout.copy(Dropout::mixer(l), detail::read(d_stream), d_branch, executor);
     std::visit(
         [&](const auto& mixer) {
           using M = std::remove_cvref_t<decltype(mixer)>;
           mixer.backward(
               Tokens<const Scalar>(kept.mixer_input.data(), B, T, C), std::get<typename M::Saved>(kept.mixer),
-              Tokens<const Scalar>(d_stream.data(), B, T, C), Tokens<Scalar>(d_input.data(), B, T, C),
+              Tokens<const Scalar>(d_branch.data(), B, T, C), Tokens<Scalar>(d_input.data(), B, T, C),
               std::get<M>(d_block.mixer).parameters(), workspace,
               state_gradient ? &std::get<typename M::State>(state_gradient->layers[l]) : nullptr);
         },
@@ -181,11 +195,12 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
     block.mixer_norm.backward(read(kept.before), detail::read(d_input), d_stream, d_block.mixer_norm,
                               workspace);
   }
+  dropout.apply(Dropout::kEmbedding, d_stream, executor);
   Embedding<Scalar>::scatter([&](Index j) { return ids[static_cast<std::size_t>(j)]; },
-                             detail::read(d_stream), gradients.embedding_, workspace.executor());
+                             detail::read(d_stream), gradients.embedding_, executor);
   if (!positions_.empty()) {
     Embedding<Scalar>::scatter([&](Index j) { return saved.positions[static_cast<std::size_t>(j)]; },
-                               detail::read(d_stream), gradients.positions_, workspace.executor());
+                               detail::read(d_stream), gradients.positions_, executor);
   }
 }
 

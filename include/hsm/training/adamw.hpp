@@ -21,6 +21,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/executor.hpp>
+#include <hsm/core/parameters.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -85,6 +86,21 @@ class AdamW {
     steps_ = steps;
   }
 
+  /// Goes on after `steps` steps, where the moments were filled through `visit`. Throws std::invalid_argument for
+  /// steps < 0.
+  void set_steps(Index steps) {
+    detail::check_at_least("AdamW::set_steps", "steps", steps, 0);
+    steps_ = steps;
+  }
+
+  /// Calls f(name, tensor, more...) for each tensor of first_moment, then of second_moment, to save and to fill
+  /// them; their shapes must stay.
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    Parameters::visit(named("first_moment", f), self.first_, more.first_...);
+    Parameters::visit(named("second_moment", f), self.second_, more.second_...);
+  }
+
  private:
   /// Constants of one step for one tensor.
   template <class Scalar>
@@ -137,6 +153,7 @@ void AdamW<Parameters>::step(Parameters& p, const Parameters& gradients, double 
     detail::fail("AdamW::step", "learning_rate", "at least 0 and finite", std::to_string(learning_rate));
   }
   check_shapes("AdamW::step", p, gradients);
+  check_shapes("AdamW::step", first_, second_);
   ++steps_;
   const double t = static_cast<double>(steps_);
   const double rate = learning_rate / (1 - std::pow(config_.beta1, t));

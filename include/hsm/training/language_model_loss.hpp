@@ -39,17 +39,18 @@ void for_each_logit_block(const Model& model, const typename Model::Saved& saved
 
 }  // namespace detail
 
-/// The summed loss of B sequences of T tokens. `losses`, where given, takes the loss of every token [B T].
+/// The summed loss of B sequences of T tokens. `losses`, where given, takes the loss of every token [B T];
+/// `dropout` is that of a training step.
 /// Throws std::out_of_range for ids or targets outside [0,V) (targets: [-1,V)), std::invalid_argument for
 /// lists of another length.
 template <class Model>
 CrossEntropy language_model_loss(const Model& model, std::span<const std::int32_t> ids,
                                  std::span<const std::int32_t> targets, Index B, Index T,
                                  typename Model::Saved& saved, Workspace& workspace,
-                                 std::span<double> losses = {}) {
+                                 std::span<double> losses = {}, const Dropout& dropout = {}) {
   detail::check_equal("language_model_loss", "the number of targets", static_cast<Index>(targets.size()),
                       B * T);
-  model.hidden(ids, B, T, saved, workspace);
+  model.hidden(ids, B, T, saved, workspace, dropout);
   CrossEntropy total;
   detail::for_each_logit_block(model, saved, targets, workspace,
                                [&](Index first, Index n, const auto&, const auto& logits, auto part) {
@@ -66,12 +67,13 @@ CrossEntropy language_model_loss(const Model& model, std::span<const std::int32_
 template <class Model>
 CrossEntropy language_model_gradients(const Model& model, std::span<const std::int32_t> ids,
                                       std::span<const std::int32_t> targets, Index B, Index T,
-                                      typename Model::Saved& saved, Model& gradients, Workspace& workspace) {
+                                      typename Model::Saved& saved, Model& gradients, Workspace& workspace,
+                                      const Dropout& dropout = {}) {
   using Scalar = typename Model::Scalar;
   detail::check_equal("language_model_gradients", "the number of targets", static_cast<Index>(targets.size()),
                       B * T);
   detail::check_targets("language_model_gradients", targets, model.config().vocabulary, B * T, {});
-  model.hidden(ids, B, T, saved, workspace);
+  model.hidden(ids, B, T, saved, workspace, dropout);
   const Index C = model.config().width, count = count_targets(targets);
   const double scale = count == 0 ? 0.0 : 1.0 / static_cast<double>(count);
   Workspace::Frame frame(workspace);

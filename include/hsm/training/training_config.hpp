@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What a training run is told and what it tells: plain values. A run ends after a number of steps, or, where
-// minutes are given, by the clock.
+// minutes are given, by the clock; with patience, earlier. The fields are walked by name, as tensors are.
 #pragma once
 
 #include <cmath>
@@ -12,6 +12,7 @@
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
+#include <hsm/model/dropout.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -28,6 +29,31 @@ struct TrainingConfig {
   Index validate_every = 0;     ///< steps between validations; 0 = only at the end
   Index validation_tokens = 0;  ///< at most that many predictions from the start of the text; 0 = all
   std::uint64_t seed = 1;       ///< of the windows: their starts are drawn step by step, one each
+  double dropout = 0;           ///< p of model/dropout.hpp in [0, 1), in training steps only
+  bool keep_best = false;       ///< what is kept is the model of the lowest validation loss, not the last one
+  Index patience = 0;  ///< > 0: ends after so many validations that were no better in a row; keeps the best
+
+  /// Whether the best model is what is kept.
+  bool keeps_best() const { return keep_best || patience > 0; }
+
+  /// Calls f(name, field, more...) for each field.
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    f("batch", self.batch, more.batch...);
+    f("steps", self.steps, more.steps...);
+    f("minutes", self.minutes, more.minutes...);
+    f("learning_rate", self.learning_rate, more.learning_rate...);
+    f("warmup", self.warmup, more.warmup...);
+    f("final_rate", self.final_rate, more.final_rate...);
+    f("weight_decay", self.weight_decay, more.weight_decay...);
+    f("clip", self.clip, more.clip...);
+    f("validate_every", self.validate_every, more.validate_every...);
+    f("validation_tokens", self.validation_tokens, more.validation_tokens...);
+    f("seed", self.seed, more.seed...);
+    f("dropout", self.dropout, more.dropout...);
+    f("keep_best", self.keep_best, more.keep_best...);
+    f("patience", self.patience, more.patience...);
+  }
 };
 
 /// Where a training run stands after a step. Losses are in nats per token.
@@ -40,9 +66,31 @@ struct TrainingProgress {
   double learning_rate = 0;               ///< of the last update
   double gradient_norm = 0;               ///< before clipping
   double tokens_per_second = 0;           ///< over all steps, validation not counted
-  double seconds = 0;                     ///< since the start, validation counted
+  double seconds = 0;                     ///< since the start, validation counted; over all parts of a run
   double seconds_left = 0;                ///< estimated
   std::optional<double> validation_loss;  ///< where this step was followed by a validation
+  std::optional<double> best_loss;        ///< the lowest validation loss so far
+  Index best_step = 0;                    ///< after so many steps
+  bool finished = false;  ///< nothing is left to do: all steps, or patience, and the validation behind
+
+  /// Calls f(name, field, more...) for each field.
+  template <class F, class Self, class... More>
+  static void visit(F&& f, Self& self, More&... more) {
+    f("step", self.step, more.step...);
+    f("steps", self.steps, more.steps...);
+    f("fraction", self.fraction, more.fraction...);
+    f("loss", self.loss, more.loss...);
+    f("smoothed_loss", self.smoothed_loss, more.smoothed_loss...);
+    f("learning_rate", self.learning_rate, more.learning_rate...);
+    f("gradient_norm", self.gradient_norm, more.gradient_norm...);
+    f("tokens_per_second", self.tokens_per_second, more.tokens_per_second...);
+    f("seconds", self.seconds, more.seconds...);
+    f("seconds_left", self.seconds_left, more.seconds_left...);
+    f("validation_loss", self.validation_loss, more.validation_loss...);
+    f("best_loss", self.best_loss, more.best_loss...);
+    f("best_step", self.best_step, more.best_step...);
+    f("finished", self.finished, more.finished...);
+  }
 };
 
 namespace detail {
@@ -61,6 +109,10 @@ inline void check_training(const TrainingConfig& config) {
   }
   check_at_least(kWho, "validate_every", config.validate_every, 0);
   check_at_least(kWho, "validation_tokens", config.validation_tokens, 0);
+  Dropout{config.dropout}.check(kWho);
+  check_at_least(kWho, "patience", config.patience, 0);
+  if (config.patience > 0 && config.validate_every == 0)
+    fail(kWho, "validate_every", "at least 1 where patience counts validations", "0");
 }
 
 }  // namespace detail

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+//
+// A run of hsm_lm train once everything is read and checked: training with progress, log and checkpoints, until
+// its end or a signal, and the model saved whatever happens.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <new>
+#include <numbers>
+#include <span>
+#include <stdexcept>
+#include <string>
+
+#include <hsm/training/trainer.hpp>
+
+#include "examples/hsm_lm/commands.hpp"
+#include "examples/hsm_lm/interrupt.hpp"
+#include "examples/hsm_lm/save_trained.hpp"
+#include "examples/hsm_lm/step_log.hpp"
+#include "examples/hsm_lm/train_checkpoint.hpp"
+#include "examples/support/progress.hpp"
+
+namespace hsm::examples {
+
+/// What a run trains on, writes to and listens to.
+struct TrainRun {
+  const TrainOptions& options;
+  std::span<const std::int32_t> text, validation;
+  Workspace& workspace;
+  StepLog& log;
+  const InterruptGuard& guard;
+};
+
+inline std::string step_text(const TrainingProgress& p) {
+  const std::string done = p.steps > 0 ? format("step %td/%td", p.step, p.steps) : format("step %td", p.step);
+  return format("%s (%.0f %%)  loss %.4f  %.0f tokens/s  %s left", done.c_str(), 100 * p.fraction,
+                p.smoothed_loss, p.tokens_per_second, duration_text(p.seconds_left).c_str());
+}
+
+inline std::string validation_text(const TrainingProgress& p) {
+  return format("step %td: training loss %.4f, validation loss %.4f nats = %.4f bits per byte", p.step,
+                p.smoothed_loss, *p.validation_loss, *p.validation_loss / std::numbers::ln2);
+}
+
+/// What is said behind "saved" of the weights that are kept.
+inline std::string kept_text(const TrainingState<Model>& state) {
+  if (!state.best) return {};
+  return format(", the best of the run: step %td, validation loss %.4f", state.progress.best_step,
+                *state.progress.best_loss);
+}
+
+/// Trains until the end or a signal; returns whether it was the end.
+inline bool train_with_progress(TrainingCheckpoint& at, const TrainRun& run) {
+  ProgressLine line;
+  CheckpointWriter checkpoint(run.options.checkpoint, run.options.checkpoint_every);
+  const auto after_step = [&](const TrainingProgress& p) {
+    run.log.write(p, line);
+    if (p.validation_loss) {
+      line.keep(validation_text(p));
+    } else if (line.due()) {
+      line.update(step_text(p));
+    }
+    const bool ending = run.guard.signal() != 0;
+    checkpoint.after_step(at, ending, line);
+    return !ending;
+  };
+  const TrainingProgress end = train(at.model, at.state, run.text, run.validation, run.workspace, after_step,
+                                     [&] { return run.guard.signal() != 0; });
+  line.clear();
+  if (end.finished && end.fraction < 1)
+    std::fprintf(stderr, "%td validations in a row were no better than that of step %td: training ends\n",
+                 at.state.stale, end.best_step);
+  std::fprintf(stderr, "%td steps in %s, %.0f tokens/s\n", end.step, duration_text(end.seconds).c_str(),
+               end.tokens_per_second);
+  return end.finished;
+}
+
+/// Saves the weights from before a run went wrong beside the file that they were meant for, which stays as it was.
+[[noreturn]] inline void save_good_weights(const Model& model, const std::string& out,
+                                           const TrainingDiverged& error) {
+  std::string what = error.what();
+  if (what.starts_with("train: ")) what.erase(0, 7);
+  if (error.good_steps() == 0) throw std::runtime_error(what + "; nothing was saved");
+  const std::string mark = "step-" + std::to_string(error.good_steps());
+  throw std::runtime_error(what + "; these weights are saved as " +
+                           hsm::detail::path_text(save_beside(model, out, mark)));
+}
+
+/// Trains and saves; the exit code.
+inline int train_and_save(TrainingCheckpoint& at, const TrainRun& run) {
+  const std::string& out = run.options.out;
+  bool finished = false;
+  try {
+    finished = train_with_progress(at, run);
+  } catch (const TrainingDiverged& error) {
+    run.guard.begin_saving();
+    save_good_weights(at.model, out, error);
+  } catch (const std::bad_alloc&) {
+    // A step takes its memory before it changes a weight.
+    const TrainingState<Model>& state = at.state;
+    const Index steps = state.progress.step;
+    if (steps == 0) throw;
+    run.guard.begin_saving();
+    save_trained(state.kept(at.model), out);
+    throw std::runtime_error(
+        format("there is not enough memory for step %td; ", steps + 1) + out +
+        format(": saved with the weights after step %td", state.best ? state.progress.best_step : steps));
+  }
+  run.guard.begin_saving();
+  save_trained(at.state.kept(at.model), out);
+  if (!finished) std::printf("ended by %s; ", signal_name(run.guard.signal()));
+  std::printf("%s: saved%s\n", out.c_str(), kept_text(at.state).c_str());
+  settle_output();
+  return finished ? 0 : ended_by(run.guard.signal());
+}
+
+}  // namespace hsm::examples

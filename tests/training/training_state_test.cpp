@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+//
+// A run in parts has the bits of one in a single part.
+#include <hsm/training/training_state.hpp>
+
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "support/matchers.hpp"
+#include "training/training_cases.hpp"
+
+namespace hsm::test {
+namespace {
+
+const TrainingConfig kConfig{.batch = 3,
+                             .steps = 14,
+                             .learning_rate = 1e-2,
+                             .warmup = 0.3,
+                             .validate_every = 4,
+                             .seed = 6,
+                             .dropout = 0.2,
+                             .keep_best = true};
+
+void expect_same_run(const TrainedRun& got, const TrainedRun& expected) {
+  ASSERT_EQ(got.told.size(), expected.told.size());
+  for (std::size_t i = 0; i < got.told.size(); ++i) {
+    const TrainingProgress &a = got.told[i], &b = expected.told[i];
+    EXPECT_EQ(a.step, b.step);
+    EXPECT_EQ(a.loss, b.loss) << a.step;
+    EXPECT_EQ(a.smoothed_loss, b.smoothed_loss) << a.step;
+    EXPECT_EQ(a.learning_rate, b.learning_rate) << a.step;
+    EXPECT_EQ(a.gradient_norm, b.gradient_norm) << a.step;
+    EXPECT_EQ(a.validation_loss, b.validation_loss) << a.step;
+    EXPECT_EQ(a.best_loss, b.best_loss) << a.step;
+    EXPECT_EQ(a.finished, b.finished) << a.step;
+  }
+  expect_same_bits(weights_of(got.model), weights_of(expected.model), "weights");
+  expect_same_bits(weights_of(got.state.kept(got.model)), weights_of(expected.state.kept(expected.model)),
+                   "kept");
+  expect_same_bits(weights_of(got.state.good), weights_of(expected.state.good), "good");
+}
+
+TEST(TrainingState, ARunInPartsHasTheBitsOfOneThatWasNeverStopped) {
+  TrainedRun whole(kConfig);
+  whole.train();
+  ASSERT_EQ(whole.told.size(), 14u);
+  for (const Index cut : {1, 4, 7, 13}) {
+    SCOPED_TRACE(cut);
+    TrainedRun parts(kConfig);
+    parts.train([&](const TrainingProgress& p) { return p.step < cut; });
+    ASSERT_EQ(parts.end.step, cut);
+    EXPECT_FALSE(parts.end.finished);
+    TrainedRun other(kConfig);  // as another process would: only model and state pass over
+    other.model = parts.model;
+    other.state = parts.state;
+    other.told = parts.told;
+    other.train();
+    expect_same_run(other, whole);
+  }
+}
+
+TEST(TrainingState, AValidationThatWasCutShortIsMadeUpFor) {
+  TrainedRun whole(kConfig);
+  whole.train();
+  for (const Index step : {4, 8, 14}) {
+    SCOPED_TRACE(step);
+    TrainedRun parts(kConfig);
+    int asked = 0;
+    parts.train([&](const TrainingProgress& p) { return p.step < step; },
+                [&] { return parts.state.progress.step == step && ++asked == 2; });
+    ASSERT_EQ(parts.end.step, step);
+    EXPECT_TRUE(parts.state.validation_due);
+    EXPECT_FALSE(parts.end.validation_loss.has_value());
+    EXPECT_FALSE(parts.end.finished);
+    parts.told.pop_back();  // its step is told again
+    parts.train();
+    expect_same_run(parts, whole);
+  }
+}
+
+TEST(TrainingState, ARunThatIsAtItsEndStaysThere) {
+  TrainedRun run(kConfig);
+  run.train();
+  EXPECT_TRUE(run.end.finished);
+  const std::vector<float> before = weights_of(run.model);
+  const std::size_t told = run.told.size();
+  run.train();
+  EXPECT_EQ(run.told.size(), told);
+  EXPECT_TRUE(run.end.finished);
+  EXPECT_EQ(run.end.step, 14);
+  expect_same_bits(weights_of(run.model), before, "weights");
+}
+
+TEST(TrainingState, ByTheClockThePartsShareTheMinutes) {
+  TrainingConfig config{.batch = 1, .minutes = 0.01};
+  TrainedRun run(config);
+  run.train([](const TrainingProgress& p) { return p.fraction < 0.5; });
+  const double first = run.end.seconds;
+  EXPECT_TRUE(first >= 0.3 && run.end.fraction < 1) << first;
+  run.train();
+  EXPECT_EQ(run.end.fraction, 1);
+  EXPECT_TRUE(run.end.seconds >= 0.6);
+  EXPECT_GT(run.told.back().seconds, first);
+}
+
+TEST(TrainingState, GoesOnWithItsOwnTextsAndModelOnly) {
+  TrainedRun run(kConfig);
+  run.train([](const TrainingProgress& p) { return p.step < 2; });
+  const std::vector<float> before = weights_of(run.model);
+  const auto message = [](TrainedRun& other) {
+    try {
+      other.train();
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const std::invalid_argument& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  TrainedRun text = run;
+  text.text[30] ^= 1;
+  EXPECT_NE(message(text).find("train: the training text must be the one of the run, 500 tokens"),
+            std::string::npos);
+  TrainedRun validation = run;
+  validation.validation.pop_back();
+  EXPECT_NE(message(validation).find("the validation text must be the one of the run, 120 tokens"),
+            std::string::npos);
+  Random random(1);
+  TrainedRun model = run;
+  model.model = Net({.vocabulary = kTokenKinds, .width = 64, .context = kWindow, .layers = "ab"}, random);
+  EXPECT_NE(message(model).find("the state must be that of a run of this model"), std::string::npos);
+  expect_same_bits(weights_of(run.model), before, "weights");
+}
+
+TEST(TrainingState, WalksItsTensorsByName) {
+  TrainedRun run(kConfig);
+  const auto names = [&] {
+    std::vector<std::string> all;
+    TrainingState<Net>::visit([&](std::string_view name, const auto&) { all.emplace_back(name); },
+                              std::as_const(run.state));
+    return all;
+  };
+  std::size_t tensors = 0;
+  Net::visit([&](std::string_view, const auto&) { ++tensors; }, run.model);
+  EXPECT_EQ(names().size(), 3 * tensors);
+  EXPECT_EQ(names().front(), "optimizer.first_moment.embedding.weight");
+  EXPECT_EQ(names()[tensors], "optimizer.second_moment.embedding.weight");
+  EXPECT_EQ(names()[2 * tensors], "good.embedding.weight");
+  run.train();
+  EXPECT_EQ(names().size(), 4 * tensors);
+  EXPECT_EQ(names().back(), "best.norm.bias");
+}
+
+}  // namespace
+}  // namespace hsm::test
