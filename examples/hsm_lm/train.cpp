@@ -5,18 +5,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <new>
-#include <numbers>
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <system_error>
-#include <vector>
+#include <utility>
 
 #include <hsm/io/output_file.hpp>
-#include <hsm/io/text_file.hpp>
 #include <hsm/training/trainer.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
@@ -25,6 +21,7 @@
 #include "examples/hsm_lm/options.hpp"
 #include "examples/hsm_lm/save_trained.hpp"
 #include "examples/hsm_lm/step_log.hpp"
+#include "examples/hsm_lm/texts.hpp"
 #include "examples/hsm_lm/training_memory.hpp"
 #include "examples/support/paths.hpp"
 #include "examples/support/progress.hpp"
@@ -36,47 +33,8 @@ struct TrainOptions {
   ModelOptions model;
   ThreadOptions threads;
   TrainingConfig training;
-  std::string text, valid, out, log;
+  std::string text, valid, tokenizer, out, log;
 };
-
-/// The texts as token ids.
-struct Texts {
-  std::vector<std::int32_t> training, validation;
-};
-
-/// Reads a text; tells that it waits where it may have to.
-std::string read_text(const std::string& path) {
-  std::error_code none;
-  if (std::filesystem::is_fifo(path, none))
-    std::fprintf(stderr, "hsm_lm: reading the pipe %s until its end\n", path.c_str());
-  return read_text_file(path);
-}
-
-Texts read_texts(const TrainOptions& options) {
-  const Index context = options.model.context;
-  const std::string text = read_text(options.text);
-  Texts texts;
-  if (options.valid.empty()) {
-    const std::size_t cut = text.size() - text.size() / 20;
-    texts.training = ByteTokenizer::encode(std::string_view(text).substr(0, cut));
-    texts.validation = ByteTokenizer::encode(std::string_view(text).substr(cut));
-  } else {
-    texts.training = ByteTokenizer::encode(text);
-    texts.validation = ByteTokenizer::encode(read_text(options.valid));
-  }
-  const auto got = static_cast<Index>(texts.training.size());
-  if (got <= context) {
-    throw std::invalid_argument(options.text + ": a context of " + std::to_string(context) +
-                                " needs more than " + std::to_string(context) + " bytes to train on, got " +
-                                std::to_string(got) + (options.valid.empty() ? " without the last 5 %" : ""));
-  }
-  if (texts.validation.size() < 2) {
-    throw std::invalid_argument(
-        (options.valid.empty() ? options.text + ": the last 5 %, for validation," : options.valid) +
-        " must have at least 2 bytes, got " + std::to_string(texts.validation.size()));
-  }
-  return texts;
-}
 
 std::string step_text(const TrainingProgress& p) {
   const std::string done = p.steps > 0 ? format("step %td/%td", p.step, p.steps) : format("step %td", p.step);
@@ -84,9 +42,10 @@ std::string step_text(const TrainingProgress& p) {
                 p.smoothed_loss, p.tokens_per_second, duration_text(p.seconds_left).c_str());
 }
 
-std::string validation_text(const TrainingProgress& p) {
-  return format("step %td: training loss %.4f, validation loss %.4f nats = %.4f bits per byte", p.step,
-                p.smoothed_loss, *p.validation_loss, *p.validation_loss / std::numbers::ln2);
+/// `bits`: the validation loss per byte.
+std::string validation_text(const TrainingProgress& p, const TextTokenizer& tokenizer, double bits) {
+  return format("step %td: training loss %.4f, validation loss %.4f nats%s = %.4f bits per byte", p.step,
+                p.smoothed_loss, *p.validation_loss, tokenizer.is_bytes() ? "" : " per token", bits);
 }
 
 /// Trains until the end or a signal; returns whether it was the end. `steps` counts those done, whatever happens.
@@ -97,7 +56,8 @@ bool train_with_progress(Model& model, const Texts& texts, const TrainOptions& o
     steps = p.step;
     log.write(p, line);
     if (p.validation_loss) {
-      line.keep(validation_text(p));
+      const double bits = texts.validation_bits(*p.validation_loss, options.training.validation_tokens);
+      line.keep(validation_text(p, texts.tokenizer, bits));
     } else if (line.due()) {
       line.update(step_text(p));
     }
@@ -113,14 +73,14 @@ bool train_with_progress(Model& model, const Texts& texts, const TrainOptions& o
 }
 
 /// Saves the weights from before a run went wrong beside the file that they were meant for, which stays as it was.
-[[noreturn]] void save_good_weights(const Model& model, const std::string& out,
-                                    const TrainingDiverged& error) {
+[[noreturn]] void save_good_weights(const Model& model, const TextTokenizer& tokenizer,
+                                    const std::string& out, const TrainingDiverged& error) {
   std::string what = error.what();
   if (what.starts_with("train: ")) what.erase(0, 7);
   if (error.good_steps() == 0) throw std::runtime_error(what + "; nothing was saved");
   const std::string mark = "step-" + std::to_string(error.good_steps());
   throw std::runtime_error(what + "; these weights are saved as " +
-                           hsm::detail::path_text(save_beside(model, out, mark)));
+                           hsm::detail::path_text(save_beside(model, tokenizer, out, mark)));
 }
 
 /// Trains and saves; the exit code.
@@ -132,17 +92,17 @@ int train_and_save(Model& model, const Texts& texts, const TrainOptions& options
     finished = train_with_progress(model, texts, options, workspace, log, guard, steps);
   } catch (const TrainingDiverged& error) {
     guard.begin_saving();
-    save_good_weights(model, options.out, error);
+    save_good_weights(model, texts.tokenizer, options.out, error);
   } catch (const std::bad_alloc&) {
     // A step takes its memory before it changes a weight.
     if (steps == 0) throw;
     guard.begin_saving();
-    save_trained(model, options.out);
+    save_trained(model, texts.tokenizer, options.out);
     throw std::runtime_error(format("there is not enough memory for step %td; ", steps + 1) + options.out +
                              format(": saved with the weights after step %td", steps));
   }
   guard.begin_saving();
-  save_trained(model, options.out);
+  save_trained(model, texts.tokenizer, options.out);
   if (finished) {
     std::printf("%s: saved\n", options.out.c_str());
   } else {
@@ -157,35 +117,38 @@ void check_before(const TrainOptions& options) {
   CommandFiles files;
   files.reads("--text", options.text);
   files.reads("--valid", options.valid);
+  files.reads("--tokenizer", options.tokenizer);
   files.writes("--out", options.out);
   files.writes("--log", options.log);
   const OutputFile probe(options.out);
 }
 
 /// The same once the size of the model file is known.
-void check_room(const std::string& out, const Model& model) {
+void check_room(const std::string& out, const Model& model, const TextTokenizer& tokenizer) {
   constexpr std::uint64_t kHeader = std::uint64_t{1} << 16;
   OutputFile probe(out);
-  probe.reserve(static_cast<std::uint64_t>(count_parameters(model)) * sizeof(float) + kHeader);
+  probe.reserve(static_cast<std::uint64_t>(count_parameters(model)) * sizeof(float) + kHeader +
+                tokenizer.model().size());
 }
 
 void run_train(const TrainOptions& options) {
   check_before(options);
-  const LanguageModelConfig config = options.model.config();
+  TextTokenizer tokenizer = load_tokenizer_file(options.tokenizer);
+  const LanguageModelConfig config = options.model.config(tokenizer.vocabulary());
   check_training_fits(config, options.training.batch);
-  const Texts texts = read_texts(options);
+  const Texts texts = read_texts(options.text, options.valid, options.model.context, std::move(tokenizer));
   const InterruptGuard guard;  // from here on a signal is answered between two steps
   Random random(options.training.seed);
   Model model(config, random);
-  check_room(options.out, model);
+  check_room(options.out, model, texts.tokenizer);
   Runtime runtime(options.threads);
   std::fprintf(stderr,
                "model: %s, width %td, feed-forward %td, context %td, %td parameters\n"
-               "text: %zu bytes to train on, %zu to validate%s; batch %td, seed %llu\n",
+               "text: %s to train on, %s to validate%s; batch %td, seed %llu\n",
                model.config().layers.c_str(), model.config().width, model.config().feed_forward,
-               model.config().context, count_parameters(model), texts.training.size(),
-               texts.validation.size(), options.valid.empty() ? ", the last 5 %" : "", options.training.batch,
-               static_cast<unsigned long long>(options.training.seed));
+               model.config().context, count_parameters(model), texts.training_size().c_str(),
+               texts.validation_size().c_str(), options.valid.empty() ? ", the last 5 %" : "",
+               options.training.batch, static_cast<unsigned long long>(options.training.seed));
   StepLog log(options.log);
   if (guard.signal() != 0) {
     std::printf("ended by %s before the first step; nothing was saved\n", signal_name(guard.signal()));
@@ -217,7 +180,7 @@ void add_schedule_options(CLI::App& command, TrainingConfig& training) {
   add_number(command, "--validate-every", training.validate_every, Bounds<Index>{0, kMost},
              "steps between validations; 0 = only at the end");
   add_number(command, "--validation-tokens", training.validation_tokens, Bounds<Index>{0, kMost},
-             "bytes of the validation text that are predicted; 0 = all");
+             "tokens of the validation text that are predicted; 0 = all");
 }
 
 }  // namespace
@@ -230,6 +193,9 @@ void add_train(CLI::App& app) {
                                          "saves: exit code 130, 143 or 129");
   add_file(*command, "--text", options->text, "file to learn from")->required();
   add_file(*command, "--valid", options->valid, "file to validate on; the last 5 % of the text if not given");
+  add_file(
+      *command, "--tokenizer", options->tokenizer,
+      "tokenizer file of hsm_lm tokenize; a token is a byte if not given. It becomes part of the model file");
   add_file(*command, "--out", options->out, "model file to write")->required();
   add_file(*command, "--log", options->log, "table of all steps to write, CSV");
   options->model.add_to(*command);

@@ -103,9 +103,9 @@ LayerSize layer_size(LayerRecipe layer, Index channels) {
                                   std::to_string(channels) + " channels, got " + std::to_string(heads));
   }
   const auto sample = [&](Index width, Index h) {  // width = C / H
-    LayerRecipe sample = layer;
-    if (given) sample.options.set("heads", h);
-    return detail::measured_layer<List>(sample, width * h);
+    LayerRecipe scaled = layer;
+    if (given) scaled.options.set("heads", h);
+    return detail::measured_layer<List>(scaled, width * h);
   };
   const auto predicted = [&](const std::array<std::array<Index, 3>, 3>& d, Index width, Index h) {
     detail::SizeSum sum(kWho);
