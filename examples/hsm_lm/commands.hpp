@@ -31,6 +31,8 @@ struct Exit {
 
 /// hsm_lm train: a text becomes a model file.
 void add_train(CLI::App& app);
+/// hsm_lm tokenize: a text becomes a tokenizer file.
+void add_tokenize(CLI::App& app);
 /// hsm_lm generate: a model file goes on from a prompt.
 void add_generate(CLI::App& app);
 /// hsm_lm evaluate: the loss of a model file on a text.

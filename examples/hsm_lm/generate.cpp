@@ -39,16 +39,18 @@ struct GenerateOptions {
   ThreadOptions threads;
 };
 
-/// Text on stdout while it grows, byte by byte: as it is in a file or a pipe, and made fit for a terminal on
+/// Text on stdout while it grows, token by token: as it is in a file or a pipe, and made fit for a terminal on
 /// one.
 class TextOutput {
  public:
   /// `pending`: the first bytes of a character that an earlier part of the text ended in.
   explicit TextOutput(std::string_view pending) : text_(pending) {}
 
-  void push(char byte) {
-    const std::string piece = text_.push(byte);
-    write(terminal_ ? std::string_view(piece) : std::string_view(&byte, 1));
+  void push(std::string_view bytes) {
+    if (!terminal_) return write(bytes);
+    std::string whole;
+    for (const char byte : bytes) whole += text_.push(byte);
+    write(whole);
   }
   /// Ends the line. A character that was not finished is shown as such unless the text goes on later.
   void finish(bool goes_on) {
@@ -83,7 +85,7 @@ void check_state_fits(const Model& model, double tokens) {
   const double bytes = state_bytes(layers_of(model.config()), tokens), memory = memory_bytes();
   if (memory > 0 && bytes > memory) {
     throw std::runtime_error("the model needs a state of " + bytes_text(bytes) + " for this text of " +
-                             format("%.0f bytes", tokens) + ", and this machine has a memory of " +
+                             format("%.0f tokens", tokens) + ", and this machine has a memory of " +
                              bytes_text(memory));
   }
 }
@@ -98,15 +100,23 @@ std::string read_prompt(const std::string& path) {
   return text;
 }
 
-/// What a session file tells besides the state.
+/// What a session file tells besides the state. The same numbers mean other texts to another tokenizer, so its
+/// fingerprint is a note too; bytes have none.
 struct SessionText {
   std::optional<std::uint64_t> random, last;
   std::string pending;
 
-  SessionText(const SessionNotes& notes, const std::string& file) {
+  SessionText(const SessionNotes& notes, const TextTokenizer& tokenizer, const std::string& file) {
     constexpr Bounds<std::uint64_t> kByte{0, 255};
+    const auto found = notes.find("tokenizer");
+    const std::string own = fingerprint_of(tokenizer), got = found == notes.end() ? "" : found->second;
+    if (got != own) {
+      throw std::runtime_error(file + ": must be a session of the tokenizer of this model, " +
+                               (own.empty() ? "bytes" : own) + ", got " +
+                               (got.empty() ? "bytes" : hsm::detail::in_quotes(got)));
+    }
     random = number_in(notes, "random", kSeeds, file);
-    last = number_in(notes, "last", kByte, file);
+    last = number_in(notes, "last", {0, static_cast<std::uint64_t>(tokenizer.vocabulary() - 1)}, file);
     for (const char* key : {"pending.0", "pending.1", "pending.2"}) {
       const auto byte = number_in(notes, key, kByte, file);
       if (!byte) break;
@@ -116,15 +126,21 @@ struct SessionText {
       throw std::runtime_error(file + ": the notes 'pending' must be the first bytes of a character");
   }
 
-  /// Notes for a text that ends with byte `last`, in the character of `pending`.
-  static SessionNotes notes(std::int32_t last, std::uint64_t random, const std::string& pending) {
+  /// Notes for a text that ends with token `last`, in the character of `pending`.
+  static SessionNotes notes(const TextTokenizer& tokenizer, std::int32_t last, std::uint64_t random,
+                            const std::string& pending) {
     SessionNotes notes{{"last", std::to_string(last)}, {"random", std::to_string(random)}};
+    if (!tokenizer.is_bytes()) notes["tokenizer"] = fingerprint_of(tokenizer);
     for (std::size_t i = 0; i < pending.size(); ++i)
       notes["pending." + std::to_string(i)] = std::to_string(static_cast<unsigned char>(pending[i]));
     return notes;
   }
 
  private:
+  static std::string fingerprint_of(const TextTokenizer& tokenizer) {
+    return tokenizer.is_bytes() ? std::string() : hsm::detail::tokenizer_fingerprint(tokenizer.model());
+  }
+
   static std::optional<std::uint64_t> number_in(const SessionNotes& notes, const std::string& key,
                                                 const Bounds<std::uint64_t>& bounds,
                                                 const std::string& file) {
@@ -146,11 +162,12 @@ struct Beginning {
   std::string pending;               // of a character that an earlier part was cut in
 };
 
-Beginning begin(const GenerateOptions& options, const std::string& prompt, const Model& model,
+Beginning begin(const GenerateOptions& options, const std::string& prompt, const TextModel& from,
                 Workspace& workspace) {
+  const auto& [model, tokenizer] = from;
   const OnFull on_full = options.on_full == "restart" ? OnFull::kRestart : OnFull::kRefuse;
   const auto seed = [&] { return options.seed.value_or(std::random_device{}()); };
-  auto unread = ByteTokenizer::encode(prompt);
+  auto unread = tokenizer.encode(prompt);
   const auto length = [&] {
     return static_cast<double>(unread.size()) + static_cast<double>(options.tokens);
   };
@@ -165,7 +182,7 @@ Beginning begin(const GenerateOptions& options, const std::string& prompt, const
                              std::to_string(saved.memory.state.streams()));
   }
   check_state_fits(model, static_cast<double>(saved.memory.state.count(0)) + length());
-  const SessionText text(saved.notes, options.session);
+  const SessionText text(saved.notes, tokenizer, options.session);
   if (text.last) unread.insert(unread.begin(), static_cast<std::int32_t>(*text.last));
   if (unread.empty() && !saved.memory.ready[0]) {
     throw std::invalid_argument(
@@ -177,7 +194,7 @@ Beginning begin(const GenerateOptions& options, const std::string& prompt, const
 
 /// Reads `unread`, and tells how fast.
 std::string prefill(const GenerateOptions& options, GenerationSession<Model>& session,
-                    std::span<const std::int32_t> unread) {
+                    std::span<const std::int32_t> unread, const std::string& unit) {
   const auto count = static_cast<Index>(unread.size());
   const Index context = session.model().config().context, restarts = session.restarts();
   if (count > session.room() && options.on_full == "stop") {
@@ -195,16 +212,17 @@ std::string prefill(const GenerateOptions& options, GenerationSession<Model>& se
   if (session.restarts() > restarts) {
     std::fprintf(stderr,
                  "hsm_lm: the text is longer than the context of %td; what follows rests on its last %s\n",
-                 context, counted(session.position(), "byte").c_str());
+                 context, counted(session.position(), unit).c_str());
   }
   return "prefill " + counted(session.tokens_read(), "token") +
          format(", %.0f tokens/s", rate(session.tokens_read(), seconds));
 }
 
 /// Throws unless a token can be chosen by these logits.
-void check_logits(const GenerateOptions& options, std::span<const float> logits, Index position) {
+void check_logits(const GenerateOptions& options, std::span<const float> logits, Index position,
+                  const std::string& unit) {
   if (std::all_of(logits.begin(), logits.end(), [](float z) { return hsm::detail::is_finite(z); })) return;
-  throw std::runtime_error(options.model + ": what it predicts after " + counted(position, "byte") +
+  throw std::runtime_error(options.model + ": what it predicts after " + counted(position, unit) +
                            " is not a number; its weights" +
                            (options.session.empty() ? "" : " or the state in " + options.session) +
                            " are too large to compute with");
@@ -227,21 +245,28 @@ void run_generate(const GenerateOptions& options) {
         (from_file ? "--prompt-file " + options.prompt_file : std::string("--prompt")) +
         " must have at least 1 byte, got none");
   }
-  const Model model = load_byte_model(options.model);
+  const TextModel from = load_text_model(options.model);
+  const TextTokenizer& tokenizer = from.tokenizer;
+  const std::string unit = unit_of(tokenizer);
+  if (options.sampler.top_k > tokenizer.vocabulary()) {
+    throw std::invalid_argument(format("--top-k must be at most the %d tokens of %s, got %td",
+                                       static_cast<int>(tokenizer.vocabulary()), options.model.c_str(),
+                                       options.sampler.top_k));
+  }
   Sampler sampler(options.sampler);
   Runtime runtime(options.threads);
-  auto [session, random, unread, pending] = begin(options, prompt, model, runtime.workspace);
+  auto [session, random, unread, pending] = begin(options, prompt, from, runtime.workspace);
   const std::uint64_t seed = random.state();
-  const std::string prefilled = prefill(options, session, unread);
+  const std::string prefilled = prefill(options, session, unread, unit);
   TextOutput output(pending);
-  for (const char byte : prompt) output.push(byte);
+  output.push(prompt);
   const Stopwatch decode;
   Index count = 0, steps = 0;
   std::int32_t id = 0;
   while (count < options.tokens) {
-    check_logits(options, session.logits(), session.position());
+    check_logits(options, session.logits(), session.position(), unit);
     id = sampler(session.logits(), random);
-    output.push(static_cast<char>(id));
+    output.push(tokenizer.piece(id));
     if (++count == options.tokens) break;
     if (session.room() == 0 && options.on_full == "stop") break;
     session.next(id);
@@ -251,10 +276,11 @@ void run_generate(const GenerateOptions& options) {
   output.finish(!options.save_session.empty());
   if (count < options.tokens) {
     std::fprintf(stderr, "hsm_lm: stopped after %s, the context of %td is full; --on-full restart goes on\n",
-                 counted(count, "token").c_str(), model.config().context);
+                 counted(count, "token").c_str(), from.model.config().context);
   }
   if (!options.save_session.empty()) {
-    save_session(options.save_session, session, SessionText::notes(id, random.state(), output.pending()));
+    save_session(options.save_session, session,
+                 SessionText::notes(tokenizer, id, random.state(), output.pending()));
     std::fprintf(stderr, "%s: saved, %s read\n", shown(options.save_session).c_str(),
                  counted(session.position(), "token").c_str());
   }
@@ -279,12 +305,12 @@ void add_generate(CLI::App& app) {
            "file for what is needed to go on later; may be that of --session");
   constexpr Index kMost = Index{1} << 40;
   add_number(*command, "--chunk", options->chunk, Bounds<Index>{1, kMost},
-             "bytes of the prompt to read at a time; changes nothing but speed");
-  add_number(*command, "--tokens", options->tokens, Bounds<Index>{1, kMost}, "bytes to generate");
+             "tokens of the prompt to read at a time; changes nothing but speed");
+  add_number(*command, "--tokens", options->tokens, Bounds<Index>{1, kMost}, "tokens to generate");
   add_number(*command, "--temperature", options->sampler.temperature, Bounds<double>{0, 1e6},
-             "0 takes the most probable byte");
-  add_number(*command, "--top-k", options->sampler.top_k, Bounds<Index>{0, 256},
-             "choose from the k most probable; 0 = all");
+             "0 takes the most probable token");
+  add_number(*command, "--top-k", options->sampler.top_k, Bounds<Index>{0, Index{1} << 20},
+             "choose from the k most probable, of a model of bytes at most 256; 0 = all");
   add_number(*command, "--top-p", options->sampler.top_p, Bounds<double>{0, 1, true},
              "choose from the fewest that have this probability");
   add_number(*command, "--seed", options->seed, kSeeds,

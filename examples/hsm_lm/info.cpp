@@ -27,6 +27,7 @@ namespace {
 struct InfoOptions {
   ModelOptions model;
   std::string file, picture;
+  Index vocabulary = 256;
 };
 
 /// The coverage of a model's context, or why it was not counted.
@@ -130,8 +131,8 @@ void run_info(const InfoOptions& options) {
   CommandFiles files;
   files.reads("--model", options.file);
   files.writes("--picture", options.picture);
-  if (!options.file.empty()) return show_model(load_byte_model(options.file).config(), options.picture);
-  LanguageModelConfig config = options.model.described();
+  if (!options.file.empty()) return show_model(load_described_model(options.file).config(), options.picture);
+  LanguageModelConfig config = options.model.described(options.vocabulary);
   const Recipe recipe = Recipe::parse(config.layers);
   config.layers = with_all_options(StandardPolicies{}, recipe, config.width).text();
   config.schedule = ScheduleText::parse(config.schedule, static_cast<Index>(recipe.layers.size())).text();
@@ -145,10 +146,12 @@ void add_info(CLI::App& app) {
   CLI::App* command = app.add_subcommand("info", "Show the layers and sizes of a model file or a recipe");
   options->model.add_to(*command);
   CLI::Option* file = add_file(*command, "--model", options->file, "model file; instead of a description");
+  add_number(*command, "--vocabulary", options->vocabulary, Bounds<Index>{1, Index{1} << 20},
+             "different tokens; 256 for bytes");
   add_file(*command, "--picture", options->picture,
            "SVG file to write: the layers, their shifts and the paths into the last token");
-  for (const char* name :
-       {"--layers", "--schedule", "--positions", "--width", "--context", "--feed-forward", "--parameters"}) {
+  for (const char* name : {"--layers", "--schedule", "--positions", "--width", "--context", "--feed-forward",
+                           "--parameters", "--vocabulary"}) {
     file->excludes(command->get_option(name));
   }
   command->callback([options, command] {

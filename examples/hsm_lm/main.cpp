@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// hsm_lm trains, runs and examines language models of bytes whose layers mix tokens by Hierarchical Shift
-// Mixing, by attention, or by both.
+// hsm_lm trains, runs and examines language models of bytes or of pieces of words whose layers mix tokens by
+// Hierarchical Shift Mixing, by attention, or by both.
 //
 //   hsm_lm train --text book.txt --layers 7*gated --out book.safetensors
 //   hsm_lm generate --model book.safetensors --prompt "Once upon"
@@ -46,11 +46,12 @@ std::string command_names(const CLI::App& app) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"Language models of bytes with Hierarchical Shift Mixing (arXiv 2601.22852).", "hsm_lm"};
+  CLI::App app{"Language models with Hierarchical Shift Mixing (arXiv 2601.22852).", "hsm_lm"};
   app.set_version_flag("--version", "hsm_lm " + std::string(hsm::kVersion));
   app.get_formatter()->column_width(32);
   app.footer(kExitCodes);
   add_train(app);
+  add_tokenize(app);
   add_generate(app);
   add_evaluate(app);
   add_info(app);

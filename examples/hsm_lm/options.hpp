@@ -54,7 +54,7 @@ struct ModelOptions {
         ->capture_default_str();
     constexpr Bounds<Index> kSizes{1, kMost};
     add_number(app, "--width", width, kSizes, "channels of a token");
-    add_number(app, "--context", context, kSizes, "bytes of a training window");
+    add_number(app, "--context", context, kSizes, "tokens of a training window");
     CLI::Option* forward = add_number(app, "--feed-forward", feed_forward, kSizes,
                                       "width of the feed-forward networks; 4 times --width if not given");
     forward->default_str("");
@@ -64,10 +64,10 @@ struct ModelOptions {
         ->excludes(forward);
   }
 
-  /// What the options say. Throws std::invalid_argument for a recipe or schedule that is not one, or too few
+  /// What the options say, for a model of `vocabulary` different tokens. Throws std::invalid_argument for a recipe or schedule that is not one, or too few
   /// parameters.
-  LanguageModelConfig described() const {
-    LanguageModelConfig config{.vocabulary = 256,
+  LanguageModelConfig described(Index vocabulary = 256) const {
+    LanguageModelConfig config{.vocabulary = vocabulary,
                                .width = width,
                                .feed_forward = feed_forward > 0 ? feed_forward : 4 * width,
                                .context = context,
@@ -85,8 +85,8 @@ struct ModelOptions {
 
   /// The same for a model that is to be built: throws std::invalid_argument too for one that this machine could
   /// not hold.
-  LanguageModelConfig config() const {
-    LanguageModelConfig config = described();
+  LanguageModelConfig config(Index vocabulary = 256) const {
+    LanguageModelConfig config = described(vocabulary);
     const double bytes = static_cast<double>(parameters_of(config)) * sizeof(float), memory = memory_bytes();
     if (memory > 0 && bytes > memory) {
       throw std::invalid_argument("the model would take " + bytes_text(bytes) +

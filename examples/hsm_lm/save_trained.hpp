@@ -33,8 +33,8 @@ inline std::filesystem::path unused_name(const std::filesystem::path& directory,
 /// Saves the model under a name like `out` that nothing has, in the directory of `out` or, if that does not work, in
 /// the current one, the home, or one for temporary files. Returns the path. Throws std::runtime_error with the
 /// last reason if none takes it.
-inline std::filesystem::path save_beside(const Model& model, const std::string& out,
-                                         const std::string& mark) {
+inline std::filesystem::path save_beside(const Model& model, const TextTokenizer& tokenizer,
+                                         const std::string& out, const std::string& mark) {
   namespace fs = std::filesystem;
   std::error_code none;
   std::vector<fs::path> directories{hsm::detail::link_target(out, none).parent_path(),
@@ -47,7 +47,7 @@ inline std::filesystem::path save_beside(const Model& model, const std::string& 
     if (directory.empty() || !fs::is_directory(directory, none)) continue;
     const fs::path path = unused_name(directory, fs::path(out).filename(), mark);
     try {
-      save_model(path, model);
+      save_model(path, model, tokenizer);
       return path;
     } catch (const CommitError& error) {
       return error.complete();
@@ -59,15 +59,16 @@ inline std::filesystem::path save_beside(const Model& model, const std::string& 
 }
 
 /// Saves the model at `out`. Where that fails it is saved elsewhere and std::runtime_error tells why and where.
-inline void save_trained(const Model& model, const std::string& out) {
+inline void save_trained(const Model& model, const TextTokenizer& tokenizer, const std::string& out) {
   try {
-    save_model(out, model);
+    save_model(out, model, tokenizer);
   } catch (const CommitError&) {
     throw;  // says where the complete file is
   } catch (const std::runtime_error& error) {
     std::string where;
     try {
-      where = "; what was trained is saved as " + hsm::detail::path_text(save_beside(model, out, "rescued"));
+      where = "; what was trained is saved as " +
+              hsm::detail::path_text(save_beside(model, tokenizer, out, "rescued"));
     } catch (const std::runtime_error& other) {
       where = "; nor could it be saved elsewhere: " + std::string(other.what());
     }

@@ -4,21 +4,18 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <utility>
-#include <vector>
 
 #include <hsm/io/output_file.hpp>
-#include <hsm/io/text_file.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/interrupt.hpp"
 #include "examples/hsm_lm/model.hpp"
+#include "examples/hsm_lm/texts.hpp"
 #include "examples/hsm_lm/train_checkpoint.hpp"
 #include "examples/hsm_lm/train_options.hpp"
 #include "examples/hsm_lm/train_run.hpp"
@@ -28,50 +25,12 @@
 namespace hsm::examples {
 namespace {
 
-/// The texts as token ids.
-struct Texts {
-  std::vector<std::int32_t> training, validation;
-};
-
-/// Reads a text; tells that it waits where it may have to.
-std::string read_text(const std::string& path) {
-  std::error_code none;
-  if (std::filesystem::is_fifo(path, none))
-    std::fprintf(stderr, "hsm_lm: reading the pipe %s until its end\n", path.c_str());
-  return read_text_file(path);
-}
-
-Texts read_texts(const TrainOptions& options) {
-  const Index context = options.model.context;
-  const std::string text = read_text(options.text);
-  Texts texts;
-  if (options.valid.empty()) {
-    const std::size_t cut = text.size() - text.size() / 20;
-    texts.training = ByteTokenizer::encode(std::string_view(text).substr(0, cut));
-    texts.validation = ByteTokenizer::encode(std::string_view(text).substr(cut));
-  } else {
-    texts.training = ByteTokenizer::encode(text);
-    texts.validation = ByteTokenizer::encode(read_text(options.valid));
-  }
-  const auto got = static_cast<Index>(texts.training.size());
-  if (got <= context) {
-    throw std::invalid_argument(options.text + ": a context of " + std::to_string(context) +
-                                " needs more than " + std::to_string(context) + " bytes to train on, got " +
-                                std::to_string(got) + (options.valid.empty() ? " without the last 5 %" : ""));
-  }
-  if (texts.validation.size() < 2) {
-    throw std::invalid_argument(
-        (options.valid.empty() ? options.text + ": the last 5 %, for validation," : options.valid) +
-        " must have at least 2 bytes, got " + std::to_string(texts.validation.size()));
-  }
-  return texts;
-}
-
 /// What can be known to fail before hours of training is found out before.
 void check_before(const TrainOptions& options) {
   CommandFiles files;
   files.reads("--text", options.text);
   files.reads("--valid", options.valid);
+  files.reads("--tokenizer", options.tokenizer);
   files.writes("--out", options.out);
   files.writes("--log", options.log);
   files.writes("--checkpoint", options.checkpoint);
@@ -84,11 +43,11 @@ void check_before(const TrainOptions& options) {
 }
 
 /// The same once the size of the files is known.
-void check_room(const TrainOptions& options, const Model& model) {
+void check_room(const TrainOptions& options, const Model& model, const TextTokenizer& tokenizer) {
   constexpr std::uint64_t kHeader = std::uint64_t{1} << 16;
   const std::uint64_t bytes = static_cast<std::uint64_t>(count_parameters(model)) * sizeof(float);
   OutputFile probe(options.out);
-  probe.reserve(bytes + kHeader);
+  probe.reserve(bytes + kHeader + tokenizer.model().size());
   if (options.checkpoint.empty()) return;
   OutputFile other(options.checkpoint);
   other.reserve(bytes * (options.training.keeps_best() ? 5 : 4) + kHeader);
@@ -115,7 +74,7 @@ TrainingCheckpoint begin_training(const TrainOptions& options, std::optional<Tra
     return *std::move(resumed);
   }
   Random random(options.training.seed);
-  Model model(options.model.config(), random);
+  Model model(options.model.config(texts.tokenizer.vocabulary()), random);
   TrainingState<Model> state(model, options.training, text, validation);
   return {std::move(model), std::move(state)};
 }
@@ -126,9 +85,9 @@ void print_run(const TrainOptions& options, const TrainingCheckpoint& at, const 
       options.training.dropout > 0 ? format(", dropout %g", options.training.dropout) : std::string();
   std::fprintf(stderr,
                "model: %s, width %td, feed-forward %td, context %td, %td parameters\n"
-               "text: %zu bytes to train on, %zu to validate%s; batch %td, seed %llu%s\n",
+               "text: %s to train on, %s to validate%s; batch %td, seed %llu%s\n",
                config.layers.c_str(), config.width, config.feed_forward, config.context,
-               count_parameters(at.model), texts.training.size(), texts.validation.size(),
+               count_parameters(at.model), texts.training_size().c_str(), texts.validation_size().c_str(),
                options.valid.empty() ? ", the last 5 %" : "", options.training.batch,
                static_cast<unsigned long long>(options.training.seed), dropout.c_str());
   if (!options.resume.empty())
@@ -138,14 +97,16 @@ void print_run(const TrainOptions& options, const TrainingCheckpoint& at, const 
 void run_train(TrainOptions options) {
   check_before(options);
   std::optional<TrainingCheckpoint> resumed;
-  if (!options.resume.empty()) resumed = resume_training(options);
+  TextTokenizer tokenizer = load_tokenizer_file(options.tokenizer);
+  const Index V = tokenizer.vocabulary();
+  if (!options.resume.empty()) resumed = resume_training(options, V);
   if (options.training.patience > 0 && options.training.validate_every == 0)
     throw std::invalid_argument("--patience counts validations: it needs --validate-every STEPS");
-  check_training_fits(options.model.config(), options.training);
-  const Texts texts = read_texts(options);
+  check_training_fits(options.model.config(V), options.training);
+  const Texts texts = read_texts(options.text, options.valid, options.model.context, std::move(tokenizer));
   const InterruptGuard guard;  // from here on a signal is answered between two steps
   TrainingCheckpoint at = begin_training(options, std::move(resumed), texts);
-  check_room(options, at.model);
+  check_room(options, at.model, texts.tokenizer);
   Runtime runtime(options.threads);
   print_run(options, at, texts);
   // A validation that was cut short is made up for, and its line with it.
@@ -157,7 +118,7 @@ void run_train(TrainOptions options) {
     settle_output();
     throw Exit{ended_by(guard.signal())};
   }
-  const TrainRun run{options, texts.training, texts.validation, runtime.workspace, log, guard};
+  const TrainRun run{options, texts, runtime.workspace, log, guard};
   if (const int code = train_and_save(at, run); code != 0) throw Exit{code};
 }
 

@@ -122,8 +122,8 @@ inline void take_training_options(TrainOptions& options, const TrainingConfig& r
 }
 
 /// The checkpoint of --resume; the options become its own. Throws std::runtime_error or std::invalid_argument for a
-/// file that is not there or not whole, or does not fit the options.
-inline TrainingCheckpoint resume_training(TrainOptions& options) {
+/// file that is not there or not whole, or does not fit the options or the `vocabulary` of the tokenizer.
+inline TrainingCheckpoint resume_training(TrainOptions& options, Index vocabulary) {
   std::error_code none;
   if (!std::filesystem::exists(options.resume, none)) {
     throw std::runtime_error(options.resume +
@@ -131,10 +131,9 @@ inline TrainingCheckpoint resume_training(TrainOptions& options) {
   }
   check_regular(options.resume);
   TrainingCheckpoint run = load_checkpoint<Model>(options.resume);
-  const Index got = run.model.config().vocabulary, expected = options.model.described().vocabulary;
-  if (got != expected) {
-    throw std::runtime_error(options.resume + ": the model must have a vocabulary of " +
-                             std::to_string(expected) + ", got " + std::to_string(got));
+  if (const Index got = run.model.config().vocabulary; got != vocabulary) {
+    throw std::runtime_error(options.resume + ": the model must have the vocabulary of the tokenizer, " +
+                             std::to_string(vocabulary) + ", got " + std::to_string(got));
   }
   take_model_options(options, run.model.config());
   take_training_options(options, run.state.config);

@@ -18,7 +18,7 @@ struct TrainOptions {
   ModelOptions model;
   ThreadOptions threads;
   TrainingConfig training{.validation_tokens = 100'000};
-  std::string text, valid, out, log, checkpoint, resume;
+  std::string text, valid, tokenizer, out, log, checkpoint, resume;
   Index checkpoint_every = 1000;
   const CLI::App* command = nullptr;
 
@@ -33,6 +33,9 @@ struct TrainOptions {
     command = &app;
     add_file(app, "--text", text, "file to learn from")->required();
     add_file(app, "--valid", valid, "file to validate on; the last 5 % of the text if not given");
+    add_file(app, "--tokenizer", tokenizer,
+             "tokenizer file of hsm_lm tokenize; a token is a byte if not given. It becomes part of the "
+             "model file");
     add_file(app, "--out", out, "model file to write")->required();
     add_file(app, "--log", log, "table of all steps to write, CSV");
     CLI::Option* to =
@@ -77,7 +80,7 @@ struct TrainOptions {
     add_number(app, "--validate-every", training.validate_every, Bounds<Index>{0, kMost},
                "steps between validations; 0 = only at the end");
     add_number(app, "--validation-tokens", training.validation_tokens, Bounds<Index>{0, kMost},
-               "bytes of the validation text that are predicted; 0 = all");
+               "tokens of the validation text that are predicted; 0 = all");
     app.add_flag("--keep-best", training.keep_best,
                  "save the model of the lowest validation loss instead of the last one");
     add_number(app, "--patience", training.patience, Bounds<Index>{1, kMost},

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <new>
-#include <numbers>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -18,6 +17,7 @@
 #include "examples/hsm_lm/interrupt.hpp"
 #include "examples/hsm_lm/save_trained.hpp"
 #include "examples/hsm_lm/step_log.hpp"
+#include "examples/hsm_lm/texts.hpp"
 #include "examples/hsm_lm/train_checkpoint.hpp"
 #include "examples/support/progress.hpp"
 
@@ -26,7 +26,7 @@ namespace hsm::examples {
 /// What a run trains on, writes to and listens to.
 struct TrainRun {
   const TrainOptions& options;
-  std::span<const std::int32_t> text, validation;
+  const Texts& texts;
   Workspace& workspace;
   StepLog& log;
   const InterruptGuard& guard;
@@ -38,9 +38,11 @@ inline std::string step_text(const TrainingProgress& p) {
                 p.smoothed_loss, p.tokens_per_second, duration_text(p.seconds_left).c_str());
 }
 
-inline std::string validation_text(const TrainingProgress& p) {
-  return format("step %td: training loss %.4f, validation loss %.4f nats = %.4f bits per byte", p.step,
-                p.smoothed_loss, *p.validation_loss, *p.validation_loss / std::numbers::ln2);
+inline std::string validation_text(const TrainingProgress& p, const TrainRun& run) {
+  const double bits = run.texts.validation_bits(*p.validation_loss, run.options.training.validation_tokens);
+  return format("step %td: training loss %.4f, validation loss %.4f nats%s = %.4f bits per byte", p.step,
+                p.smoothed_loss, *p.validation_loss, run.texts.tokenizer.is_bytes() ? "" : " per token",
+                bits);
 }
 
 /// What is said behind "saved" of the weights that are kept.
@@ -57,7 +59,7 @@ inline bool train_with_progress(TrainingCheckpoint& at, const TrainRun& run) {
   const auto after_step = [&](const TrainingProgress& p) {
     run.log.write(p, line);
     if (p.validation_loss) {
-      line.keep(validation_text(p));
+      line.keep(validation_text(p, run));
     } else if (line.due()) {
       line.update(step_text(p));
     }
@@ -65,8 +67,9 @@ inline bool train_with_progress(TrainingCheckpoint& at, const TrainRun& run) {
     checkpoint.after_step(at, ending, line);
     return !ending;
   };
-  const TrainingProgress end = train(at.model, at.state, run.text, run.validation, run.workspace, after_step,
-                                     [&] { return run.guard.signal() != 0; });
+  const TrainingProgress end = train(at.model, at.state, std::span<const std::int32_t>(run.texts.training),
+                                     std::span<const std::int32_t>(run.texts.validation), run.workspace,
+                                     after_step, [&] { return run.guard.signal() != 0; });
   line.clear();
   if (end.finished && end.fraction < 1)
     std::fprintf(stderr, "%td validations in a row were no better than that of step %td: training ends\n",
@@ -77,14 +80,14 @@ inline bool train_with_progress(TrainingCheckpoint& at, const TrainRun& run) {
 }
 
 /// Saves the weights from before a run went wrong beside the file that they were meant for, which stays as it was.
-[[noreturn]] inline void save_good_weights(const Model& model, const std::string& out,
-                                           const TrainingDiverged& error) {
+[[noreturn]] inline void save_good_weights(const Model& model, const TextTokenizer& tokenizer,
+                                           const std::string& out, const TrainingDiverged& error) {
   std::string what = error.what();
   if (what.starts_with("train: ")) what.erase(0, 7);
   if (error.good_steps() == 0) throw std::runtime_error(what + "; nothing was saved");
   const std::string mark = "step-" + std::to_string(error.good_steps());
   throw std::runtime_error(what + "; these weights are saved as " +
-                           hsm::detail::path_text(save_beside(model, out, mark)));
+                           hsm::detail::path_text(save_beside(model, tokenizer, out, mark)));
 }
 
 /// Trains and saves; the exit code.
@@ -95,20 +98,20 @@ inline int train_and_save(TrainingCheckpoint& at, const TrainRun& run) {
     finished = train_with_progress(at, run);
   } catch (const TrainingDiverged& error) {
     run.guard.begin_saving();
-    save_good_weights(at.model, out, error);
+    save_good_weights(at.model, run.texts.tokenizer, out, error);
   } catch (const std::bad_alloc&) {
     // A step takes its memory before it changes a weight.
     const TrainingState<Model>& state = at.state;
     const Index steps = state.progress.step;
     if (steps == 0) throw;
     run.guard.begin_saving();
-    save_trained(state.kept(at.model), out);
+    save_trained(state.kept(at.model), run.texts.tokenizer, out);
     throw std::runtime_error(
         format("there is not enough memory for step %td; ", steps + 1) + out +
         format(": saved with the weights after step %td", state.best ? state.progress.best_step : steps));
   }
   run.guard.begin_saving();
-  save_trained(at.state.kept(at.model), out);
+  save_trained(at.state.kept(at.model), run.texts.tokenizer, out);
   if (!finished) std::printf("ended by %s; ", signal_name(run.guard.signal()));
   std::printf("%s: saved%s\n", out.c_str(), kept_text(at.state).c_str());
   settle_output();

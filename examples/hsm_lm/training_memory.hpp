@@ -45,7 +45,7 @@ inline void check_training_fits(const LanguageModelConfig& config, const Trainin
   throw std::invalid_argument(
       "training would take at least " + bytes_text(memory.total()) + " of memory, " +
       bytes_text(memory.parameters) + " for the weights and their optimizer and " + bytes_text(memory.batch) +
-      format(" for a batch of %td windows of %td bytes, and ", training.batch, config.context) +
+      format(" for a batch of %td windows of %td tokens, and ", training.batch, config.context) +
       bytes_text(left) + " can be had" +
       (by_batch ? "; a smaller --batch takes less" : "; a smaller model takes less"));
 }

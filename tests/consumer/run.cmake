@@ -55,10 +55,12 @@ elseif(WAY STREQUAL "installed")
   build_and_run(-D WAY=installed)
 elseif(WAY STREQUAL "request")
   run(${configure} -D WAY=request -D COMPONENTS=hsm)
-  refused("no component .gpu.; the components are hsm, io and blas" -D COMPONENTS=gpu)
+  refused("no component .gpu.; the components are hsm, io, blas and sentencepiece" -D COMPONENTS=gpu)
   refused("component io needs nlohmann_json.*nlohmann-json3-dev" -D COMPONENTS=io
     -D CMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON)
   refused("component blas needs OpenBLAS.*libopenblas-pthread-dev" -D COMPONENTS=blas -D HSM_OPENBLAS_LIBRARY=)
+  refused("component sentencepiece needs SentencePiece.*libsentencepiece-dev" -D COMPONENTS=sentencepiece
+    -D HSM_SENTENCEPIECE_LIBRARY=)
   refused("requested version \"99\\.0\"" -D VERSION=99.0 -D COMPONENTS=hsm)
 elseif(WAY STREQUAL "subdirectory")
   build_and_run(-D WAY=subdirectory -D HSM_SUBDIRECTORY=${SOURCE_DIR})

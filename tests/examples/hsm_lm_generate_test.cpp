@@ -111,7 +111,7 @@ TEST_F(HsmLmGenerate, ReadsNumbersByOneRule) {
     expect_refused(run({"generate", "--model", "model", "--prompt", "a", "--top-p=" + text}),
                    {"--top-p: must be a number, above 0, at most 1, got '" + text + "'"});
   const Outcome help = run({"generate", "--help"});
-  EXPECT_TRUE(mentions(help.out, {"above 0, at most 1", "1 to 2^40", "0 to 2^64 - 1", "0 to 256"}));
+  EXPECT_TRUE(mentions(help.out, {"above 0, at most 1", "1 to 2^40", "0 to 2^64 - 1", "0 to 2^20"}));
 }
 
 TEST_F(HsmLmGenerate, RefusesEmptyNamesOfFiles) {

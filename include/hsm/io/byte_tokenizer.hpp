@@ -7,22 +7,37 @@
 // `Utf8Stream`. Cost O(bytes). Errors: std::out_of_range for an id that is no byte.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <hsm/io/tokenizer.hpp>
 #include <hsm/io/utf8_stream.hpp>
 
 namespace hsm::inline HSM_ABI {
+
+namespace detail {
+
+/// All bytes, in order.
+inline constexpr std::array<char, 256> kAllBytes = [] {
+  std::array<char, 256> bytes{};
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(static_cast<unsigned char>(i));
+  return bytes;
+}();
+
+}  // namespace detail
 
 /// Bytes as token ids 0..255.
 struct ByteTokenizer {
   /// The number of different ids, V.
   static constexpr std::int32_t kVocabulary = 256;
+
+  /// The same, as every tokenizer says it.
+  static constexpr std::int32_t vocabulary() { return kVocabulary; }
 
   /// One id per byte of `text`.
   static std::vector<std::int32_t> encode(std::string_view text) {
@@ -32,20 +47,18 @@ struct ByteTokenizer {
     return ids;
   }
 
-  /// One byte per id. Throws std::out_of_range, naming the position, for an id outside 0..255.
-  static std::string decode(std::span<const std::int32_t> ids) {
-    std::string text;
-    text.reserve(ids.size());
-    for (std::size_t position = 0; position < ids.size(); ++position) {
-      const std::int32_t id = ids[position];
-      if (id < 0 || id >= kVocabulary) {
-        throw std::out_of_range("ByteTokenizer::decode: id at position " + std::to_string(position) +
-                                " must be in 0..255, got " + std::to_string(id));
-      }
-      text += static_cast<char>(id);
-    }
-    return text;
+  /// The byte of one id. Throws std::out_of_range for an id outside 0..255.
+  static std::string_view piece(std::int32_t id) {
+    detail::check_token("ByteTokenizer::piece: id", id, kVocabulary);
+    return {detail::kAllBytes.data() + id, 1};
   }
+
+  /// One byte per id. Throws std::out_of_range, naming the position, for an id outside 0..255.
+  static std::string decode(std::span<const std::int32_t> ids);
 };
+
+inline std::string ByteTokenizer::decode(std::span<const std::int32_t> ids) {
+  return detail::join_pieces("ByteTokenizer", ByteTokenizer{}, ids);
+}
 
 }  // namespace hsm::inline HSM_ABI

@@ -21,7 +21,14 @@
 //     attention      project.weight [3C,C], rows q, k, v, .bias [3C]; output.weight [C,C], .bias [C]
 //
 // with the formulas in the header of each; head h owns the rows h C/H ... (h+1) C/H - 1 of each block of C rows.
-// The logits are E h: there is no other output map.
+// The logits are E h: there is no other output map. A model whose tokens are the pieces of a SentencePiece model
+// brings that along:
+//
+//   tokenizer              sentencepiece
+//   tokenizer.fingerprint  the hash of its bytes, see io/fingerprint.hpp
+//
+// in the metadata, and the bytes of its file as the tensor tokenizer.model, U8 [bytes]. Without them the ids are
+// bytes where V is 256, else whatever who wrote the file says they are.
 //
 // Saving replaces a file whole or not at all. Loading trusts nothing: the config is compared with the shapes
 // in the file before a model of its size is made, each tensor must be there once, alone, in its shape and
@@ -34,6 +41,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <stdexcept>
@@ -41,10 +49,13 @@
 #include <string_view>
 #include <vector>
 
+#include <hsm/io/fingerprint.hpp>
 #include <hsm/io/model_config.hpp>
 #include <hsm/io/old_recipes.hpp>
 #include <hsm/io/safetensors_file.hpp>
 #include <hsm/io/safetensors_writer.hpp>
+#include <hsm/io/sentencepiece_vocabulary.hpp>
+#include <hsm/io/tokenizer.hpp>
 #include <hsm/model/language_model.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -129,10 +140,58 @@ void check_model_sizes(const SafetensorsFile& file, const LanguageModelConfig& c
   }
 }
 
-/// Fills the tensors of `model`, all of them and from nothing else.
+inline constexpr std::string_view kTokenizerKind = "sentencepiece";
+inline constexpr const char* kTokenizerTensor = "tokenizer.model";
+
+/// The hash of a tokenizer's bytes.
+inline std::string tokenizer_fingerprint(std::string_view model) {
+  Fnv1a64 hash;
+  hash.add(model);
+  return hash.text();
+}
+
+/// The SentencePiece model in a file, none where its tokens are something else. Whether it is one is not looked at.
+inline std::optional<std::string_view> stored_tokenizer(const SafetensorsFile& file) {
+  const auto kind = file.metadata().find("tokenizer");
+  if (kind == file.metadata().end()) return std::nullopt;
+  const auto fail = [&](const std::string& problem) {
+    throw std::runtime_error(file.source() + ": " + problem);
+  };
+  if (kind->second != kTokenizerKind)
+    fail("metadata 'tokenizer' must be " + in_quotes(kTokenizerKind) + ", got " + in_quotes(kind->second));
+  const TensorInfo& info = file.at(kTokenizerTensor);
+  if (info.dtype != DType::u8 || info.shape.size() != 1)
+    fail("tensor 'tokenizer.model' must be U8 [bytes], got " + std::string(dtype_name(info.dtype)) + " " +
+         shape_text(info.shape));
+  const std::span<const std::byte> bytes = file.bytes(info);
+  if (bytes.size() > kMostTokenizerBytes)
+    fail("tensor 'tokenizer.model' must have at most " + std::to_string(kMostTokenizerBytes) +
+         " bytes, got " + std::to_string(bytes.size()));
+  const std::string_view model(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const auto stated = file.metadata().find("tokenizer.fingerprint");
+  const std::string hash = tokenizer_fingerprint(model);
+  if (stated == file.metadata().end() || stated->second != hash)
+    fail("metadata 'tokenizer.fingerprint' must be that of the tokenizer, " + in_quotes(hash) + ", got " +
+         (stated == file.metadata().end() ? "none" : in_quotes(stated->second)));
+  return model;
+}
+
+/// Throws unless the tokenizer of a file, where it has one, has the vocabulary of its config.
+inline void check_tokenizer(const SafetensorsFile& file, const LanguageModelConfig& config) {
+  const std::optional<std::string_view> model = stored_tokenizer(file);
+  if (!model) return;
+  const SentencePieceVocabulary vocabulary(*model, file.source() + ": tensor 'tokenizer.model'");
+  if (vocabulary.count() == config.vocabulary) return;
+  throw std::runtime_error(file.source() + ": the vocabulary of the config, " +
+                           std::to_string(config.vocabulary) + ", must be that of the tokenizer, got " +
+                           std::to_string(vocabulary.count()));
+}
+
+/// Fills the tensors of `model`, all of them and from nothing else but a tokenizer.
 template <class Model>
 void read_tensors(const SafetensorsFile& file, Model& model) {
   std::set<std::string, std::less<>> names;
+  if (file.metadata().contains("tokenizer")) names.emplace(kTokenizerTensor);
   const auto read = [&](std::string_view name, auto& tensor) {
     using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
     const std::span<Scalar> values(tensor.data(), static_cast<std::size_t>(tensor.size()));
@@ -156,25 +215,57 @@ void read_tensors(const SafetensorsFile& file, Model& model) {
 
 }  // namespace detail
 
-/// Writes `model` to `path`. Throws std::runtime_error if the file cannot be written, with an existing file
-/// untouched, or if a weight is not finite, since no such file would load.
+namespace detail {
+
+/// Writes a model, and a tokenizer where `tokenizer` is not empty.
 template <class Model>
-void save_model(const std::filesystem::path& path, const Model& model) {
+void write_model(const std::filesystem::path& path, const Model& model, std::string_view tokenizer) {
   SafetensorsWriter writer;
   writer.set_metadata("format", std::string(kModelFormat));
   writer.set_metadata("version", std::string(kModelVersion));
   writer.set_metadata("config", config_to_json(model.config()));
   const auto add = [&](std::string_view name, const auto& tensor) {
     using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
-    if (!detail::all_finite(tensor)) {
-      throw std::runtime_error(detail::path_text(path) + ": tensor " + detail::in_quotes(name) +
+    if (!all_finite(tensor)) {
+      throw std::runtime_error(path_text(path) + ": tensor " + in_quotes(name) +
                                " must hold finite numbers to be saved, got NaN or infinity");
     }
-    writer.add(std::string(name), detail::file_shape(tensor),
+    writer.add(std::string(name), file_shape(tensor),
                std::span<const Scalar>(tensor.data(), static_cast<std::size_t>(tensor.size())));
   };
   Model::visit(add, model);
+  if (!tokenizer.empty()) {
+    writer.set_metadata("tokenizer", std::string(kTokenizerKind));
+    writer.set_metadata("tokenizer.fingerprint", tokenizer_fingerprint(tokenizer));
+    writer.add(kTokenizerTensor, DType::u8, {static_cast<std::int64_t>(tokenizer.size())},
+               std::as_bytes(std::span(tokenizer)));
+  }
   writer.write(path);
+}
+
+}  // namespace detail
+
+/// Writes `model` to `path`. Throws std::runtime_error if the file cannot be written, with an existing file
+/// untouched, or if a weight is not finite, since no such file would load.
+template <class Model>
+void save_model(const std::filesystem::path& path, const Model& model) {
+  detail::write_model(path, model, {});
+}
+
+/// The same with what the ids stand for, which goes into the file but where it is bytes. Throws
+/// std::invalid_argument too for a tokenizer of another vocabulary.
+template <class Model, Tokenizer Text>
+void save_model(const std::filesystem::path& path, const Model& model, const Text& tokenizer) {
+  if (tokenizer.vocabulary() != model.config().vocabulary) {
+    throw std::invalid_argument("save_model: the tokenizer must have the vocabulary of the model, " +
+                                std::to_string(model.config().vocabulary) + ", got " +
+                                std::to_string(tokenizer.vocabulary()));
+  }
+  if constexpr (requires { std::string_view(tokenizer.model()); }) {
+    detail::write_model(path, model, tokenizer.model());
+  } else {
+    detail::write_model(path, model, {});
+  }
 }
 
 /// The model in a file that is already in memory. Throws as load_model does.
@@ -195,6 +286,7 @@ Model read_model(const SafetensorsFile& file) {
   expect("version", kModelVersion);
   LanguageModelConfig config = detail::ModelConfigReader(metadata("config"), file.source()).read();
   try {
+    detail::check_tokenizer(file, config);
     config.layers = detail::recipe_of_file(config, static_cast<const Model*>(nullptr));
     detail::check_model_sizes(file, config, static_cast<const Model*>(nullptr));
     Random random(1);

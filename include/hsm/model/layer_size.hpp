@@ -108,9 +108,9 @@ LayerSize layer_size(LayerRecipe layer, Index channels) {
     layer.options.remove("rotary");
   }
   const auto sample = [&](Index width, Index h) {  // width = C / H
-    LayerRecipe little = layer;
-    if (given) little.options.set("heads", h);
-    return detail::measured_layer<List>(little, width * h);
+    LayerRecipe scaled = layer;
+    if (given) scaled.options.set("heads", h);
+    return detail::measured_layer<List>(scaled, width * h);
   };
   const auto predicted = [&](const std::array<std::array<Index, 3>, 3>& d, Index width, Index h) {
     detail::SizeSum sum(kWho);

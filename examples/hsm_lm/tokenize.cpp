@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+//
+// hsm_lm tokenize: learns the pieces of a text.
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include <hsm/io/output_file.hpp>
+#include <hsm/io/sentencepiece_training.hpp>
+
+#include "examples/hsm_lm/commands.hpp"
+#include "examples/hsm_lm/options.hpp"
+#include "examples/hsm_lm/texts.hpp"
+#include "examples/support/paths.hpp"
+
+namespace hsm::examples {
+namespace {
+
+struct TokenizeOptions {
+  std::string text, out;
+  std::int32_t vocabulary = 1024;
+};
+
+void run_tokenize(const TokenizeOptions& options) {
+  CommandFiles files;
+  files.reads("--text", options.text);
+  files.writes("--out", options.out);
+  if (!SentencePieceTokenizer::kAvailable)
+    throw std::runtime_error("tokenize needs SentencePiece, and this hsm_lm was built without it");
+  OutputFile file(options.out);
+  const std::string text = read_text(options.text);
+  try {
+    const SentencePieceTokenizer tokenizer = train_sentencepiece(text, options.vocabulary);
+    const auto tokens = static_cast<double>(tokenizer.encode(text).size());
+    file.write(tokenizer.model());
+    file.commit();
+    std::printf("%s: saved, %d tokens; the text has %zu bytes, %.0f tokens, %.3f bytes per token\n",
+                options.out.c_str(), static_cast<int>(tokenizer.vocabulary()), text.size(), tokens,
+                static_cast<double>(text.size()) / tokens);
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(options.text + ": " + without_name(error.what()));
+  }
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App* command = app.add_subcommand("tokenize",
+                                         "Learn the pieces of a text, which train --tokenizer can take as "
+                                         "tokens instead of bytes; needs SentencePiece");
+  add_file(*command, "--text", options->text, "file to learn from")->required();
+  add_file(*command, "--out", options->out, "tokenizer file to write, a SentencePiece model")->required();
+  add_number(*command, "--vocab", options->vocabulary, Bounds<std::int32_t>{257, std::int32_t{1} << 20},
+             "number of different tokens: 256 bytes, and pieces");
+  command->callback([options] { run_tokenize(*options); });
+}
+
+}  // namespace hsm::examples
