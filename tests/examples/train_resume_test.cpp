@@ -236,8 +236,7 @@ TEST_F(TrainResume, OptionsThatSayOtherwiseAreRefusedByName) {
            {"--patience 3", {"--patience must be 0", "got 3"}}}) {
     expect_told(shell(resume + option), words);
   }
-  const Ending same =
-      shell("exec " + command(kRun + "--resume run --layers 3*ab --schedule dyadic --seed 1"));
+  const Ending same = shell("exec " + command(kRun + "--resume run --schedule dyadic --seed 1"));
   EXPECT_EQ(same.code, 0) << same.err;
   EXPECT_TRUE(read_raw(work_ / "model") == model);
 }
@@ -287,7 +286,7 @@ TEST_F(TrainResume, ACheckpointThatCannotBeWrittenLeavesTheFormerOneAndTrainingG
     std::string disk;
     ~Unmount() { EXPECT_EQ(std::system(("umount '" + disk + "'").c_str()), 0); }
   } const unmount{disk};
-  expect_told(shell("exec " + command("--width 256 --steps 3 --checkpoint disk/run")),
+  expect_told(shell("exec $lm train --text text --out model --width 256 --context 16 --checkpoint disk/run"),
               {"disk/run", "room", "No space left"});
   const std::string options = "--steps 100000000 --log log.csv --checkpoint disk/run --checkpoint-every 10 ";
   const pid_t child = start_shell("exec " + command(options));
