@@ -93,7 +93,7 @@ inline TaskContender contender_of(const std::string& text, const TaskOptions& op
   contender.name = config.layers + (config.positions == Positions::kLearned ? "@learned" : "");
   for (const LayerSummary& layer : layers_of(config))
     contender.reach =
-        layer.attention() || contender.reach < 0 ? TaskContender::kEverything : contender.reach + layer.reach;
+        layer.attention() || contender.reach < 0 ? TaskContender::kEverything : contender.reach + layer.reach();
   return contender;
 }
 
