@@ -98,6 +98,10 @@ void print_info(const LanguageModelConfig& config, const std::vector<LayerSummar
   std::printf("state       %s per stream", bytes_text(kept).c_str());
   if (everything) std::printf(" and %s more with each token", bytes_text(growth).c_str());
   std::printf("\n");
+}
+
+void print_warnings(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers,
+                    const ModelCoverage& covered) {
   for (const std::string& warning : covered.text.warnings) std::printf("warning     %s\n", warning.c_str());
   const auto alike = unrotated(config, layers);
   if (alike > 0) {
@@ -158,6 +162,7 @@ void show_model(const LanguageModelConfig& config, const std::string& picture) {
   }
   print_info(config, layers, covered);
   print_cost(config);
+  print_warnings(config, layers, covered);
 }
 
 void run_info(const InfoOptions& options) {
