@@ -116,15 +116,15 @@ inline std::vector<std::string> compare_notes(const CompareData& data) {
           "same order for all",
           o.width, data.plan.parameters, o.schedule.c_str(), data.plan.steps, o.batch, o.context),
       format(
-          "learning rate%s for all; while the best is the first or last of a recipe's, up to %d more beyond "
-          "it; the best by the loss on the first half of the validation text",
+          "learning rate%s for all, and up to %d more while a recipe's best is the first or last of its own",
           rates.c_str(), RateSearch::kMostMore),
+      "the best rate is that of the lowest loss on the first half of the validation text",
       format("seed%s; rates are searched with the first, the others run at the rate that was chosen",
              seeds.c_str()),
       "loss: nats per token on the second half, mean over the seeds; spread: largest less smallest",
-      format("cost: multiply-adds per token over those of attention with as many parameters and layers, in "
-             "training at %td tokens; training memory: computed, at least",
-             o.context)};
+      format("cost: multiply-adds per token over those of attention of equal size; in training at %td tokens",
+             o.context),
+      "training memory: computed, at least"};
   bool edge = false, diverged = false;
   for (const CompareResult& result : data.results) {
     edge = edge || result.edge;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -25,7 +26,7 @@ struct CompareTexts {
   std::vector<std::int32_t> training{}, selection{}, report{};
   Index vocabulary = 0;
   double bytes_per_token = 1;  ///< of the reported half
-  std::string what{};          ///< for people
+  std::string what{};          ///< for people, without the path of a machine
   std::string fingerprint{};   ///< of all tokens
 };
 
@@ -80,9 +81,10 @@ inline CompareTexts read_compare_texts(const CompareSources& sources, Index cont
         std::to_string(texts.report.size()));
   }
   texts.bytes_per_token = static_cast<double>(reported.size()) / static_cast<double>(texts.report.size());
-  texts.what = format("%s: %zu bytes to train on, %zu to choose rates, %zu to report",
-                      sources.text.empty() ? "built-in stories" : sources.text.c_str(), bytes.training.size(),
-                      half, reported.size());
+  const std::string name =
+      sources.text.empty() ? "built-in stories" : std::filesystem::path(sources.text).filename().string();
+  texts.what = format("%s: %zu bytes to train on, %zu to choose rates, %zu to report", name.c_str(),
+                      bytes.training.size(), half, reported.size());
   Fnv1a64 hash;
   for (const auto* ids : {&texts.training, &texts.selection, &texts.report})
     hash.add(std::as_bytes(std::span(*ids)));

@@ -108,7 +108,7 @@ inline Index make_equal(std::vector<Contender>& contenders, Index vocabulary, In
   if (parameters == 0) {
     LanguageModelConfig attention = contenders.front().config;
     attention.layers = std::to_string(depth) + "*" + std::string(kAttentionName);
-    attention.schedule = "dyadic";
+    attention.schedule = "cyclic=1";  // any that so many layers can have
     attention.positions = Positions::kLearned;
     attention.vocabulary = vocabulary;
     attention.context = context;

@@ -74,7 +74,7 @@ inline std::optional<LanguageModelConfig> attention_of_equal_size(LanguageModelC
   const Index parameters = parameters_of(config);
   config.layers =
       std::to_string(Recipe::parse(config.layers).layers.size()) + "*" + std::string(kAttentionName);
-  config.schedule = "dyadic";
+  config.schedule = "cyclic=1";  // which as many layers as one likes can have; attention reads none
   config.positions = Positions::kLearned;
   config.feed_forward = 1;
   if (parameters_of(config) > parameters) return std::nullopt;

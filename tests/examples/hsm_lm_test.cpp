@@ -167,7 +167,7 @@ TEST_F(HsmLm, TellsWhatARecipeCosts) {
                                  "--feed-forward", "10", "--positions", "learned"});
   ASSERT_EQ(attention.code, 0) << attention.err;
   // Forward: 4 * 16^2 of products and 32 for each token seen, 50.5 on average.
-  EXPECT_TRUE(mentions(attention.out, {"100        30.05k      13.18k  25.0 KiB"}));
+  EXPECT_TRUE(mentions(attention.out, {"100        30.05k      13.18k   25.0 KiB"}));
   EXPECT_EQ(attention.out.find("of as many parameters"), std::string::npos);
   const Outcome equal = run({"info", "--layers", "7*ab", "--width", "128", "--context", "128"});
   EXPECT_TRUE(mentions(equal.out, {"no more than 7*attention of as many parameters: training from ",
