@@ -43,5 +43,7 @@ void add_info(CLI::App& app);
 void add_demo(CLI::App& app);
 /// hsm_lm task: recipes at small tasks that tell token mixers apart.
 void add_task(CLI::App& app);
+/// hsm_lm compare: recipes of equal size on a text, each at its best learning rate.
+void add_compare(CLI::App& app);
 
 }  // namespace hsm::examples

@@ -18,13 +18,13 @@
 #include <hsm/io/output_file.hpp>
 #include <hsm/io/session_file.hpp>
 #include <hsm/io/text_file.hpp>
+#include <hsm/model/cost.hpp>
 #include <hsm/model/sampler.hpp>
 #include <hsm/model/session.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
-#include "examples/hsm_lm/summary.hpp"
 #include "examples/support/paths.hpp"
 #include "examples/support/terminal.hpp"
 
@@ -82,7 +82,7 @@ double rate(Index tokens, double seconds) { return seconds > 0 ? static_cast<dou
 
 /// Throws where the state of the model would not fit into memory after so many tokens.
 void check_state_fits(const Model& model, double tokens) {
-  const double bytes = state_bytes(layers_of(model.config()), tokens), memory = memory_bytes();
+  const double bytes = cost_of(model.config()).at(CostKind::kState, tokens), memory = memory_bytes();
   if (memory > 0 && bytes > memory) {
     throw std::runtime_error("the model needs a state of " + bytes_text(bytes) + " for this text of " +
                              format("%.0f tokens", tokens) + ", and this machine has a memory of " +

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// hsm_lm info: sizes, shifts and coverage of a model file or a recipe, and a picture of it.
+// hsm_lm info: sizes, shifts, coverage and cost of a model file or a recipe, and a picture of it.
 
 #include <algorithm>
 #include <cstdio>
@@ -9,6 +9,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <hsm/io/output_file.hpp>
@@ -19,7 +20,9 @@
 #include "examples/hsm_lm/summary.hpp"
 #include "examples/support/coverage_text.hpp"
 #include "examples/support/paths.hpp"
+#include "examples/support/plot_axis.hpp"
 #include "examples/support/stack_picture.hpp"
+#include "examples/support/text_table.hpp"
 
 namespace hsm::examples {
 namespace {
@@ -80,11 +83,11 @@ void print_info(const LanguageModelConfig& config, const std::vector<LayerSummar
   print_layers(layers);
   double reach = 1, growth = 0, kept = 0;
   for (const LayerSummary& layer : layers) {
-    reach += layer.reach;
+    reach += layer.reach();
     if (layer.attention()) {
-      growth += layer.token_bytes;
+      growth += layer.cost.token_bytes;
     } else {
-      kept += layer.state_bytes(std::numeric_limits<double>::max());
+      kept += layer.cost.state_bytes(std::numeric_limits<double>::max());
     }
   }
   const bool everything = growth > 0;
@@ -96,12 +99,46 @@ void print_info(const LanguageModelConfig& config, const std::vector<LayerSummar
   std::printf("state       %s per stream", bytes_text(kept).c_str());
   if (everything) std::printf(" and %s more with each token", bytes_text(growth).c_str());
   std::printf("\n");
+}
+
+void print_warnings(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers,
+                    const ModelCoverage& covered) {
   for (const std::string& warning : covered.text.warnings) std::printf("warning     %s\n", warning.c_str());
   const auto alike = unrotated(config, layers);
   if (alike > 0) {
     std::printf("warning     rotated: changes nothing in %td of the %zu layers, whose mixer has one head\n",
                 alike, layers.size());
   }
+}
+
+/// Multiply-adds and state at several contexts, and where they become less than those of attention.
+void print_cost(const LanguageModelConfig& config) {
+  const ModelCost cost = cost_of(config);
+  std::vector<double> contexts{100, 1000, 10'000, 100'000, static_cast<double>(config.context)};
+  std::sort(contexts.begin(), contexts.end());
+  contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());
+  TextTable table{{"context", "training", "generation", "state"}, {}};
+  for (const double T : contexts) {
+    table.rows.push_back({format("%.0f", T), short_number(cost.at(CostKind::kTraining, T)),
+                          short_number(cost.at(CostKind::kGeneration, T)),
+                          bytes_text(cost.at(CostKind::kState, T))});
+  }
+  std::printf("\nmultiply-adds per token, and what a stream keeps\n%s", table.text().c_str());
+  const std::vector<LayerCost>& layers = cost.layers;
+  if (std::all_of(layers.begin(), layers.end(), [](const LayerCost& layer) { return layer.unbounded(); }))
+    return;
+  const auto equal = attention_of_equal_size(config);
+  if (!equal) return;
+  std::string less;
+  const ModelCost attention = cost_of(*equal);
+  for (const auto& [kind, name] :
+       {std::pair(CostKind::kTraining, "training"), std::pair(CostKind::kGeneration, "generation"),
+        std::pair(CostKind::kState, "state")}) {
+    const auto context = overtaking_context(kind, cost, attention);
+    less += (less.empty() ? "" : ", ") + std::string(name) +
+            (context ? format(" from %.0f", *context) : std::string(" never"));
+  }
+  std::printf("no more than %s of as many parameters: %s\n", equal->layers.c_str(), less.c_str());
 }
 
 std::string draw(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers,
@@ -125,6 +162,8 @@ void show_model(const LanguageModelConfig& config, const std::string& picture) {
     file.commit();
   }
   print_info(config, layers, covered);
+  print_cost(config);
+  print_warnings(config, layers, covered);
 }
 
 void run_info(const InfoOptions& options) {

@@ -31,6 +31,11 @@ inline constexpr InterruptWords kTrainingWords{
     ": still saving what was trained; the next one ends the program at once without\n",
     ": ended at once, nothing was saved\n"};
 
+/// Of an experiment of many runs.
+inline constexpr InterruptWords kRunsWords{
+    ": ends after this step; what is finished stays in the table\n", ": ends after this step\n",
+    ": still in a step; the next one ends the program at once\n", ": ended at once\n"};
+
 /// While one lives, the signals that end a program are noted instead, and a pipe that nobody reads any more ends
 /// nothing. Signals that were ignored stay so. One at a time.
 class InterruptGuard {

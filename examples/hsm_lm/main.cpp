@@ -57,6 +57,7 @@ int run(int argc, char** argv) {
   add_info(app);
   add_demo(app);
   add_task(app);
+  add_compare(app);
   // CLI11 would not say which word it could not place.
   const std::string expected = "expected a command, " + command_names(app) + ", got ";
   if (argc < 2) return user_error(expected + "none (hsm_lm --help tells more)");

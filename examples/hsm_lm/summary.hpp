@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// What can be said of a model without building it: per layer its name, shifts, parameters and memory.
+// What can be said of a model without building it: per layer its name, shifts, parameters and cost, and what
+// attention of equal size would cost.
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include <hsm/model/parameter_budget.hpp>
+#include <hsm/model/cost.hpp>
 #include <hsm/schedule/coverage.hpp>
 #include <hsm/schedule/schedule_text.hpp>
 
@@ -15,21 +17,18 @@ namespace hsm::examples {
 
 /// One layer of a model. Counts that could pass an integer are double.
 struct LayerSummary {
-  std::string name;           ///< its recipe
-  CoverageLayer back;         ///< its distances: as many heads as differ, none of attention
-  double reach = 0;           ///< (K-1) s of its largest s: how far back it looks, of a mixer
-  double token_bytes = 0;     ///< what a stream's state keeps of a token; of a mixer per head
-  std::vector<double> spans;  ///< of a mixer, for how many tokens each head keeps them: (K-1) s
+  std::string name;    ///< its recipe
+  CoverageLayer back;  ///< its distances: as many heads as differ, none of attention
+  LayerCost cost;
   Index mixer_parameters = 0;
   Index parameters = 0;  ///< with norms and feed-forward
 
-  bool attention() const { return back.shifts.empty(); }
-  /// Bytes of a stream's state after `tokens` tokens.
-  double state_bytes(double tokens) const {
-    if (attention()) return tokens * token_bytes;
-    double kept = 0;
-    for (const double span : spans) kept += std::min(span, tokens);
-    return kept * token_bytes;
+  bool attention() const { return cost.unbounded(); }
+  /// (K-1) s of its largest s: how far back it looks, of a mixer; 0 of attention.
+  double reach() const {
+    double reach = 0;
+    for (const KeptSpan& span : cost.spans) reach = std::max(reach, span.tokens);
+    return reach;
   }
   /// "4", "1,2,4,8", the heads beyond the first four left out; "-" for attention.
   std::string shifts_text() const {
@@ -57,28 +56,30 @@ inline std::vector<LayerSummary> layers_of(const LanguageModelConfig& config) {
     summary.name = alone.text();
     summary.mixer_parameters = size.parameters;
     summary.parameters = block_parameters(size.parameters, C, config.feed_forward);
-    const double values = static_cast<double>(C) * static_cast<double>(size.planes) * sizeof(float);
-    summary.token_bytes = values;
+    const std::vector<Index> shifts = schedule.head_shifts(static_cast<Index>(l));
+    summary.cost = layer_cost(size, C, config.feed_forward, shifts);
     if (size.taps > 0) {
-      const std::vector<Index> shifts = schedule.head_shifts(static_cast<Index>(l));
       const auto H = static_cast<std::size_t>(size.heads), differ = std::min(shifts.size(), H);
       summary.back.taps = size.taps;
       summary.back.shifts.assign(shifts.begin(), shifts.begin() + static_cast<std::ptrdiff_t>(differ));
-      for (std::size_t h = 0; h < H; ++h)
-        summary.spans.push_back(static_cast<double>(size.taps - 1) * static_cast<double>(shifts[h % differ]));
-      summary.reach = *std::max_element(summary.spans.begin(), summary.spans.end());
-      summary.token_bytes = values / static_cast<double>(size.heads);
     }
     layers.push_back(std::move(summary));
   }
   return layers;
 }
 
-/// Bytes of a stream's state after `tokens` tokens.
-inline double state_bytes(const std::vector<LayerSummary>& layers, double tokens) {
-  double bytes = 0;
-  for (const LayerSummary& layer : layers) bytes += layer.state_bytes(tokens);
-  return bytes;
+/// Attention alone, with learned positions, in as many layers and of as many parameters as `config`: what recipes
+/// are measured against. Nothing where the smallest such model has more.
+inline std::optional<LanguageModelConfig> attention_of_equal_size(LanguageModelConfig config) {
+  const Index parameters = parameters_of(config);
+  config.layers =
+      std::to_string(Recipe::parse(config.layers).layers.size()) + "*" + std::string(kAttentionName);
+  config.schedule = "cyclic=1";  // which as many layers as one likes can have; attention reads none
+  config.positions = Positions::kLearned;
+  config.feed_forward = 1;
+  if (parameters_of(config) > parameters) return std::nullopt;
+  config.feed_forward = feed_forward_for(config, parameters);
+  return config;
 }
 
 }  // namespace hsm::examples

@@ -5,16 +5,12 @@
 #pragma once
 
 #include <algorithm>
-#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include <hsm/model/parameter_budget.hpp>
-
-#include "examples/hsm_lm/model.hpp"
+#include "examples/hsm_lm/contender.hpp"
 #include "examples/hsm_lm/options.hpp"
-#include "examples/hsm_lm/summary.hpp"
 #include "examples/support/tasks.hpp"
 
 namespace hsm::examples {
@@ -51,21 +47,11 @@ inline std::vector<std::string> task_names() {
   return names;
 }
 
-/// A model that is tried.
-struct TaskContender {
-  static constexpr double kEverything = -1;
-
-  std::string name{};  ///< its recipe, and after @ what tells it positions
-  LanguageModelConfig config{};
-  Index parameters = 0;
-  double reach = 0;  ///< the farthest offset of its shifts; kEverything with attention
-};
-
 /// All that is run.
 struct TaskPlan {
   std::vector<Task> tasks{};       ///< one, or of `copy` one for each distance
   std::vector<Index> distances{};  ///< of `copy`
-  std::vector<TaskContender> contenders{};
+  std::vector<Contender> contenders{};
   Index parameters = 0;  ///< wanted of each
 
   /// Whether there is a task for each distance.
@@ -73,33 +59,6 @@ struct TaskPlan {
 };
 
 namespace detail {
-
-inline Positions positions_of(const std::string& text) {
-  if (text == "none") return Positions::kNone;
-  if (text == "learned") return Positions::kLearned;
-  throw std::invalid_argument("positions must be none or learned, got " + hsm::detail::in_quotes(text));
-}
-
-/// "attention@learned": layers, and positions where they are not those of all.
-inline TaskContender contender_of(const std::string& text, const TaskOptions& options) {
-  const std::size_t end = std::min(text.find('@'), text.size());
-  TaskContender contender;
-  LanguageModelConfig& config = contender.config;
-  config.layers = Recipe::parse(text.substr(0, end)).text();
-  config.positions = positions_of(end < text.size() ? text.substr(end + 1) : options.positions);
-  config.schedule = options.schedule;
-  config.width = options.width;
-  config.feed_forward = 1;
-  contender.name = config.layers + (config.positions == Positions::kLearned ? "@learned" : "");
-  for (const LayerSummary& layer : layers_of(config))
-    contender.reach =
-        layer.attention() || contender.reach < 0 ? TaskContender::kEverything : contender.reach + layer.reach;
-  return contender;
-}
-
-inline Index depth_of(const TaskContender& contender) {
-  return static_cast<Index>(Recipe::parse(contender.config.layers).layers.size());
-}
 
 /// Attention, the mixers that differ most, and a hybrid whose every third layer is attention. Four heads: at the
 /// small widths of tasks, recall is learned by them and not by one.
@@ -114,16 +73,10 @@ inline std::vector<std::string> default_recipes(Index depth) {
   return all;
 }
 
-template <class Value>
-void check_once(const char* option, const std::vector<Value>& values) {
-  if (std::set<Value>(values.begin(), values.end()).size() < values.size())
-    throw std::invalid_argument(std::string(option) + " must name each value once, got one twice");
-}
-
 /// 0, 1, ... up to three past the farthest reach of shifts alone.
 inline std::vector<Index> default_distances(const TaskPlan& plan) {
   double reach = 0;
-  for (const TaskContender& contender : plan.contenders) reach = std::max(reach, contender.reach);
+  for (const Contender& contender : plan.contenders) reach = std::max(reach, contender.reach);
   constexpr double kMost = 1000;
   if (reach > kMost) {
     throw std::invalid_argument("the layers reach " + format("%.0f", reach) +
@@ -168,14 +121,7 @@ inline TaskPlan plan_task(TaskOptions& options) {
   if (options.layers.empty()) options.layers = detail::default_recipes(options.depth);
 
   TaskPlan plan;
-  Index depth = 1;
-  std::vector<std::string> names;
-  for (const std::string& text : options.layers) {
-    plan.contenders.push_back(detail::contender_of(text, options));
-    names.push_back(plan.contenders.back().name);
-    depth = std::max(depth, detail::depth_of(plan.contenders.back()));
-  }
-  detail::check_once("--layers", names);
+  plan.contenders = contenders_of(options.layers, {options.schedule, options.positions, options.width});
   detail::check_once("--learning-rates", options.rates);
   detail::check_once("--seeds", options.seeds);
   detail::check_once("--distances", options.distances);
@@ -187,19 +133,8 @@ inline TaskPlan plan_task(TaskOptions& options) {
   for (const Index k : plan.by_distance() ? plan.distances : std::vector<Index>{0})
     plan.tasks.push_back(detail::task_of(options, k));
 
-  LanguageModelConfig attention = plan.contenders.front().config;
-  attention.layers = std::to_string(depth) + "*" + std::string(kAttentionName);
-  attention.positions = Positions::kLearned;
-  attention.vocabulary = plan.tasks.front().vocabulary;
-  attention.context = options.context;
-  attention.feed_forward = 4 * options.width;
-  plan.parameters = options.parameters > 0 ? options.parameters : parameters_of(attention);
-  for (TaskContender& contender : plan.contenders) {
-    contender.config.vocabulary = attention.vocabulary;
-    contender.config.context = options.context;
-    contender.config.feed_forward = feed_forward_for(contender.config, plan.parameters);
-    contender.parameters = parameters_of(contender.config);
-  }
+  plan.parameters =
+      make_equal(plan.contenders, plan.tasks.front().vocabulary, options.context, options.parameters);
   return plan;
 }
 

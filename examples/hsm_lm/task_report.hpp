@@ -18,10 +18,6 @@ namespace detail {
 
 inline std::string percent(double share) { return format("%.1f %%", 100 * share); }
 
-inline std::string parameters_text(const TaskContender& contender, const TaskPlan& plan) {
-  return format("%td (%+td)", contender.parameters, contender.parameters - plan.parameters);
-}
-
 inline std::string rate_text(const TaskResult& result) {
   return format("%g%s%s", result.rate, result.edge ? "*" : "", result.diverged ? " (diverged)" : "");
 }
@@ -34,7 +30,7 @@ inline TextTable task_table(const TaskPlan& plan, const TaskResults& results) {
                   {}};
   for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
     const TaskResult& result = results[0][c];
-    table.rows.push_back({plan.contenders[c].name, detail::parameters_text(plan.contenders[c], plan),
+    table.rows.push_back({plan.contenders[c].name, parameters_text(plan.contenders[c], plan.parameters),
                           detail::rate_text(result), detail::percent(result.accuracy.mean()),
                           detail::percent(result.accuracy.width()), detail::percent(plan.tasks[0].chance),
                           format("%.3f", result.loss.mean()), format("%.1f", result.seconds.mean())});
@@ -47,8 +43,8 @@ inline TextTable distance_table(const TaskPlan& plan, const TaskResults& results
   TextTable table{{"recipe", "reach", "parameters", "within", "past", "largest spread", "chance", "seconds"},
                   {}};
   for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
-    const TaskContender& contender = plan.contenders[c];
-    TaskSpread within, past, spread, seconds;
+    const Contender& contender = plan.contenders[c];
+    Spread within, past, spread, seconds;
     for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
       const TaskResult& result = results[t][c];
       const bool reached = contender.reach < 0 || static_cast<double>(plan.distances[t]) <= contender.reach;
@@ -56,9 +52,9 @@ inline TextTable distance_table(const TaskPlan& plan, const TaskResults& results
       spread.add(result.accuracy.width());
       seconds.add(result.seconds.mean());
     }
-    const auto mean = [](const TaskSpread& of) { return of.count == 0 ? "-" : detail::percent(of.mean()); };
+    const auto mean = [](const Spread& of) { return of.count == 0 ? "-" : detail::percent(of.mean()); };
     table.rows.push_back({contender.name, contender.reach < 0 ? "all" : format("%.0f", contender.reach),
-                          detail::parameters_text(contender, plan), mean(within), mean(past),
+                          parameters_text(contender, plan.parameters), mean(within), mean(past),
                           detail::percent(spread.high), detail::percent(plan.tasks[0].chance),
                           format("%.1f", seconds.mean())});
   }
@@ -68,7 +64,7 @@ inline TextTable distance_table(const TaskPlan& plan, const TaskResults& results
 /// The accuracy of each contender at each distance.
 inline TextTable each_distance_table(const TaskPlan& plan, const TaskResults& results) {
   TextTable table{{"distance"}, {}};
-  for (const TaskContender& contender : plan.contenders) table.header.push_back(contender.name);
+  for (const Contender& contender : plan.contenders) table.header.push_back(contender.name);
   for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
     table.rows.push_back({std::to_string(plan.distances[t])});
     for (const TaskResult& result : results[t])
@@ -80,13 +76,8 @@ inline TextTable each_distance_table(const TaskPlan& plan, const TaskResults& re
 /// What the tables leave out, a sentence each.
 inline std::vector<std::string> task_notes(const TaskOptions& options, const TaskPlan& plan,
                                            const TaskResults& results) {
-  const auto joined = [](const auto& values, auto text) {
-    std::string all;
-    for (const auto& value : values) all += (all.empty() ? "" : ", ") + text(value);
-    return (values.size() == 1 ? " " : "s ") + all;
-  };
-  const std::string seeds = joined(options.seeds, [](std::uint64_t seed) { return std::to_string(seed); });
-  const std::string rates = joined(options.rates, [](double rate) { return format("%g", rate); });
+  const std::string seeds = listed(options.seeds, [](std::uint64_t seed) { return std::to_string(seed); });
+  const std::string rates = listed(options.rates, [](double rate) { return format("%g", rate); });
   std::vector<std::string> notes{
       format("seed%s; width %td, about %td parameters each, schedule %s", seeds.c_str(), options.width,
              plan.parameters, options.schedule.c_str()),
@@ -120,7 +111,7 @@ inline std::string task_picture(const TaskOptions& options, const TaskPlan& plan
   plot.value.high = 1;
   plot.marks.push_back({task.chance, "chance"});
   for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
-    const TaskSpread& accuracy = results[0][c].accuracy;
+    const Spread& accuracy = results[0][c].accuracy;
     plot.bars.push_back({plan.contenders[c].name, accuracy.mean(), accuracy.low, accuracy.high});
   }
   return plot.file();
@@ -147,10 +138,10 @@ inline std::string distance_picture(const TaskOptions& options, const TaskPlan& 
              options.symbols, options.context);
   std::map<double, std::string> reaches;
   for (std::size_t c = 0; c < plan.contenders.size(); ++c) {
-    const TaskContender& contender = plan.contenders[c];
+    const Contender& contender = plan.contenders[c];
     PlotLine line{contender.name, {}};
     for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
-      const TaskSpread& accuracy = results[t][c].accuracy;
+      const Spread& accuracy = results[t][c].accuracy;
       line.points.push_back(
           {static_cast<double>(plan.distances[t]), accuracy.mean(), accuracy.low, accuracy.high});
     }

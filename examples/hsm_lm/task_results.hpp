@@ -5,9 +5,7 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
-#include <limits>
 #include <map>
 #include <sstream>
 #include <stdexcept>
@@ -17,6 +15,7 @@
 #include "examples/hsm_lm/task_plan.hpp"
 #include "examples/hsm_lm/task_run.hpp"
 #include "examples/support/run_table.hpp"
+#include "examples/support/spread.hpp"
 
 namespace hsm::examples {
 
@@ -41,15 +40,8 @@ inline RunColumns task_columns(const TaskOptions& o, const TaskPlan& plan) {
   return columns;
 }
 
-/// The shortest text that reads back as the same number.
-inline std::string exact_number(double value) {
-  char text[32];
-  const auto [end, error] = std::to_chars(text, text + sizeof text, value);
-  return std::string(text, error == std::errc() ? end : text);
-}
-
 /// What tells a run of task number `task` from others.
-inline Cells task_key(const TaskPlan& plan, std::size_t task, const TaskContender& contender, double rate,
+inline Cells task_key(const TaskPlan& plan, std::size_t task, const Contender& contender, double rate,
                       std::uint64_t seed) {
   Cells key{contender.name, exact_number(rate), std::to_string(seed)};
   if (plan.by_distance()) key.insert(key.begin(), std::to_string(plan.distances[task]));
@@ -57,7 +49,7 @@ inline Cells task_key(const TaskPlan& plan, std::size_t task, const TaskContende
 }
 
 /// The results of a run in the order of the columns.
-inline Cells task_cells(const TaskContender& contender, const TaskOutcome& outcome, int threads) {
+inline Cells task_cells(const Contender& contender, const TaskOutcome& outcome, int threads) {
   std::string by_place;
   for (const auto& [place, answers] : outcome.test.by_place)
     by_place += format("%s%d:%td/%td", by_place.empty() ? "" : " ", place, answers.right, answers.asked);
@@ -73,38 +65,22 @@ inline Cells task_cells(const TaskContender& contender, const TaskOutcome& outco
           std::to_string(threads)};
 }
 
-/// Several values of one thing.
-struct TaskSpread {
-  double sum = 0, low = std::numeric_limits<double>::infinity(), high = -low;
-  Index count = 0;
-
-  void add(double value) {
-    sum += value;
-    low = std::min(low, value);
-    high = std::max(high, value);
-    ++count;
-  }
-  double mean() const { return sum / static_cast<double>(count); }
-  /// The largest less the smallest.
-  double width() const { return high - low; }
-};
-
 /// What came of a contender at a task, at its best learning rate.
 struct TaskResult {
   double rate = 0;
-  bool edge = false;                         ///< whether no rate below it, or none above it, was tried
-  bool diverged = false;                     ///< whether a run ended early because its loss was not finite
-  TaskSpread accuracy{}, loss{}, seconds{};  ///< over the seeds
+  bool edge = false;                     ///< whether no rate below it, or none above it, was tried
+  bool diverged = false;                 ///< whether a run ended early because its loss was not finite
+  Spread accuracy{}, loss{}, seconds{};  ///< over the seeds
   std::map<Index, TaskAnswers> by_place{};
 };
 
 /// Reads the results of a contender at task number `task`.
 inline TaskResult result_of(const RunTable& table, const TaskOptions& options, const TaskPlan& plan,
-                            std::size_t task, const TaskContender& contender) {
+                            std::size_t task, const Contender& contender) {
   TaskResult result;
   double best_accuracy = -1, best_loss = 0;
   for (const double rate : options.rates) {
-    TaskSpread accuracy, loss;
+    Spread accuracy, loss;
     for (const std::uint64_t seed : options.seeds) {
       const Cells key = task_key(plan, task, contender, rate, seed);
       accuracy.add(table.number(key, "selection_accuracy"));
@@ -143,7 +119,7 @@ using TaskResults = std::vector<std::vector<TaskResult>>;
 inline TaskResults results_of(const RunTable& table, const TaskOptions& options, const TaskPlan& plan) {
   TaskResults all(plan.tasks.size());
   for (std::size_t t = 0; t < plan.tasks.size(); ++t) {
-    for (const TaskContender& contender : plan.contenders)
+    for (const Contender& contender : plan.contenders)
       all[t].push_back(result_of(table, options, plan, t, contender));
   }
   return all;

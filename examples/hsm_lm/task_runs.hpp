@@ -14,10 +14,6 @@
 
 namespace hsm::examples {
 
-inline constexpr InterruptWords kTaskWords{
-    ": ends after this step; what is finished stays in the table\n", ": ends after this step\n",
-    ": still in a step; the next one ends the program at once\n", ": ended at once\n"};
-
 /// All runs of a plan, one after another; those that the table has are left out.
 class TaskRuns {
  public:
@@ -48,7 +44,7 @@ class TaskRuns {
 
   struct Run {
     const Task& task;
-    const TaskContender& contender;
+    const Contender& contender;
     double rate;
     std::uint64_t seed;
     Cells key;
@@ -59,7 +55,7 @@ class TaskRuns {
   void each(F&& f) const {
     for (const std::uint64_t seed : options_.seeds) {
       for (std::size_t t = 0; t < plan_.tasks.size(); ++t) {
-        for (const TaskContender& contender : plan_.contenders) {
+        for (const Contender& contender : plan_.contenders) {
           for (const double rate : options_.rates)
             f(Run{plan_.tasks[t], contender, rate, seed, task_key(plan_, t, contender, rate, seed)});
         }
@@ -104,7 +100,7 @@ class TaskRuns {
   double left_ = 0, steps_ = 0;  // steps that were left at the start, and those run since
   bool interrupted_ = false;
   ProgressLine line_{};
-  InterruptGuard guard_{kTaskWords};
+  InterruptGuard guard_{kRunsWords};
   Clock::time_point start_ = Clock::now();
 };
 

@@ -77,6 +77,13 @@ inline std::optional<Cells> csv_cells(std::string_view line) {
   }
 }
 
+/// The shortest text that reads back as the same number, for keys.
+inline std::string exact_number(double value) {
+  char text[32];
+  const auto [end, error] = std::to_chars(text, text + sizeof text, value);
+  return std::string(text, error == std::errc() ? end : text);
+}
+
 /// What the columns of a table are.
 struct RunColumns {
   std::vector<std::pair<std::string, std::string>> settings{};  ///< names and values

@@ -48,4 +48,35 @@ struct TextTable {
   }
 };
 
+/// Tables under a title, and below them what they leave out, a sentence each.
+struct TextReport {
+  std::string title{};
+  std::vector<TextTable> tables{};
+  std::vector<std::string> notes{};
+
+  std::string text() const {
+    std::string all = title + "\n";
+    for (const TextTable& table : tables) all += "\n" + table.text();
+    all += '\n';
+    for (const std::string& note : notes) all += note + "\n";
+    return all;
+  }
+
+  std::string markdown() const {
+    std::string all = "# " + title + "\n";
+    for (const TextTable& table : tables) all += "\n" + table.markdown();
+    all += '\n';
+    for (const std::string& note : notes) all += "- " + note + "\n";
+    return all;
+  }
+};
+
+/// " a", "s a, b": what stands behind the name of one thing or several, such as "seed".
+template <class Values, class Text>
+std::string listed(const Values& values, Text&& text) {
+  std::string all;
+  for (const auto& value : values) all += (all.empty() ? "" : ", ") + text(value);
+  return (values.size() == 1 ? " " : "s ") + all;
+}
+
 }  // namespace hsm::examples

@@ -155,6 +155,25 @@ TEST_F(HsmLm, DescribesModelsAndRecipes) {
                        {"the whole context", "64 bytes per stream and 128 bytes more with each token"}));
 }
 
+TEST_F(HsmLm, TellsWhatARecipeCosts) {
+  const Outcome ab =
+      run({"info", "--layers", "2*ab", "--width", "16", "--context", "24", "--feed-forward", "10"});
+  ASSERT_EQ(ab.code, 0) << ab.err;
+  // Forward: 2 layers of 2 * 16 for the mixer and 2 * 16 * 10, and 256 * 16 for the logits; state: 3 columns of 16.
+  EXPECT_TRUE(mentions(
+      ab.out, {"context  training  generation      state", "24          14.4k        4800  192 bytes",
+               "100000      14.4k        4800  192 bytes"}));
+  const Outcome attention = run({"info", "--layers", "2*attention", "--width", "16", "--context", "100",
+                                 "--feed-forward", "10", "--positions", "learned"});
+  ASSERT_EQ(attention.code, 0) << attention.err;
+  // Forward: 4 * 16^2 of products and 32 for each token seen, 50.5 on average.
+  EXPECT_TRUE(mentions(attention.out, {"100        30.05k      13.18k   25.0 KiB"}));
+  EXPECT_EQ(attention.out.find("of as many parameters"), std::string::npos);
+  const Outcome equal = run({"info", "--layers", "7*ab", "--width", "128", "--context", "128"});
+  EXPECT_TRUE(mentions(equal.out, {"no more than 7*attention of as many parameters: training from ",
+                                   ", generation from ", ", state from "}));
+}
+
 TEST_F(HsmLm, TellsTheCoverageOfARecipe) {
   const auto info = [&](const std::string& layers, const std::string& schedule, const std::string& context) {
     const Outcome outcome =

@@ -10,8 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "examples/svg_form.hpp"
+
 namespace hsm::examples {
 namespace {
+
+using test::count;
+using test::expect_well_formed;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -80,13 +85,6 @@ TEST(ShortNumber, IsShort) {
   EXPECT_EQ(short_number(4e9), "4G");
 }
 
-std::size_t count(const std::string& text, const std::string& word) {
-  std::size_t number = 0;
-  for (std::size_t place = text.find(word); place != std::string::npos; place = text.find(word, place + 1))
-    ++number;
-  return number;
-}
-
 /// The pieces of all paths of a colour and a width.
 std::size_t strokes(const std::string& svg, const std::string& color, const std::string& width) {
   const std::string start = "stroke=\"" + color + "\" stroke-width=\"" + width + "\" d=\"";
@@ -96,16 +94,6 @@ std::size_t strokes(const std::string& svg, const std::string& color, const std:
     number += count(svg.substr(data, svg.find('"', data) - data), "M");
   }
   return number;
-}
-
-/// Every element is closed, no markup is left in texts, and every coordinate is a number.
-void expect_well_formed(const std::string& svg) {
-  EXPECT_TRUE(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
-  EXPECT_EQ(count(svg, "<text"), count(svg, "</text>"));
-  EXPECT_EQ(count(svg, "<"), count(svg, ">"));
-  EXPECT_EQ(count(svg, ">-0<"), 0u);
-  EXPECT_EQ(count(svg, "<"), 2 + 2 * count(svg, "<text") + count(svg, "<rect") + count(svg, "<path"));
-  for (const char* bad : {"nan", "inf"}) EXPECT_EQ(count(svg, bad), 0u) << bad;
 }
 
 constexpr const char *kBlue = "#1d4ed8", *kRed = "#dc2626";

@@ -70,6 +70,8 @@ TEST(ParameterBudget, CountsEveryLayerWithoutBuildingIt) {
           EXPECT_EQ(size.heads, built.heads) << recipe.text() << " of " << C;
           EXPECT_EQ(size.taps, built.taps) << recipe.text() << " of " << C;
           EXPECT_EQ(size.planes, built.planes) << recipe.text() << " of " << C;
+          EXPECT_EQ(size.own, built.own) << recipe.text() << " of " << C;
+          EXPECT_EQ(size.products, built.products) << recipe.text() << " of " << C;
         }
       }
     }

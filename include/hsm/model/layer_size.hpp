@@ -29,6 +29,8 @@ struct LayerSize {
   Index heads = 1;       ///< H
   Index taps = 0;        ///< K; 0 for attention
   Index planes = 0;      ///< what a state keeps of a token, in multiples of C
+  Index own = 0;         ///< what else a token's mixing reads, in multiples of C: planes of the token alone
+  Index products = 0;    ///< matrices C x C that each token is multiplied by
 };
 
 namespace detail {
@@ -78,9 +80,14 @@ LayerSize measured_layer(const LayerRecipe& layer, Index channels) {
         size.heads = mixer.heads();
         if constexpr (requires { mixer.taps(); }) {
           size.taps = mixer.taps();
-          size.planes = std::remove_cvref_t<decltype(mixer.parameters())>::kStages.planes();
-        } else {
+          constexpr Stages kStages = std::remove_cvref_t<decltype(mixer.parameters())>::kStages;
+          size.planes = kStages.planes();
+          size.own = kStages.own;
+          size.products = kStages.projected() + (kStages.output ? 1 : 0);
+        } else {  // keys and values; queries; all three and the output
           size.planes = 2;
+          size.own = 1;
+          size.products = 4;
         }
       },
       make_mixer<float>(List{}, layer, channels, 1, random));

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# The commands of the record in bench/paper: recipes of equal size on one text, by hsm_lm compare.
+#
+#   bash bench/paper/run.sh quick
+#       on the built-in stories, in minutes: what anyone can repeat exactly; writes bench/paper/stories*
+#   bash bench/paper/run.sh text --text FILE [--valid FILE] [--name NAME] [OPTION OF hsm_lm compare...]
+#       on a text of your own, in hours at the default sizes; writes bench/paper/NAME* (text)
+#
+# Both resume where they were stopped, and only report where all is done. Seeds and sizes settle all losses, so
+# another machine finds the same but for the last digits; the columns of seconds and speeds are of the machine.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+here=$root/bench/paper
+
+fail() {
+  echo "bench/paper/run.sh: $1" >&2
+  exit 2
+}
+
+form=${1-}
+if [[ $# -gt 0 ]]; then shift; fi
+name=text
+text=no
+arguments=()
+while [[ $# -gt 0 ]]; do
+  if [[ $1 == --name=* || $1 == --text=* ]]; then set -- "${1%%=*}" "${1#*=}" "${@:2}"; fi
+  case "$1" in
+    --name)
+      name=${2-}
+      if [[ ! "$name" =~ ^[A-Za-z0-9._-]+$ ]]; then fail "--name takes letters, digits and . _ -, got '$name'"; fi
+      shift
+      ;;
+    --text)
+      text=yes
+      arguments+=("$1" "${2-}")
+      shift
+      ;;
+    *) arguments+=("$1") ;;
+  esac
+  shift
+done
+case "$form" in
+  quick)
+    if [[ $text == yes ]]; then fail "quick is on the built-in stories; text takes --text FILE"; fi
+    name=stories
+    ;;
+  text) if [[ $text == no ]]; then fail "text needs --text FILE"; fi ;;
+  *) fail "takes quick or text, got '$form'" ;;
+esac
+
+bash "$root/.ci/setup" examples
+bash "$root/.ci/build" examples >&2
+exec "$root/build/examples/examples/hsm_lm" compare --speeds --out "$here/$name" ${arguments[@]+"${arguments[@]}"}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+//
+// How fast the contenders are: tokens per second in training, in windows of T tokens, and in generation, one token at
+// a time after T others. All take turns, three times, so that a change of the machine's load meets all of them; what is
+// told is the median. The weights are first ones: speed does not depend on them. A measurement that the table has is
+// not made again.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <hsm/training/trainer.hpp>
+
+#include "examples/hsm_lm/compare_plan.hpp"
+#include "examples/hsm_lm/interrupt.hpp"
+#include "examples/support/machine.hpp"
+#include "examples/support/progress.hpp"
+#include "examples/support/run_table.hpp"
+
+namespace hsm::examples {
+
+inline constexpr int kSpeedRounds = 3;
+inline constexpr const char* kTrainingSpeed = "training";
+inline constexpr const char* kGenerationSpeed = "generation";
+
+/// The columns of the measurements.
+inline RunColumns speed_columns(const CompareOptions& o, const ComparePlan& plan) {
+  const auto number = [](auto value) { return std::to_string(value); };
+  return {.settings = {{"vocabulary", number(plan.texts.vocabulary)},
+                       {"width", number(o.width)},
+                       {"trained_context", number(o.context)},
+                       {"target_parameters", number(plan.parameters)},
+                       {"schedule", o.schedule},
+                       {"batch", number(o.batch)}},
+          .keys = {"recipe", "what", "context", "round"},
+          .results = {"tokens_per_second", "threads", "machine"}};
+}
+
+inline Cells speed_key(const Contender& contender, const char* what, Index context, int round) {
+  return {contender.name, what, std::to_string(context), std::to_string(round)};
+}
+
+/// The median of what was measured; nothing where nothing was.
+inline std::optional<double> speed_of(const RunTable* table, const Contender& contender, const char* what,
+                                      Index context) {
+  std::vector<double> speeds;
+  for (int round = 0; table != nullptr && round < kSpeedRounds; ++round) {
+    const Cells key = speed_key(contender, what, context, round);
+    if (table->find(key) != nullptr) speeds.push_back(table->number(key, "tokens_per_second"));
+  }
+  if (speeds.empty()) return std::nullopt;
+  std::sort(speeds.begin(), speeds.end());
+  return speeds[speeds.size() / 2];
+}
+
+namespace detail {
+
+using SpeedClock = std::chrono::steady_clock;
+
+inline double seconds_since(SpeedClock::time_point start) {
+  return std::chrono::duration<double>(SpeedClock::now() - start).count();
+}
+
+/// `size` ids of a text, from its start on again and again.
+inline std::vector<std::int32_t> ids_of(const std::vector<std::int32_t>& text, Index size) {
+  std::vector<std::int32_t> ids;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(size); ++i) ids.push_back(text[i % text.size()]);
+  return ids;
+}
+
+/// Whole steps of training, optimizer and all; as many tokens in each as in a step of the comparison, or a window.
+inline double training_speed(const CompareOptions& o, const ComparePlan& plan, LanguageModelConfig config,
+                             Index window, Workspace& workspace) {
+  config.context = window;
+  TrainingConfig training;
+  training.batch = std::max<Index>(1, o.batch * o.context / window);
+  training.steps = Index{1} << 30;  // the callback ends them
+  training.learning_rate = 1e-6;
+  Random random(1);
+  Model model(config, random);
+  const std::vector<std::int32_t> ids = ids_of(plan.texts.training, 2 * window + 2);
+  SpeedClock::time_point start;
+  double seconds = 0, steps = 0;
+  static_cast<void>(train(model, std::span<const std::int32_t>(ids), {}, training, workspace,
+                          [&](const TrainingProgress& p) {
+                            if (p.step == 1) {  // which took its memory
+                              start = SpeedClock::now();
+                              return true;
+                            }
+                            steps = static_cast<double>(p.step - 1);
+                            seconds = seconds_since(start);
+                            return steps < 2 || seconds < plan.speed_seconds;
+                          }));
+  return steps * static_cast<double>(training.batch * window) / seconds;
+}
+
+/// One token at a time after `context` tokens, to which the stream is taken back again and again.
+inline double generation_speed(const ComparePlan& plan, LanguageModelConfig config, Index context,
+                               Workspace& workspace) {
+  constexpr Index kTokens = 16;
+  config.context = std::max(config.context, context + kTokens);
+  Random random(1);
+  const Model model(config, random);
+  Model::State state = model.make_state({.spare = kTokens});
+  const Index V = config.vocabulary;
+  std::vector<float> values(static_cast<std::size_t>(V));
+  const Columns<float> logits(values.data(), V, 1, Eigen::OuterStride<>(V));
+  const std::vector<std::int32_t> ids = ids_of(plan.texts.training, context);
+  model.extend(ids, state, logits, workspace);
+  double seconds = 0, tokens = 0;
+  for (bool warm = false; !warm || seconds < plan.speed_seconds; warm = true) {
+    const auto start = SpeedClock::now();
+    for (Index i = 0; i < kTokens; ++i) model.extend(std::span(ids).first(1), state, logits, workspace);
+    if (warm) {
+      seconds += seconds_since(start);
+      tokens += static_cast<double>(kTokens);
+    }
+    state.rewind(0, kTokens);
+  }
+  return tokens / seconds;
+}
+
+}  // namespace detail
+
+/// Measures what the table lacks; returns false after a signal.
+inline bool measure_speeds(const CompareOptions& o, const ComparePlan& plan, RunTable& table,
+                           Workspace& workspace, const InterruptGuard& guard) {
+  ProgressLine line;
+  const std::string machine = machine_line(o.threads.threads);
+  const auto measure = [&](const char* what, Index context, int round) {
+    for (const Contender& contender : plan.contenders) {
+      const Cells key = speed_key(contender, what, context, round);
+      if (table.find(key) != nullptr) continue;
+      if (guard.signal() != 0) return false;
+      line.update(format("speed, round %d/%d: %s of %s, context %td", round + 1, kSpeedRounds, what,
+                         contender.name.c_str(), context));
+      const double speed = std::string_view(what) == kTrainingSpeed
+                               ? detail::training_speed(o, plan, contender.config, context, workspace)
+                               : detail::generation_speed(plan, contender.config, context, workspace);
+      table.add(key, {format("%.1f", speed), std::to_string(o.threads.threads), machine});
+    }
+    return true;
+  };
+  for (int round = 0; round < kSpeedRounds; ++round) {
+    for (const Index window : o.speed_windows) {
+      if (!measure(kTrainingSpeed, window, round)) return false;
+    }
+    for (const Index context : o.speed_contexts) {
+      if (!measure(kGenerationSpeed, context, round)) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace hsm::examples

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+//
+// The tables that `hsm_lm compare` keeps, and what is read off them:
+//
+//   .csv          a line for each finished run
+//   -curves.csv   of the same runs the losses over tokens and seconds, "tokens:seconds:loss ...", and by position in
+//                 the window, "first-last:loss ..."
+//   -speeds.csv   a line for each measurement of speed (compare_speeds.hpp)
+//
+// The line of the curves is written first, so that whatever is in the first table has them.
+#pragma once
+
+#include <cstdio>
+#include <numbers>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "examples/hsm_lm/compare_plan.hpp"
+#include "examples/hsm_lm/compare_run.hpp"
+#include "examples/hsm_lm/rate_search.hpp"
+#include "examples/support/run_table.hpp"
+#include "examples/support/spread.hpp"
+
+namespace hsm::examples {
+
+namespace detail {
+
+inline RunColumns compare_settings(const CompareOptions& o, const ComparePlan& plan) {
+  const auto number = [](auto value) { return std::to_string(value); };
+  return {.settings = {{"texts", plan.texts.fingerprint},
+                       {"vocabulary", number(plan.texts.vocabulary)},
+                       {"width", number(o.width)},
+                       {"context", number(o.context)},
+                       {"target_parameters", number(plan.parameters)},
+                       {"schedule", o.schedule},
+                       {"batch", number(o.batch)},
+                       {"steps", number(plan.steps)}},
+          .keys = {"recipe", "learning_rate", "seed"}};
+}
+
+}  // namespace detail
+
+/// The columns of the runs.
+inline RunColumns compare_columns(const CompareOptions& o, const ComparePlan& plan) {
+  RunColumns columns = detail::compare_settings(o, plan);
+  columns.results = {"parameters", "feed_forward", "selection_loss",    "loss",    "bits_per_byte",
+                     "steps_done", "diverged",     "tokens_per_second", "seconds", "threads"};
+  return columns;
+}
+
+/// The columns of their curves.
+inline RunColumns curve_columns(const CompareOptions& o, const ComparePlan& plan) {
+  RunColumns columns = detail::compare_settings(o, plan);
+  columns.results = {"training_loss", "loss_by_position"};
+  return columns;
+}
+
+/// What tells a run from others.
+inline Cells compare_key(const Contender& contender, double rate, std::uint64_t seed) {
+  return {contender.name, exact_number(rate), std::to_string(seed)};
+}
+
+/// Nats per token as bits per byte.
+inline double bits_per_byte(const CompareTexts& texts, double nats) {
+  return nats / std::numbers::ln2 / texts.bytes_per_token;
+}
+
+/// The results of a run in the order of the columns.
+inline Cells compare_cells(const CompareOptions& o, const ComparePlan& plan, const Contender& contender,
+                           const CompareOutcome& outcome) {
+  const double tokens = static_cast<double>(outcome.steps * o.batch * o.context);
+  return {std::to_string(contender.parameters),
+          std::to_string(contender.config.feed_forward),
+          format("%.6f", outcome.selection),
+          format("%.6f", outcome.report),
+          format("%.6f", bits_per_byte(plan.texts, outcome.report)),
+          std::to_string(outcome.steps),
+          outcome.diverged ? "1" : "0",
+          format("%.1f", outcome.seconds > 0 ? tokens / outcome.seconds : 0),
+          format("%.2f", outcome.seconds),
+          std::to_string(o.threads.threads)};
+}
+
+inline Cells curve_cells(const CompareOutcome& outcome) {
+  std::string curve, positions;
+  for (const CurvePoint& p : outcome.curve)
+    curve += format("%s%.0f:%.3f:%.5f", curve.empty() ? "" : " ", p.tokens, p.seconds, p.loss);
+  for (const PositionLoss& p : outcome.positions)
+    positions += format("%s%td-%td:%.5f", positions.empty() ? "" : " ", p.first, p.last, p.loss);
+  return {curve, positions};
+}
+
+namespace detail {
+
+/// The words of a cell, each read by `read`, which returns whether it is right.
+template <class Point, class Read>
+std::vector<Point> points_of(const std::string& cell, const char* form, Read&& read) {
+  std::vector<Point> points;
+  std::istringstream words(cell);
+  for (std::string word; words >> word;) {
+    points.emplace_back();
+    if (!read(word.c_str(), points.back()))
+      throw std::runtime_error("a curve must be of " + std::string(form) + ", got " +
+                               hsm::detail::in_quotes(word));
+  }
+  return points;
+}
+
+}  // namespace detail
+
+/// The training losses of a run.
+inline std::vector<CurvePoint> curve_of(const RunTable& curves, const Cells& key) {
+  return detail::points_of<CurvePoint>(
+      curves.cell(key, "training_loss"), "tokens:seconds:loss", [](const char* word, CurvePoint& p) {
+        return std::sscanf(word, "%lf:%lf:%lf", &p.tokens, &p.seconds, &p.loss) == 3;
+      });
+}
+
+/// The losses of a run by position.
+inline std::vector<PositionLoss> positions_of(const RunTable& curves, const Cells& key) {
+  return detail::points_of<PositionLoss>(
+      curves.cell(key, "loss_by_position"), "first-last:loss", [](const char* word, PositionLoss& p) {
+        return std::sscanf(word, "%td-%td:%lf", &p.first, &p.last, &p.loss) == 3;
+      });
+}
+
+/// The search of a contender's rate, as far as the table has its runs. They are those of the first seed.
+inline RateSearch search_of(const RunTable& table, const CompareOptions& o, const Contender& contender) {
+  RateSearch search(o.rates);
+  while (const auto rate = search.next()) {
+    const Cells key = compare_key(contender, *rate, o.seeds.front());
+    if (table.find(key) == nullptr) break;
+    search.set(*rate, table.number(key, "selection_loss"));
+  }
+  return search;
+}
+
+/// What came of a contender at its best rate.
+struct CompareResult {
+  double rate = 0;
+  bool edge = false;          ///< whether no worse rate is known on one side of it
+  bool diverged = false;      ///< whether a run at this rate diverged
+  std::size_t widened = 0;    ///< rates that were added to the grid
+  Spread loss{};              ///< nats per token, over the seeds
+  std::vector<Cells> keys{};  ///< its runs, the first seed first
+};
+
+/// Of a contender whose runs are all in the table.
+inline CompareResult compare_result(const RunTable& table, const CompareOptions& o,
+                                    const Contender& contender) {
+  const RateSearch search = search_of(table, o, contender);
+  CompareResult result;
+  result.rate = search.best();
+  result.edge = search.edge();
+  result.widened = search.size() - o.rates.size();
+  for (const std::uint64_t seed : o.seeds) {
+    const Cells key = compare_key(contender, result.rate, seed);
+    result.loss.add(table.number(key, "loss"));
+    result.diverged = result.diverged || table.cell(key, "diverged") != "0";
+    result.keys.push_back(key);
+  }
+  return result;
+}
+
+}  // namespace hsm::examples

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+//
+// What a model costs, from its config alone: multiply-adds per token in training and in generation, and the bytes of
+// a stream's state, each as a function of the context T, by layer and in total.
+//
+//   forward per token
+//     products     of a layer: P C^2, P its matrices C x C (layer_size.hpp); its feed-forward network: 2 C F
+//     mixing       C (own + K planes), one for each value that `combine` reads; of attention 2 C for each token that is
+//                  seen, C of q.k and C of the weighted sum of values, and a token at place t sees t + 1
+//     logits       V C
+//   training       3 forward, at the mean of a window of T tokens, which see (T+1)/2: the adjoint of each product is
+//                  two of its size
+//   generation     forward of one token that sees T
+//   state          of a mixer sum over heads of min(T, (K-1) s_h) planes C/H values, of attention 2 C T
+//
+// Exact are the products, (a,b), channel and attention's pairs. An estimate is the mixing of the others, which is
+// within a few C of what their formulas count, and for a policy whose combine has tensors of its own, at least one
+// for each of their values. Not counted, since they are O(C + F) and no products: norms, activations, biases, softmax
+// and the look-up of embeddings; nor what an implementation computes twice (attention's backward computes its scores
+// again, C for each pair). A state may hold more memory than it needs: rings of up to 16 MiB are there from the start
+// (mixing/mixer_state.hpp), and longer ones and attention's cache grow by doubling.
+//
+// Sources: arXiv 2601.22852 for the mixers and their linear cost; the factor 3 is the usual count of a forward and a
+// backward pass (arXiv 2001.08361, section 2.1, where a multiply-add is 2 operations).
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <hsm/model/parameter_budget.hpp>
+
+namespace hsm::inline HSM_ABI {
+
+/// What is counted: multiply-adds per token in training or in generation, or bytes of one stream's state.
+enum class CostKind { kTraining, kGeneration, kState };
+
+/// For how many tokens some heads of a mixer keep each: (K-1) s.
+struct KeptSpan {
+  double tokens = 0;
+  double heads = 0;  ///< how many of its heads do
+};
+
+/// The cost of one layer. Counts that could pass an integer are double.
+struct LayerCost {
+  double products = 0;          ///< multiply-adds per token, of its matrices C x C
+  double mixing = 0;            ///< multiply-adds per token of what is no product, attention's pairs left out
+  double feed_forward = 0;      ///< multiply-adds per token of the network behind it
+  double seen = 0;              ///< multiply-adds for each token that is seen: 2 C of attention, else 0
+  double token_bytes = 0;       ///< what a state keeps of a token; of a mixer per head
+  std::vector<KeptSpan> spans;  ///< of a mixer: all its heads
+
+  /// Whether it sees all tokens, and its state grows with each.
+  bool unbounded() const { return spans.empty(); }
+  /// Multiply-adds of a forward pass for a token that sees so many.
+  double forward(double tokens) const { return products + mixing + feed_forward + seen * tokens; }
+  /// Bytes of a stream's state after `tokens` tokens.
+  double state_bytes(double tokens) const {
+    if (unbounded()) return token_bytes * tokens;
+    double kept = 0;
+    for (const KeptSpan& span : spans) kept += span.heads * (std::min)(span.tokens, tokens);
+    return token_bytes * kept;
+  }
+  /// At the context T.
+  double at(CostKind kind, double T) const {
+    if (kind == CostKind::kTraining) return 3 * forward((T + 1) / 2);
+    return kind == CostKind::kGeneration ? forward(T) : state_bytes(T);
+  }
+};
+
+/// The cost of a model.
+struct ModelCost {
+  std::vector<LayerCost> layers;  ///< in order
+  double logits = 0;              ///< multiply-adds per token
+
+  /// At the context T, of all layers and the logits together.
+  double at(CostKind kind, double T) const {
+    double sum = kind == CostKind::kTraining ? 3 * logits : kind == CostKind::kGeneration ? logits : 0;
+    for (const LayerCost& layer : layers) sum += layer.at(kind, T);
+    return sum;
+  }
+};
+
+/// The cost of the layer whose sizes are `size`, with a feed-forward network of width F behind it. Head h is at
+/// shifts[h mod size], which attention does not read.
+inline LayerCost layer_cost(const LayerSize& size, Index channels, Index F, std::span<const Index> shifts,
+                            std::size_t scalar_bytes = sizeof(float)) {
+  const double C = static_cast<double>(channels), planes = static_cast<double>(size.planes);
+  const double plane_bytes = C * planes * static_cast<double>(scalar_bytes);
+  LayerCost cost;
+  cost.products = static_cast<double>(size.products) * C * C;
+  cost.feed_forward = 2 * C * static_cast<double>(F);
+  if (size.taps == 0) {
+    cost.seen = 2 * C;
+    cost.token_bytes = plane_bytes;
+    return cost;
+  }
+  const double read = C * (static_cast<double>(size.own) + static_cast<double>(size.taps) * planes);
+  cost.mixing = (std::max)(read, static_cast<double>(size.parameters) - cost.products);
+  cost.token_bytes = plane_bytes / static_cast<double>(size.heads);
+  const Index H = size.heads, differ = static_cast<Index>(shifts.size());
+  for (Index i = 0; i < (std::min)(H, differ); ++i) {  // the heads i, i + differ, i + 2 differ, ...
+    const double shift = static_cast<double>(shifts[static_cast<std::size_t>(i)]);
+    cost.spans.push_back(
+        {static_cast<double>(size.taps - 1) * shift, static_cast<double>((H - i - 1) / differ + 1)});
+  }
+  return cost;
+}
+
+/// The cost of a model of `config`, whose state holds values of `scalar_bytes` bytes. Throws what the constructor of
+/// the model throws.
+template <class List = StandardPolicies>
+ModelCost cost_of(const LanguageModelConfig& config, std::size_t scalar_bytes = sizeof(float)) {
+  static_cast<void>(parameters_of<List>(config));  // what does not fit throws
+  const Recipe recipe = Recipe::parse(config.layers);
+  const std::vector<LayerSize> sizes = layer_sizes<List>(recipe, config.width);
+  const ScheduleText schedule = ScheduleText::parse(config.schedule, static_cast<Index>(sizes.size()));
+  ModelCost cost;
+  for (std::size_t l = 0; l < sizes.size(); ++l) {
+    cost.layers.push_back(layer_cost(sizes[l], config.width, config.feed_forward,
+                                     schedule.head_shifts(static_cast<Index>(l)), scalar_bytes));
+  }
+  cost.logits = static_cast<double>(config.vocabulary) * static_cast<double>(config.width);
+  return cost;
+}
+
+namespace detail {
+
+/// The contexts between which both costs are straight lines, ascending; 1 is the first.
+inline std::vector<double> cost_bends(const ModelCost& a, const ModelCost& b) {
+  std::vector<double> bends{1};
+  for (const ModelCost* cost : {&a, &b}) {
+    for (const LayerCost& layer : cost->layers) {
+      for (const KeptSpan& span : layer.spans) bends.push_back(span.tokens);
+    }
+  }
+  std::sort(bends.begin(), bends.end());
+  bends.erase(std::unique(bends.begin(), bends.end()), bends.end());
+  return bends;
+}
+
+}  // namespace detail
+
+/// The smallest context, a whole number from 1 on, at which `a` costs no more than `b`; nothing where there is none
+/// up to 2^53. O(layers) for each different shift.
+inline std::optional<double> overtaking_context(CostKind kind, const ModelCost& a, const ModelCost& b) {
+  constexpr double kMost = 9007199254740992.0;  // 2^53: whole numbers are exact up to here
+  const auto more = [&](double T) { return a.at(kind, T) - b.at(kind, T); };
+  std::vector<double> bends = detail::cost_bends(a, b);
+  bends.push_back(kMost);
+  for (std::size_t i = 0; i + 1 < bends.size() && bends[i] < kMost; ++i) {
+    double above = bends[i], below = (std::min)(bends[i + 1], kMost);
+    if (more(above) <= 0) return above;
+    if (more(below) > 0) continue;  // a straight line between the two
+    while (below - above > 1) {
+      const double middle = std::floor(above + (below - above) / 2);
+      (more(middle) > 0 ? above : below) = middle;
+    }
+    return below;
+  }
+  return std::nullopt;
+}
+
+}  // namespace hsm::inline HSM_ABI

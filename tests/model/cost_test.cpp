@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <hsm/model/cost.hpp>
+#include <hsm/model/language_model.hpp>
+
+namespace hsm {
+namespace {
+
+constexpr Index C = 12, F = 7, V = 20;
+
+LanguageModelConfig config_of(const std::string& layers, const std::string& schedule = "dyadic") {
+  return {
+      .vocabulary = V, .width = C, .feed_forward = F, .context = 9, .layers = layers, .schedule = schedule};
+}
+
+/// Counts multiply-adds one by one, as the formulas are written in the headers of the mixers.
+struct Counter {
+  double products = 0, mixing = 0;
+
+  /// W x of a matrix [rows, C].
+  void product(Index rows) {
+    for (Index i = 0; i < rows; ++i)
+      for (Index j = 0; j < C; ++j) ++products;
+  }
+  /// One multiply-add, or one sum, for each of n values.
+  void each(Index n) {
+    for (Index i = 0; i < n; ++i) ++mixing;
+  }
+};
+
+/// What one token costs a mixer of two taps, or softmax-local of K.
+Counter counted(const std::string& name, Index K = 2) {
+  Counter count;
+  if (name == "ab" || name == "channel") {
+    count.each(C);  // a x[t]
+    count.each(C);  // + b x[t-s]
+  } else if (name == "matrix") {
+    count.product(2 * C);  // A x, B x
+    count.each(C);         // A x[t] + B x[t-s]
+  } else if (name == "gated") {
+    count.product(C);  // W x
+    count.each(C);     // x[t] - x[t-s]
+    count.each(C);     // x[t-s] + g (x[t] - x[t-s])
+  } else if (name == "gated-pair") {
+    count.product(2 * C);  // W x, U x
+    count.each(C);         // W x[t] + U x[t-s]
+    count.each(2 * C);     // as gated
+  } else if (name == "fusion") {
+    count.product(2 * C);  // U x, V x
+    count.each(C);         // U x[t] + V x[t-s]
+    count.product(C);      // W z
+  } else if (name == "softmax-local") {
+    count.product(3 * C);  // q, k, v
+    for (Index k = 0; k < K; ++k) {
+      count.each(C);  // q.k
+      count.each(C);  // + w v
+    }
+    count.product(C);  // W_o z
+  }
+  return count;
+}
+
+TEST(Cost, CountsEveryMixerAsItsFormulaDoes) {
+  for (const std::string name :
+       {"ab", "channel", "matrix", "gated", "gated-pair", "fusion", "softmax-local"}) {
+    for (const Index K : {2, 5}) {
+      if (K > 2 && name != "softmax-local") continue;
+      const std::string text = name + (K > 2 ? ":taps=5" : "");
+      const ModelCost cost = cost_of(config_of(text));
+      const Counter count = counted(name, K);
+      ASSERT_EQ(cost.layers.size(), 1u);
+      const LayerCost& layer = cost.layers[0];
+      EXPECT_EQ(layer.products, count.products) << text;
+      EXPECT_GE(layer.mixing, count.mixing) << text;
+      EXPECT_LE(layer.mixing, count.mixing + static_cast<double>(2 * C)) << text;
+      if (name == "ab" || name == "channel") {
+        EXPECT_EQ(layer.mixing, count.mixing) << text;
+      }
+      EXPECT_EQ(layer.feed_forward, static_cast<double>(2 * C * F)) << text;
+      EXPECT_EQ(layer.seen, 0) << text;
+      const double forward = layer.products + layer.mixing + static_cast<double>(2 * C * F + V * C);
+      for (const double T : {1.0, 9.0, 1e6}) {
+        EXPECT_EQ(cost.at(CostKind::kGeneration, T), forward) << text;
+        EXPECT_EQ(cost.at(CostKind::kTraining, T), 3 * forward) << text;
+      }
+    }
+  }
+}
+
+TEST(Cost, CountsThePairsOfAttention) {
+  const ModelCost cost = cost_of(config_of("2*attention:heads=3"));
+  const double fixed = static_cast<double>(2 * (4 * C * C + 2 * C * F) + V * C);
+  for (const Index T : {1, 2, 9, 100}) {
+    double last = 0, window = 0;  // multiply-adds of one layer for the pairs of the last token, and of all
+    for (Index t = 0; t < T; ++t) {
+      last = 0;
+      for (Index seen = 0; seen <= t; ++seen) {
+        for (Index c = 0; c < C; ++c) last += 2;  // q.k and w v
+      }
+      window += last;
+    }
+    const double tokens = static_cast<double>(T);
+    EXPECT_DOUBLE_EQ(cost.at(CostKind::kGeneration, tokens), fixed + 2 * last) << T;
+    EXPECT_DOUBLE_EQ(cost.at(CostKind::kTraining, tokens) * tokens, 3 * (fixed * tokens + 2 * window)) << T;
+  }
+}
+
+TEST(Cost, AddsUpItsLayers) {
+  const ModelCost cost = cost_of(config_of("ab,attention,fusion"));
+  for (const CostKind kind : {CostKind::kTraining, CostKind::kGeneration, CostKind::kState}) {
+    double sum = kind == CostKind::kState ? 0 : cost.logits * (kind == CostKind::kTraining ? 3 : 1);
+    for (const char* layer : {"ab", "attention", "fusion"}) {
+      LanguageModelConfig alone = config_of(layer);
+      if (std::string_view(layer) == "fusion") alone.schedule = "list=4";
+      const ModelCost one = cost_of(alone);
+      sum += one.layers[0].at(kind, 50);
+    }
+    EXPECT_DOUBLE_EQ(cost.at(kind, 50), sum);
+  }
+}
+
+/// z = M x[t] + x[t-s], M a matrix that is no `project`: combine multiplies by it.
+template <class ScalarType>
+struct OwnMatrix {
+  using Scalar = ScalarType;
+  static constexpr std::string_view kName = "own-matrix";
+  static constexpr Stages kStages{.keeps_input = true};
+
+  Weights<Scalar> m;  // [C,C]
+
+  explicit OwnMatrix(Index channels) { m.setIdentity(channels, channels); }
+  Index channels() const { return m.rows(); }
+  Index heads() const { return 1; }
+  template <class Fn, class Self, class... More>
+  static void visit(Fn&& f, Self& self, More&... more) {
+    f("m", self.m, more.m...);
+  }
+  void combine(const Run<Scalar>& run, Columns<Scalar> z) const { z = m * run.kept(0) + run.kept(1); }
+  void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
+                   std::span<double> sums) const {
+    d.kept(0) = m.transpose() * dz;
+    const Weights<Scalar> dm = dz * run.kept(0).transpose();
+    for (Index i = 0; i < dm.size(); ++i)
+      sums[static_cast<std::size_t>(i)] += static_cast<double>(dm.data()[i]);
+  }
+  void adjoint_past(const Run<Scalar>&, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
+    d.kept(1) += dz;
+  }
+  Index sum_count() const { return m.size(); }
+  void add_sums(std::span<const double> sums, OwnMatrix& gradients) const {
+    for (Index i = 0; i < m.size(); ++i)
+      gradients.m.data()[i] += static_cast<Scalar>(sums[static_cast<std::size_t>(i)]);
+  }
+};
+
+TEST(Cost, CountsAPolicyOfOnesOwn) {
+  using List = PolicyList<ScalarPair, OwnMatrix>;
+  const ModelCost cost = cost_of<List>(config_of("ab,own-matrix,attention"));
+  ASSERT_EQ(cost.layers.size(), 3u);
+  EXPECT_EQ(cost.layers[1].products, 0);
+  EXPECT_EQ(cost.layers[1].mixing, static_cast<double>(C * C));  // more than the 2 C values that it reads
+  EXPECT_EQ(cost.layers[1].state_bytes(100), static_cast<double>(2 * C) * sizeof(float));
+  EXPECT_EQ(cost.layers[0].mixing, static_cast<double>(2 * C));
+  EXPECT_THROW(cost_of(config_of("own-matrix")), std::invalid_argument);
+}
+
+/// What a state of a model of floats holds after `tokens` tokens.
+double held(const LanguageModelConfig& config, Index tokens) {
+  Random random(1);
+  const LanguageModel<float> model(config, random);
+  auto state = model.make_state();
+  Workspace workspace;
+  std::vector<float> logits(static_cast<std::size_t>(V));
+  const std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens), 3);
+  if (tokens > 0)
+    model.extend(ids, state, Columns<float>(logits.data(), V, 1, Eigen::OuterStride<>(V)), workspace);
+  return static_cast<double>(state.bytes());
+}
+
+TEST(Cost, CountsTheBytesThatAStateHolds) {
+  for (const auto& [layers, schedule] : std::vector<std::pair<std::string, std::string>>{
+           {"5*ab", "dyadic"},
+           {"ab:heads=3,gated:heads=2,softmax-local:heads=4:taps=3,matrix", "rotated:dyadic"},
+           {"2*channel:heads=4,gated-pair,fusion", "geometric=3"},
+           {"3*attention", "dyadic"},
+           {"ab,attention,gated-pair", "reversed:dyadic"}}) {
+    const LanguageModelConfig config = config_of(layers, schedule);
+    const ModelCost cost = cost_of(config);
+    double longest = 0;
+    for (const LayerCost& layer : cost.layers) {
+      for (const KeptSpan& span : layer.spans) longest = std::max(longest, span.tokens);
+    }
+    for (const Index T :
+         {64, 256}) {  // past the longest span, and as many as a cache that doubles has room for
+      ASSERT_LE(longest, static_cast<double>(T)) << layers;
+      EXPECT_EQ(cost.at(CostKind::kState, static_cast<double>(T)), held(config, T)) << layers << " " << T;
+    }
+    // Before that, no more than the state holds, and what each layer has seen.
+    for (const Index T : {0, 1, 2, 3, 5, 11}) {
+      const double need = cost.at(CostKind::kState, static_cast<double>(T));
+      EXPECT_LE(need, held(config, T)) << layers << " " << T;
+      double naive = 0;
+      for (const LayerCost& layer : cost.layers) {
+        for (Index t = 1; t <= T;
+             ++t) {  // the token t before the end is kept by the heads whose span reaches it
+          const double back = static_cast<double>(t);
+          double heads = layer.unbounded() ? 1 : 0;
+          for (const KeptSpan& span : layer.spans) heads += span.tokens >= back ? span.heads : 0;
+          naive += layer.token_bytes * heads;
+        }
+      }
+      EXPECT_DOUBLE_EQ(need, naive) << layers << " " << T;
+    }
+  }
+}
+
+TEST(Cost, TellsHowManyHeadsKeepATokenForHowLong) {
+  const std::vector<Index> shifts{1, 2, 4};
+  LayerSize size{.parameters = 0, .heads = 8, .taps = 3, .planes = 1};
+  const LayerCost cost = layer_cost(size, 16, 1, shifts);
+  std::map<double, double> heads, expected;
+  for (const KeptSpan& span : cost.spans) heads[span.tokens] += span.heads;
+  for (std::size_t h = 0; h < 8; ++h) ++expected[2 * static_cast<double>(shifts[h % 3])];
+  EXPECT_EQ(heads, expected);
+  size.heads = 2;  // fewer than there are shifts
+  ASSERT_EQ(layer_cost(size, 16, 1, shifts).spans.size(), 2u);
+  EXPECT_EQ(layer_cost(size, 16, 1, shifts).spans[1].tokens, 4);
+  EXPECT_EQ(layer_cost(size, 16, 1, shifts).spans[1].heads, 1);
+}
+
+TEST(Cost, CountsALongRingAsItGrows) {
+  const LanguageModelConfig config = config_of("ab", "list=4000000");  // 192 MB, which no ring begins with
+  EXPECT_EQ(cost_of(config).at(CostKind::kState, 64), 64 * 4.0 * C);
+  EXPECT_LE(64 * 4.0 * C, held(config, 64));
+  EXPECT_EQ(cost_of(config).at(CostKind::kState, 1e9), 4e6 * 4 * C);
+  EXPECT_EQ(cost_of(config, sizeof(double)).at(CostKind::kState, 1e9), 4e6 * 8 * C);
+}
+
+/// The first context, by looking at each.
+std::optional<double> searched(CostKind kind, const ModelCost& a, const ModelCost& b, Index most) {
+  for (Index T = 1; T <= most; ++T) {
+    const double context = static_cast<double>(T);
+    if (a.at(kind, context) <= b.at(kind, context)) return context;
+  }
+  return std::nullopt;
+}
+
+TEST(Cost, FindsTheContextFromWhichOneIsCheaper) {
+  constexpr Index kMost = 3000;
+  const std::vector<std::pair<std::string, Index>> models{
+      {"4*ab", 31},   {"4*attention", 7},          {"2*gated-pair,attention,ab", 16}, {"4*fusion", 11},
+      {"4*ab", 3000}, {"2*attention,2*gated", 12}, {"4*softmax-local:taps=8", 1},     {"ab", 1}};
+  int found = 0, late = 0;
+  for (const auto& [first, first_width] : models) {
+    for (const auto& [second, second_width] : models) {
+      for (const char* schedule : {"dyadic", "geometric=7"}) {
+        LanguageModelConfig a = config_of(first, schedule), b = config_of(second, schedule);
+        a.feed_forward = first_width;
+        b.feed_forward = second_width;
+        const ModelCost left = cost_of(a), right = cost_of(b);
+        for (const CostKind kind : {CostKind::kTraining, CostKind::kGeneration, CostKind::kState}) {
+          const auto expected = searched(kind, left, right, kMost);
+          const auto got = overtaking_context(kind, left, right);
+          if (expected) {
+            ASSERT_TRUE(got) << first << " " << second;
+            EXPECT_EQ(*got, *expected) << first << " " << second << " " << schedule;
+            ++found;
+            late += *expected > 1;
+          } else {
+            EXPECT_TRUE(!got || *got > kMost) << first << " " << second << " " << schedule;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(found, 100);
+  EXPECT_GT(late, 20);
+}
+
+TEST(Cost, SaysWhenNoContextDoes) {
+  const ModelCost attention = cost_of(config_of("attention")), ab = cost_of(config_of("ab"));
+  EXPECT_FALSE(overtaking_context(CostKind::kGeneration, attention, ab));
+  EXPECT_FALSE(overtaking_context(CostKind::kTraining, attention, ab));
+  EXPECT_EQ(overtaking_context(CostKind::kTraining, ab, attention), 1);
+}
+
+TEST(Cost, RefusesWhatNoModelIs) {
+  EXPECT_THROW(cost_of(config_of("zz")), std::invalid_argument);
+  EXPECT_THROW(cost_of(config_of("2*ab", "list=1")), std::invalid_argument);
+  LanguageModelConfig config = config_of("ab");
+  config.width = 0;
+  EXPECT_THROW(cost_of(config), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace hsm
