@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What training takes at least, from the sizes alone: weights, gradients, two moments and a copy of the weights,
-// another one where the best are kept, and what each token of a batch leaves for the way back. The mixers' own part is not counted, so what is refused
-// would not have fitted.
+// another one where the best are kept, and what each token of a batch leaves for the way back. The mixers' own part
+// is not counted, so what is refused would not have fitted.
 #pragma once
 
 #include <cmath>
