@@ -110,7 +110,8 @@ inline ComparePlan plan_compare(CompareOptions& options) {
   plan.texts = read_compare_texts({options.text, options.valid, options.tokenizer, defaults.story_bytes},
                                   options.context);
   plan.parameters = make_equal(plan.contenders, plan.texts.vocabulary, options.context, options.parameters);
-  for (const Contender& contender : plan.contenders) check_training_fits(contender.config, options.batch);
+  for (const Contender& contender : plan.contenders)
+    check_training_fits(contender.config, {.batch = options.batch});
   return plan;
 }
 

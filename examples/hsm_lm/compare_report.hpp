@@ -79,7 +79,7 @@ inline TextTable compare_table(const CompareData& data) {
          detail::speed_text(data, contender, kGenerationSpeed, first),
          detail::speed_text(data, contender, kGenerationSpeed, last),
          bytes_text(cost_of(contender.config).at(CostKind::kState, static_cast<double>(last))),
-         bytes_text(training_memory(contender.config, o.batch).total()),
+         bytes_text(training_memory(contender.config, {.batch = o.batch}).total()),
          detail::optional_text(3, data.cost_ratio(contender, CostKind::kTraining, o.context)),
          detail::optional_text(3, data.cost_ratio(contender, CostKind::kGeneration, last))});
   }
