@@ -53,6 +53,7 @@ class SentencePieceTokenizer {
   /// Whether this program was built with SentencePiece.
   static constexpr bool kAvailable = true;
 #else
+  /// Whether this program was built with SentencePiece.
   static constexpr bool kAvailable = false;
 #endif
 

@@ -39,8 +39,8 @@ enum class CostKind { kTraining, kGeneration, kState };
 
 /// For how many tokens some heads of a mixer keep each: (K-1) s.
 struct KeptSpan {
-  double tokens = 0;
-  double heads = 0;  ///< how many of its heads do
+  double tokens = 0;  ///< (K-1) s
+  double heads = 0;   ///< how many of its heads do
 };
 
 /// The cost of one layer. Counts that could pass an integer are double.

@@ -29,7 +29,8 @@ namespace hsm::inline HSM_ABI {
 template <class Model>
 struct TrainingState {
   TrainingConfig config;          ///< how it trains
-  TextMark text, validation;      ///< what it trains on and is validated on
+  TextMark text;                  ///< what it trains on
+  TextMark validation;            ///< what it is validated on
   AdamW<Model> optimizer;         ///< both moments and the number of updates
   Random windows;                 ///< draws the windows of the next step
   Random dropout;                 ///< draws the key of the next step's dropout
