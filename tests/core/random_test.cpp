@@ -42,7 +42,7 @@ TEST(Random, ContinuesFromItsState) {
 }
 
 TEST(Random, SkipsWithoutDrawing) {
-  for (const std::uint64_t n : {0, 1, 2, 1000}) {
+  for (const std::uint64_t n : {0u, 1u, 2u, 1000u}) {
     Random drawn(7), skipped(7);
     for (std::uint64_t i = 0; i < n; ++i) drawn.bits();
     skipped.skip(n);
