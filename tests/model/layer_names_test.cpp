@@ -95,8 +95,9 @@ TEST_P(LayerNames, AFileGivesTheSameModelBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, LayerNames, ::testing::ValuesIn(kLayers), [](const auto& each) {
-  std::string name = each.param.substr(0, each.param.find(':'));
-  std::replace(name.begin(), name.end(), '-', '_');
+  std::string name = each.param;
+  const auto is_separator = [](char c) { return c == '-' || c == ':' || c == '='; };
+  std::replace_if(name.begin(), name.end(), is_separator, '_');
   return name;
 });
 
