@@ -14,15 +14,6 @@
 #include <new>
 #include <string>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HSM_TEST_SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HSM_TEST_SANITIZED
-#endif
-
 namespace hsm::test {
 inline std::atomic<bool> counting{false};
 inline std::atomic<long> allocations{0};
