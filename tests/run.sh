@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Builds and runs the tests:   bash tests/run.sh [--clang] [--sanitize address|thread | --fast] [-R REGEX]
+# Builds and runs the tests:   bash tests/run.sh [--clang] [--sanitize address|thread [--tool] | --fast] [-R REGEX]
 #   --clang      with clang++ instead of g++
 #   --sanitize   with clang++ and a sanitizer: address (with undefined behaviour) or thread (the tests that use threads)
+#   --tool       the tool hsm_lm and its tests too, which the sanitized forms leave out for their time
 #   --fast       the tests of values under -ffast-math
 #   -R REGEX     only the tests whose name matches, such as core/random
 set -euo pipefail
@@ -17,6 +18,7 @@ fail() {
 preset=tests-gcc
 purposes=(tests)
 selection=()
+configuration=()
 while [[ $# -gt 0 ]]; do
   case "$1" in
     --clang)
@@ -36,18 +38,19 @@ while [[ $# -gt 0 ]]; do
         *) fail "--fast does not go with --sanitize" ;;
       esac
       ;;
+    --tool) configuration=(-D HSM_BUILD_EXAMPLES=ON) ;;
     -R)
       [[ $# -ge 2 ]] || fail "-R takes a regular expression"
       selection=(-R "$2")
       shift
       ;;
-    *) fail "unknown option '$1'; known are --clang, --sanitize address|thread, --fast, -R REGEX" ;;
+    *) fail "unknown option '$1'; known are --clang, --sanitize address|thread, --tool, --fast, -R REGEX" ;;
   esac
   shift
 done
 
 bash "$root/.ci/setup" "${purposes[@]}"
-bash "$root/.ci/build" "$preset"
+bash "$root/.ci/build" "$preset" "${configuration[@]}"
 
 export UBSAN_OPTIONS=print_stacktrace=1
 ctest --test-dir "$root/build/$preset" --output-on-failure --no-tests=error --parallel "$(nproc)" "${selection[@]}"

@@ -238,7 +238,7 @@ void write_model(const std::filesystem::path& path, const Model& model, std::str
     writer.set_metadata("tokenizer", std::string(kTokenizerKind));
     writer.set_metadata("tokenizer.fingerprint", tokenizer_fingerprint(tokenizer));
     writer.add(kTokenizerTensor, DType::u8, {static_cast<std::int64_t>(tokenizer.size())},
-               std::as_bytes(std::span(tokenizer)));
+               std::as_bytes(std::span(tokenizer.data(), tokenizer.size())));
   }
   writer.write(path);
 }

@@ -14,7 +14,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -23,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/core/bit_cast.hpp>
 #include <hsm/core/quote.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/io/byte_tokenizer.hpp>
@@ -99,7 +99,7 @@ class SentencePieceVocabulary {
       if (fields.number() == 1) {
         text = fields.bytes();
       } else if (fields.number() == 2) {
-        score = std::bit_cast<float>(fields.fixed32());
+        score = detail::bit_cast<float>(fields.fixed32());
       } else if (fields.number() == 3) {
         kind = fields.varint();
       } else {
