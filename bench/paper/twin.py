@@ -130,8 +130,9 @@ def compare(recipe, positions, options, folder):
             "--validation-tokens", 1, "--seed", options.seed]
 
   def run(*more):
-    subprocess.run([str(word) for word in [*common, *more]], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)
+    done = subprocess.run([str(word) for word in [*common, *more]], capture_output=True, text=True)
+    if done.returncode != 0:
+      sys.exit(f"twin.py: {' '.join(done.stderr.splitlines()[-1:])}")
 
   run("--steps", 1, "--learning-rate", 1e-12, "--weight-decay", 0)
   twin = Twin(model)
