@@ -42,15 +42,17 @@ constexpr void check_layer(const char* who, Index l, Index layers) {
   if (l < 0 || l >= layers) fail_layer_number(who, l, layers);
 }
 
+[[noreturn]] HSM_NOINLINE inline void fail_power(const char* who, Index base, Index exponent) {
+  detail::raise<std::invalid_argument>(std::string(who) + ": the shift must be an index below 2^" +
+                                       std::to_string(kIndexBits) + ", got " + std::to_string(base) + "^" +
+                                       std::to_string(exponent));
+}
+
 /// base^exponent; throws std::invalid_argument where it is not an Index.
 constexpr Index power(const char* who, Index base, Index exponent) {
   Index value = 1;
   for (Index i = 0; i < exponent; ++i) {
-    if (value > (std::numeric_limits<Index>::max)() / base) {
-      detail::raise<std::invalid_argument>(std::string(who) + ": the shift must be an index below 2^" +
-                                           std::to_string(kIndexBits) + ", got " + std::to_string(base) +
-                                           "^" + std::to_string(exponent));
-    }
+    if (value > (std::numeric_limits<Index>::max)() / base) fail_power(who, base, exponent);
     value *= base;
   }
   return value;
