@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include <hsm/core/types.hpp>
 #include <hsm/core/product.hpp>
+#include <hsm/core/types.hpp>
 #include <hsm/version.hpp>
 
 namespace hsm::bench {

@@ -18,8 +18,8 @@
 #include <cblas.h>
 #endif
 
-#include <hsm/core/types.hpp>
 #include <hsm/core/stream.hpp>
+#include <hsm/core/types.hpp>
 
 #include "bench/support/measure.hpp"
 
