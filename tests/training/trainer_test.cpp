@@ -11,42 +11,20 @@
 #include <vector>
 
 #include "support/matchers.hpp"
-#include "support/models.hpp"
+#include "training/training_cases.hpp"
 
 namespace hsm::test {
 namespace {
 
-using Net = LanguageModel<float>;
-using Ids = std::vector<std::int32_t>;
-
-constexpr Index kVocabulary = 19, kContext = 16;
-
 Net make_model(Positions positions = Positions::kNone) {
   Random random(11);
-  return Net({.vocabulary = kVocabulary,
+  return Net({.vocabulary = kTokenKinds,
               .width = 32,
               .feed_forward = 48,
-              .context = kContext,
+              .context = kWindow,
               .positions = positions,
               .layers = "2*ab,gated,attention:heads=2,softmax-local:heads=4"},
              random);
-}
-
-Ids tokens(Index count, std::uint64_t seed = 3) {
-  Random random(seed);
-  Ids ids;
-  for (Index i = 0; i < count; ++i) ids.push_back(static_cast<std::int32_t>(random.below(kVocabulary)));
-  return ids;
-}
-
-std::vector<float> values_of(const Net& model) {
-  std::vector<float> values;
-  Net::visit(
-      [&](std::string_view, const auto& tensor) {
-        values.insert(values.end(), tensor.data(), tensor.data() + tensor.size());
-      },
-      model);
-  return values;
 }
 
 /// What a run reported, and the weights that it left.
@@ -70,12 +48,12 @@ Record run_of(const TrainingConfig& config, const Ids& text, const Ids& validati
                        result.rates.push_back(p.learning_rate);
                        return p.step < stop_after;
                      });
-  result.weights = values_of(model);
+  result.weights = weights_of(model);
   return result;
 }
 
 TEST(Trainer, GivesTheSameBitsForTheSameSeed) {
-  const Ids text = tokens(500);
+  const Ids text = random_tokens(500);
   const Record first = run_of({.batch = 5, .steps = 12, .seed = 4}, text);
   const Record again = run_of({.batch = 5, .steps = 12, .seed = 4}, text);
   const Record other = run_of({.batch = 5, .steps = 12, .seed = 5}, text);
@@ -86,7 +64,7 @@ TEST(Trainer, GivesTheSameBitsForTheSameSeed) {
 }
 
 TEST(Trainer, GivesTheSameBitsForAnyNumberOfThreads) {
-  const Ids text = tokens(500), validation = tokens(100, 8);
+  const Ids text = random_tokens(500), validation = random_tokens(100, 8);
   const TrainingConfig config{.batch = 9, .steps = 8, .validate_every = 3};
   const Record serial = run_of(config, text, validation, 1);
   for (const int threads : {2, 3}) {
@@ -98,15 +76,15 @@ TEST(Trainer, GivesTheSameBitsForAnyNumberOfThreads) {
 }
 
 TEST(Trainer, LearnsOneWindowByHeart) {
-  const Record got =
-      run_of({.batch = 2, .steps = 250, .learning_rate = 1e-2, .weight_decay = 0}, tokens(kContext + 1));
+  const Record got = run_of({.batch = 2, .steps = 250, .learning_rate = 1e-2, .weight_decay = 0},
+                            random_tokens(kWindow + 1));
   EXPECT_GT(got.losses.front(), 2.5);  // log(19) = 2.94
   EXPECT_TRUE(got.losses.back() < 0.01) << got.losses.back();
   EXPECT_TRUE(got.end.smoothed_loss < 0.05) << got.end.smoothed_loss;
 }
 
 TEST(Trainer, BeginsWithTheLossOfTheModelItWasGiven) {
-  const Ids text = tokens(kContext + 1);  // has one window
+  const Ids text = random_tokens(kWindow + 1);  // has one window
   Workspace workspace;
   const double expected = evaluate(make_model(), std::span<const std::int32_t>(text), {}, workspace).nats();
   const Record got = run_of({.batch = 3, .steps = 2}, text);
@@ -118,8 +96,8 @@ TEST(Trainer, BeginsWithTheLossOfTheModelItWasGiven) {
 }
 
 TEST(Trainer, FollowsWarmupAndCosine) {
-  const Record got =
-      run_of({.batch = 1, .steps = 10, .learning_rate = 2e-3, .warmup = 0.4, .final_rate = 0.25}, tokens(50));
+  const Record got = run_of(
+      {.batch = 1, .steps = 10, .learning_rate = 2e-3, .warmup = 0.4, .final_rate = 0.25}, random_tokens(50));
   for (std::size_t i = 0; i < 10; ++i) {
     const double x = static_cast<double>(i) + 1;
     const double expected =
@@ -129,7 +107,7 @@ TEST(Trainer, FollowsWarmupAndCosine) {
 }
 
 TEST(Trainer, CountsStepsAndTheShareThatIsDone) {
-  const Record got = run_of({.batch = 2, .steps = 4}, tokens(50));
+  const Record got = run_of({.batch = 2, .steps = 4}, random_tokens(50));
   ASSERT_EQ(got.progress.size(), 4u);
   for (std::size_t i = 0; i < 4; ++i) {
     const TrainingProgress& p = got.progress[i];
@@ -144,7 +122,7 @@ TEST(Trainer, CountsStepsAndTheShareThatIsDone) {
 }
 
 TEST(Trainer, ValidatesWhenAskedAndAtTheEnd) {
-  const Ids text = tokens(60), validation = tokens(70, 8);
+  const Ids text = random_tokens(60), validation = random_tokens(70, 8);
   const Record got = run_of({.batch = 2, .steps = 8, .validate_every = 3}, text, validation);
   for (const TrainingProgress& p : got.progress) {
     EXPECT_EQ(p.validation_loss.has_value(), p.step == 3 || p.step == 6 || p.step == 8) << p.step;
@@ -155,7 +133,7 @@ TEST(Trainer, ValidatesWhenAskedAndAtTheEnd) {
 }
 
 TEST(Trainer, ValidatesAsManyTokensAsItMay) {
-  const Ids text = tokens(60), validation = tokens(70, 8);
+  const Ids text = random_tokens(60), validation = random_tokens(70, 8);
   const Ids start(validation.begin(), validation.begin() + 31);
   Net model = make_model();
   Workspace workspace;
@@ -171,7 +149,7 @@ TEST(Trainer, ValidatesAsManyTokensAsItMay) {
 }
 
 TEST(Trainer, StopsWhenTheCallbackSaysSo) {
-  const Ids text = tokens(100), validation = tokens(50, 8);
+  const Ids text = random_tokens(100), validation = random_tokens(50, 8);
   const Record stopped = run_of({.batch = 2, .steps = 9}, text, validation, 1, 4);
   const Record whole = run_of({.batch = 2, .steps = 9}, text, validation);
   EXPECT_EQ(stopped.end.step, 4);
@@ -182,8 +160,8 @@ TEST(Trainer, StopsWhenTheCallbackSaysSo) {
 }
 
 TEST(Trainer, EndsByTheClock) {
-  const Record got =
-      run_of({.batch = 1, .steps = 1, .minutes = 0.005, .warmup = 0.1}, tokens(100), tokens(30, 8));
+  const Record got = run_of({.batch = 1, .steps = 1, .minutes = 0.005, .warmup = 0.1}, random_tokens(100),
+                            random_tokens(30, 8));
   EXPECT_EQ(got.end.steps, 0);
   EXPECT_EQ(got.end.fraction, 1);
   EXPECT_TRUE(got.end.seconds >= 0.3) << got.end.seconds;
@@ -196,10 +174,10 @@ TEST(Trainer, EndsByTheClock) {
 }
 
 TEST(Trainer, StopsBeforeALossThatIsNotFiniteSpoilsTheWeights) {
-  const Ids text = tokens(100);
+  const Ids text = random_tokens(100);
   Net model = make_model();
   model.embedding().weight.row(0).setConstant(std::numeric_limits<float>::quiet_NaN());
-  const std::vector<float> before = values_of(model);
+  const std::vector<float> before = weights_of(model);
   Workspace workspace;
   try {
     train(model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(),
@@ -209,20 +187,20 @@ TEST(Trainer, StopsBeforeALossThatIsNotFiniteSpoilsTheWeights) {
     EXPECT_NE(std::string(error.what()).find("the loss of step 1 must be finite, got"), std::string::npos)
         << error.what();
   }
-  expect_same_bits(values_of(model), before, "weights");
+  expect_same_bits(weights_of(model), before, "weights");
 }
 
 TEST(Trainer, ADivergedRunLeavesTheLastWeightsWhoseLossWasFinite) {
-  const Ids text = tokens(100);
+  const Ids text = random_tokens(100);
   const TrainingConfig config{
       .batch = 2, .steps = 50, .learning_rate = 1000, .warmup = 0, .weight_decay = 1000};
   Workspace workspace;
   std::vector<std::vector<float>> after;  // entry k: the weights after step k
   const auto run = [&](Net& model, Index steps, const TrainingConfig& how) {
-    after.assign(1, values_of(model));
+    after.assign(1, weights_of(model));
     return train(model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(), how, workspace,
                  [&](const TrainingProgress& p) {
-                   after.push_back(values_of(model));
+                   after.push_back(weights_of(model));
                    return p.step < steps;
                  });
   };
@@ -240,14 +218,14 @@ TEST(Trainer, ADivergedRunLeavesTheLastWeightsWhoseLossWasFinite) {
   // Step `last_step` led to weights of which the next loss was not finite.
   ASSERT_EQ(good, last_step - 1);
   ASSERT_GE(good, 1);
-  expect_same_bits(values_of(model), after[static_cast<std::size_t>(good)], "weights");
-  for (const float value : values_of(model)) ASSERT_TRUE(std::isfinite(value));
+  expect_same_bits(weights_of(model), after[static_cast<std::size_t>(good)], "weights");
+  for (const float value : weights_of(model)) ASSERT_TRUE(std::isfinite(value));
 }
 
 TEST(Trainer, WeightsThatNoLossIsAskedOfMustBeFinite) {
-  const Ids text = tokens(100);
+  const Ids text = random_tokens(100);
   Net model = make_model();
-  const std::vector<float> before = values_of(model);
+  const std::vector<float> before = weights_of(model);
   Workspace workspace;
   // One step that overflows every weight that decays.
   const TrainingConfig config{
@@ -255,15 +233,15 @@ TEST(Trainer, WeightsThatNoLossIsAskedOfMustBeFinite) {
   EXPECT_THROW(train(model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(), config,
                      workspace, [](const TrainingProgress&) { return true; }),
                TrainingDiverged);
-  expect_same_bits(values_of(model), before, "weights");
+  expect_same_bits(weights_of(model), before, "weights");
   EXPECT_THROW(train(model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(text), config,
                      workspace, [](const TrainingProgress&) { return true; }),
                TrainingDiverged);
-  expect_same_bits(values_of(model), before, "weights");
+  expect_same_bits(weights_of(model), before, "weights");
 }
 
 TEST(Trainer, AValidationThatIsStoppedGivesNoLoss) {
-  const Ids text = tokens(200);
+  const Ids text = random_tokens(200);
   Net model = make_model();
   Workspace workspace;
   int asked = 0;
@@ -284,14 +262,14 @@ TEST(Trainer, AValidationThatIsStoppedGivesNoLoss) {
 
 TEST(Trainer, RefusesBadConfigsAndTextsBeforeItTouchesTheModel) {
   Net model = make_model();
-  const std::vector<float> before = values_of(model);
+  const std::vector<float> before = weights_of(model);
   Workspace workspace;
   const auto attempt = [&](const TrainingConfig& config, const Ids& text, const Ids& validation = {}) {
     train(model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(validation), config,
           workspace, [](const TrainingProgress&) { return true; });
   };
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  const Ids text = tokens(50);
+  const Ids text = random_tokens(50);
   for (const TrainingConfig& config :
        {TrainingConfig{.batch = 0}, TrainingConfig{.batch = std::numeric_limits<Index>::max()},
         TrainingConfig{.steps = 0}, TrainingConfig{.minutes = -1}, TrainingConfig{.minutes = nan},
@@ -302,14 +280,14 @@ TEST(Trainer, RefusesBadConfigsAndTextsBeforeItTouchesTheModel) {
     EXPECT_THROW(attempt(config, text), std::invalid_argument);
   }
   const TrainingConfig config{.batch = 1, .steps = 1};
-  EXPECT_THROW(attempt(config, tokens(kContext)), std::invalid_argument);
+  EXPECT_THROW(attempt(config, random_tokens(kWindow)), std::invalid_argument);
   EXPECT_THROW(attempt(config, {}), std::invalid_argument);
   EXPECT_THROW(attempt(config, text, {1}), std::invalid_argument);
   Ids bad = text;
-  bad[49] = kVocabulary;
+  bad[49] = kTokenKinds;
   EXPECT_THROW(attempt(config, bad), std::out_of_range);
   EXPECT_THROW(attempt(config, text, bad), std::out_of_range);
-  expect_same_bits(values_of(model), before, "weights");
+  expect_same_bits(weights_of(model), before, "weights");
 }
 
 }  // namespace
