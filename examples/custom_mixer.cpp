@@ -59,7 +59,7 @@ struct Decay {
   // ---- helpers ----------------------------------------------------------------------------------------------
 
   /// A constructor (channels) or (channels, random) lets recipes make the policy. What a recipe may say beyond
-  /// that is stated, not guessed: see hsm/mixing/policy_options.hpp.
+  /// that is stated, not guessed: see hsm/layer/layer_options.hpp.
   explicit Decay(hsm::Index channels) { decay.setConstant(channels, Scalar(0.5)); }
 
   /// How many sums adjoint_now wants, and where they go. Without such parameters both are left out.

@@ -173,7 +173,7 @@ void run_info(const InfoOptions& options) {
   if (!options.file.empty()) return show_model(load_described_model(options.file).config(), options.picture);
   LanguageModelConfig config = options.model.described(options.vocabulary);
   const Recipe recipe = Recipe::parse(config.layers);
-  config.layers = with_all_options(StandardPolicies{}, recipe, config.width).text();
+  config.layers = with_all_options(StandardLayers{}, recipe, config.width).text();
   config.schedule = ScheduleText::parse(config.schedule, static_cast<Index>(recipe.layers.size())).text();
   show_model(config, options.picture);
 }

@@ -44,7 +44,7 @@ struct LayerSummary {
 /// All layers of a model of `config`, in order. Throws what its constructor throws.
 inline std::vector<LayerSummary> layers_of(const LanguageModelConfig& config) {
   const Index C = config.width;
-  const Recipe recipe = with_all_options(StandardPolicies{}, Recipe::parse(config.layers), C);
+  const Recipe recipe = with_all_options(StandardLayers{}, Recipe::parse(config.layers), C);
   const std::vector<LayerSize> sizes = layer_sizes(recipe, C);
   const ScheduleText schedule = ScheduleText::parse(config.schedule, static_cast<Index>(sizes.size()));
   std::vector<LayerSummary> layers;

@@ -81,7 +81,7 @@ inline void take_model_options(TrainOptions& options, const LanguageModelConfig&
          std::string(config.positions == Positions::kLearned ? "learned" : "none"));
     const Recipe own = Recipe::parse(config.layers);
     if (options.given("--layers")) {
-      same("--layers", with_all_options(StandardPolicies{}, Recipe::parse(asked.layers), config.width).text(),
+      same("--layers", with_all_options(StandardLayers{}, Recipe::parse(asked.layers), config.width).text(),
            config.layers);
     }
     if (options.given("--schedule")) {

@@ -19,14 +19,7 @@
 
 // The passes are what takes a compiler long: they are compiled once, in support/attention_instances.cpp, with
 // an empty `storage`; here `storage` is extern.
-#define HSM_TEST_ATTENTION(storage, Scalar)                                                            \
-  storage template void detail::attention_forward<Scalar>(                                             \
-      const Attention<Scalar>&, const Tokens<const Scalar>&, const Tokens<Scalar>&,                    \
-      std::span<const Segment>, AttentionState<Scalar>*, AttentionSaved<Scalar>*, Workspace&);         \
-  storage template void detail::attention_backward<Scalar>(                                            \
-      const Attention<Scalar>&, const Tokens<const Scalar>&, const AttentionSaved<Scalar>&,            \
-      const Tokens<const Scalar>&, const Tokens<Scalar>&, Attention<Scalar>&, AttentionState<Scalar>*, \
-      Workspace&);
+#define HSM_TEST_ATTENTION(storage, Scalar) storage template class AttentionLayer<Scalar>;
 
 namespace hsm {
 HSM_TEST_ATTENTION(extern, float)

@@ -30,13 +30,13 @@ TYPED_TEST(AttentionCapacity, TheCapacityIsRefusedBeforeAnythingChanges) {
   attention.extend(x.leftCols(7), state, y.leftCols(7), workspace);
   const Matrix<TypeParam> before = y;
   EXPECT_EQ(message_of([&] { attention.extend(x.leftCols(4), state, y.leftCols(4), workspace); }),
-            "CausalAttention::extend: stream 0 holds 7 tokens of a capacity of 10, cannot take 4 more");
+            "CausalAttention::extend: stream 0 holds 7 tokens and has room for 3 more, got 4");
   EXPECT_THROW(attention.extend(x.leftCols(4), state, y.leftCols(4), workspace), std::out_of_range);
   EXPECT_EQ(state.count(0), 7);
   expect_same_bits(y, before, "y after a refusal");
   attention.extend(x.middleCols(7, 3), state, y.middleCols(7, 3), workspace);
   EXPECT_EQ(message_of([&] { attention.step(x.col(10), state, y.col(10), workspace); }),
-            "CausalAttention::step: stream 0 holds 10 tokens of a capacity of 10, cannot take 1 more");
+            "CausalAttention::step: stream 0 holds 10 tokens and has room for 0 more, got 1");
   EXPECT_EQ(state.bytes(), bytes);
   expect_close_to_scale(to_double(y.leftCols(10)),
                         reference_forward(attention, Matrix<TypeParam>(x.leftCols(10))),
@@ -57,12 +57,12 @@ TYPED_TEST(AttentionCapacity, OnlyTheChosenStreamsCount) {
   const auto before = state;
   const Matrix<TypeParam> y_before = y;
   EXPECT_EQ(message_of([&] { attention.step(x.leftCols(3), state, y.leftCols(3), workspace); }),
-            "CausalAttention::step: stream 1 holds 6 tokens of a capacity of 6, cannot take 1 more");
+            "CausalAttention::step: stream 1 holds 6 tokens and has room for 0 more, got 1");
   EXPECT_EQ(message_of([&] { attention.step(x.col(0), full, state, y.col(0), workspace); }),
-            "CausalAttention::step: stream 1 holds 6 tokens of a capacity of 6, cannot take 1 more");
+            "CausalAttention::step: stream 1 holds 6 tokens and has room for 0 more, got 1");
   EXPECT_EQ(
       message_of([&] { attention.extend(x.leftCols(8), uneven, all, state, y.leftCols(8), workspace); }),
-      "CausalAttention::extend: stream 2 holds 0 tokens of a capacity of 6, cannot take 7 more");
+      "CausalAttention::extend: stream 2 holds 0 tokens and has room for 6 more, got 7");
   expect_same_state(state, before, "after refusals");
   expect_same_bits(y, y_before, "y after refusals");
   attention.extend(x, twice, free, state, y, workspace);

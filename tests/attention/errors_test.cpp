@@ -26,9 +26,9 @@ TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
   EXPECT_EQ(forward(tokens(2, 3, 8, 0), tokens(2, 3, 4, 1000)),
             "CausalAttention::forward: y must be [2,3,8], got [2,3,4]");
   EXPECT_EQ(forward(tokens(2, 3, 9, 0), tokens(2, 3, 9, 1000)),
-            "CausalAttention::forward: x must be [2,3,8], got [2,3,9]");
+            "CausalAttention::forward: the channels of x must be 8, got 9");
   EXPECT_EQ(forward(tokens(2, 3, 8, 0), tokens(2, 3, 8, 40)),
-            "CausalAttention::forward: y must be apart in memory, got buffers that overlap");
+            "CausalAttention::forward: x and y must be apart in memory, got buffers that overlap");
   EXPECT_EQ(forward(tokens(2, 3, 8, 0), tokens(2, 3, 8, 48)), "no exception");
 
   auto state = attention.make_state({.streams = 4});
@@ -38,10 +38,11 @@ TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
             "CausalAttention::step: y must be [4,1,8], got [4,1,7]");
   EXPECT_EQ(
       message_of([&] { attention.extend(tokens(3, 5, 8, 0), state, tokens(3, 5, 8, 1000), workspace); }),
-      "CausalAttention::extend: x must be [4,5,8], got [3,5,8]");
+      "CausalAttention::extend: the batch of x (streams) must be 4, got 3");
   auto other = make_attention<float>(8, 4).make_state({.streams = 4});
   EXPECT_EQ(message_of([&] { attention.step(tokens(4, 1, 8, 0), other, tokens(4, 1, 8, 1000), workspace); }),
-            "CausalAttention::step: heads of the state must be 2, got 4");
+            "CausalAttention::step: the state must be one of this layer, with 8 channels, 2 heads and rotary "
+            "base 0, got one with 8 channels, 4 heads and rotary base 0");
 
   const auto packed = [&](std::vector<Index> offsets) {
     return message_of(
@@ -68,10 +69,10 @@ TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
   EXPECT_EQ(backward(tokens(1, 6, 8, 0), tokens(1, 5, 8, 1000), tokens(1, 6, 8, 2000)),
             "CausalAttention::backward: dy must be [1,6,8], got [1,5,8]");
   EXPECT_EQ(backward(tokens(1, 6, 8, 0), tokens(1, 6, 8, 1000), tokens(1, 6, 8, 1000)),
-            "CausalAttention::backward: dx must be apart in memory, got buffers that overlap");
+            "CausalAttention::backward: dy and dx must be apart in memory, got buffers that overlap");
   gradients.output.bias.resize(3);
   EXPECT_EQ(backward(tokens(1, 6, 8, 0), tokens(1, 6, 8, 1000), tokens(1, 6, 8, 2000)),
-            "CausalAttention::backward: gradients.output.bias must be [8], got [3]");
+            "CausalAttention::backward: the gradient of output.bias must be [8,1], got [3,1]");
 }
 
 TEST(AttentionErrors, ChosenStreamsAreCheckedBeforeAnythingChanges) {
@@ -151,7 +152,8 @@ TEST(AttentionErrors, TheGradientOfAStateFitsTheStateThatWasExtended) {
   EXPECT_EQ(backward(attention.make_state({.streams = 2})),
             "CausalAttention::backward: the streams of state_gradient must be 3, got 2");
   EXPECT_EQ(backward(make_attention<float>(4, 4).make_state({.streams = 3})),
-            "CausalAttention::backward: heads of state_gradient must be 2, got 4");
+            "CausalAttention::backward: state_gradient must be one of this layer, with 4 channels, 2 heads "
+            "and rotary base 0, got one with 4 channels, 4 heads and rotary base 0");
   auto longer = attention.make_state({.streams = 3});
   longer.resize(1, 100);  // not named by the call
   longer.resize(2, 5);
@@ -179,21 +181,26 @@ TEST(AttentionErrors, StatesAndRecordsOfOtherRotaryPositionsAreRefused) {
   auto gradients = attention.make_gradients();
   auto state = plain.make_state();
   EXPECT_EQ(message_of([&] { attention.extend(x, state, y, workspace); }),
-            "CausalAttention::extend: the rotary base of the state must be 10000, got 0");
+            "CausalAttention::extend: the state must be one of this layer, with 8 channels, 2 heads and "
+            "rotary base 10000, got one with 8 channels, 2 heads and rotary base 0");
   EXPECT_EQ(message_of([&] { attention.step(x.col(0), state, y.col(0), workspace); }),
-            "CausalAttention::step: the rotary base of the state must be 10000, got 0");
+            "CausalAttention::step: the state must be one of this layer, with 8 channels, 2 heads and rotary "
+            "base 10000, got one with 8 channels, 2 heads and rotary base 0");
   plain.forward(x, y, saved, workspace);
   const auto backward = [&](AttentionState<float>* state_gradient) {
     return message_of([&] { attention.backward(x, saved, x, dx, gradients, workspace, state_gradient); });
   };
-  EXPECT_EQ(backward(nullptr), "CausalAttention::backward: the rotary base of saved must be 10000, got 0");
+  EXPECT_EQ(backward(nullptr),
+            "CausalAttention::backward: saved must be the record of this layer, got another's");
   plain.extend(x, state, y, saved, workspace);
-  EXPECT_EQ(backward(nullptr), "CausalAttention::backward: the rotary base of saved must be 10000, got 0");
+  EXPECT_EQ(backward(nullptr),
+            "CausalAttention::backward: saved must be the record of this layer, got another's");
   auto own = attention.make_state();
   attention.extend(x, own, y, saved, workspace);
   state.reset();
   EXPECT_EQ(backward(&state),
-            "CausalAttention::backward: the rotary base of state_gradient must be 10000, got 0");
+            "CausalAttention::backward: state_gradient must be one of this layer, with 8 channels, 2 heads "
+            "and rotary base 10000, got one with 8 channels, 2 heads and rotary base 0");
   for (const float value : flatten(gradients)) EXPECT_EQ(value, 0.0f);
   EXPECT_EQ(backward(&own), "no exception");
 }
@@ -217,8 +224,9 @@ TEST(AttentionErrors, RefuseParametersThatDoNotFit) {
             "heads)");
   Attention<float> parameters(8, 2, random);
   parameters.project.weight.resize(20, 8);
-  EXPECT_EQ(message_of([&] { CausalAttention<float> attention(parameters); }),
-            "CausalAttention: project.weight must be [24,8], got [20,8]");
+  EXPECT_EQ(
+      message_of([&] { CausalAttention<float> attention(parameters); }),
+      "CausalAttention: project must be [24,8] with a bias of 24 rows, got [20,8] with a bias of 24 rows");
   const auto attention = make_attention<float>(8, 2);
   EXPECT_EQ(message_of([&] { attention.make_state({.streams = -1}); }),
             "AttentionState: streams must be at least 0, got -1");

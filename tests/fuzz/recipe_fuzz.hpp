@@ -33,7 +33,7 @@ inline bool fuzz_recipe(Input input) {
     accepts<std::invalid_argument>("", [&] {
       constexpr Index C = 8, s = 3;
       Random random(1);
-      const auto mixer = make_mixer<float>(StandardPolicies{}, recipe.layers[l], C, s, random);
+      const auto mixer = make_mixer<float>(StandardLayers{}, recipe.layers[l], C, s, random);
       std::visit(
           [&](const auto& made) {
             require(made.channels() == C, "a layer must have the channels asked for");

@@ -38,7 +38,7 @@ inline void require_same_tensors(const SafetensorsFile& input, const Safetensors
 
 /// Loads, saves and continues a session.
 inline bool fuzz_session_of(const FuzzModel& model, const SafetensorsFile& file) {
-  SavedSession<float> loaded;
+  SavedSession<FuzzModel> loaded;
   if (!accepts<std::runtime_error>("file: ", [&] { loaded = read_session(file, model); })) return false;
   const auto path = scratch_file("session");
   const std::string prefix = path.string() + ": ";

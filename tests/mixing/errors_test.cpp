@@ -232,7 +232,6 @@ TEST(MixerErrors, StepAndExtendCheckStateAndStreams) {
   expect_refused([&] { mixer.extend(three.view(), state, y_three.view(), workspace); },
                  "Mixer::extend: the batch of x (streams) must be 2, got 3");
 
-  const std::string wrong = ": the state must come from this mixer's make_state, got another's";
   auto smaller = Mixer(Pair(4, 2), 2).make_state({.streams = 2});
   auto other_heads = Mixer(Pair(4, 2), Shifts{3, 5}).make_state({.streams = 2});
   auto other_channels = Mixer(Pair(6, 2), 3).make_state({.streams = 2});
@@ -240,6 +239,9 @@ TEST(MixerErrors, StepAndExtendCheckStateAndStreams) {
   auto larger =
       Mixer(Pair(4, 2), 4).make_state({.streams = 2});  // its rings would do; its tokens lie elsewhere
   for (auto* bad : {&smaller, &other_heads, &other_channels, &other_planes, &larger}) {
+    const std::string wrong =
+        ": the state must be one of this layer, with rings of 4 x 3 values, got one with " +
+        bad->shape_text();
     expect_refused([&] { mixer.step(x.view(), *bad, y.view(), workspace); }, "Mixer::step" + wrong);
     expect_refused([&] { mixer.extend(x.view(), *bad, y.view(), workspace); }, "Mixer::extend" + wrong);
     EXPECT_EQ(bad->count(0), 0);
@@ -297,7 +299,7 @@ TEST(MixerErrors, BackwardChecksTheRecordTheShapesAndTheGradients) {
 
   other.forward(x.view(), y.view(), saved, workspace);  // a record has one type for all policies
   expect_refused([&] { backward(x, dy, dx); },
-                 "Mixer::backward: saved must be the record of this mixer, got another's");
+                 "Mixer::backward: saved must be the record of this layer, got another's");
 }
 
 TEST(MixerErrors, BackwardChecksTheGradientOfTheState) {

@@ -26,13 +26,7 @@
 
 // The engine is what takes a compiler long: it is compiled once, in support/mixer_instances.cpp, with an empty
 // `storage`; here `storage` is extern. A policy that is not listed is compiled with each test.
-#define HSM_TEST_ENGINE(storage, Policy, Scalar)                                                         \
-  storage template void hsm::detail::MixerPass<Policy<Scalar>>::forward(                                 \
-      const Tokens<const Scalar>&, const Tokens<Scalar>&, std::span<const Segment>, MixerState<Scalar>*, \
-      MixerSaved<Scalar>*);                                                                              \
-  storage template void hsm::detail::MixerPass<Policy<Scalar>>::backward(                                \
-      const Tokens<const Scalar>&, const MixerSaved<Scalar>&, const Tokens<const Scalar>&,               \
-      const Tokens<Scalar>&, Policy<Scalar>&, MixerState<Scalar>*);
+#define HSM_TEST_ENGINE(storage, Policy, Scalar) storage template class ShiftLayer<Policy<Scalar>>;
 #if defined(HSM_TEST_FLOAT_ALONE)
 #define HSM_TEST_ENGINES_OF(storage, Policy) HSM_TEST_ENGINE(storage, Policy, float)
 #else

@@ -60,7 +60,7 @@ struct Leaky {
 };
 
 /// What make_mixer says about a layer; empty if it makes it.
-template <class List = StandardPolicies>
+template <class List = StandardLayers>
 std::string complaint(std::string_view text, Index channels = 8) {
   Random random(1);
   const Recipe recipe = Recipe::parse(text);
@@ -73,7 +73,7 @@ std::string complaint(std::string_view text, Index channels = 8) {
 }
 
 /// The layer that `text` describes.
-template <class List = StandardPolicies>
+template <class List = StandardLayers>
 AnyMixer<float, List> make(std::string_view text, Index channels, Index shift = 1) {
   Random random(1);
   return make_mixer<float>(List{}, Recipe::parse(text).layers.at(0), channels, shift, random);
@@ -100,7 +100,7 @@ TEST(AnyMixer, HeadsTakeTheShiftsInTurn) {
   Random random(1);
   const std::vector<Index> shifts = {3, 1, 4};
   const auto of = [&](const char* text) {
-    return make_mixer<float>(StandardPolicies{}, Recipe::parse(text).layers.at(0), 8, shifts, random);
+    return make_mixer<float>(StandardLayers{}, Recipe::parse(text).layers.at(0), 8, shifts, random);
   };
   const auto eight = std::get<Mixer<ChannelPair<float>>>(of("channel:heads=8"));
   for (Index h = 0; h < 8; ++h) EXPECT_EQ(eight.shift(h), shifts[static_cast<std::size_t>(h % 3)]) << h;
@@ -109,7 +109,7 @@ TEST(AnyMixer, HeadsTakeTheShiftsInTurn) {
   EXPECT_EQ(two.shift(1), 1);
   EXPECT_EQ(std::get<Mixer<MatrixPair<float>>>(of("matrix")).shift(), 3);
   EXPECT_TRUE(std::holds_alternative<CausalAttention<float>>(of("attention")));
-  EXPECT_THROW(make_mixer<float>(StandardPolicies{}, Recipe::parse("ab").layers[0], 8,
+  EXPECT_THROW(make_mixer<float>(StandardLayers{}, Recipe::parse("ab").layers[0], 8,
                                  std::span<const Index>(), random),
                std::invalid_argument);
 }
@@ -165,7 +165,7 @@ TEST(AnyMixer, HeadsWithoutAnOptionAreThoseWhoseWidthIsNearestToTheWantedOne) {
 
 TEST(AnyMixer, WithAllOptionsStatesWhatALayerIsMadeWith) {
   const auto stated = [](std::string_view text, Index channels) {
-    return with_all_options(StandardPolicies{}, Recipe::parse(text), channels).text();
+    return with_all_options(StandardLayers{}, Recipe::parse(text), channels).text();
   };
   EXPECT_EQ(
       stated("2*ab,ab:heads=3,gated,softmax-local:taps=3,attention,channel,matrix,gated-pair,fusion", 48),
@@ -233,7 +233,7 @@ TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
   EXPECT_NE(complaint("softmax-local:taps=17"), "");
   EXPECT_EQ(complaint("softmax-local:heads=8:taps=16"), "");
   Random random(1);
-  EXPECT_THROW(make_mixer<float>(StandardPolicies{}, Recipe::parse("ab").layers[0], 8, 0, random),
+  EXPECT_THROW(make_mixer<float>(StandardLayers{}, Recipe::parse("ab").layers[0], 8, 0, random),
                std::invalid_argument);
 }
 

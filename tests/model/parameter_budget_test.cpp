@@ -55,7 +55,7 @@ TEST(ParameterBudget, CountsEveryLayerWithoutBuildingIt) {
       for (const Index H : {0, 1, 2, 4}) {
         for (const Index K : {0, 2, 5}) {
           Recipe recipe = Recipe::parse(name);
-          const auto options = options_of(StandardPolicies{}, name);
+          const auto options = options_of(StandardLayers{}, name);
           const auto takes = [&](std::string_view option) {
             return std::any_of(options.begin(), options.end(),
                                [&](const auto& o) { return o.name == option; });
@@ -65,7 +65,7 @@ TEST(ParameterBudget, CountsEveryLayerWithoutBuildingIt) {
           if (H > 0) recipe.layers[0].options.set("heads", H);
           if (K > 0) recipe.layers[0].options.set("taps", K);
           const LayerSize size = layer_size(recipe.layers[0], C);
-          const LayerSize built = detail::measured_layer<StandardPolicies>(recipe.layers[0], C);
+          const LayerSize built = detail::measured_layer<StandardLayers>(recipe.layers[0], C);
           EXPECT_EQ(size.parameters, built.parameters) << recipe.text() << " of " << C;
           EXPECT_EQ(size.heads, built.heads) << recipe.text() << " of " << C;
           EXPECT_EQ(size.taps, built.taps) << recipe.text() << " of " << C;

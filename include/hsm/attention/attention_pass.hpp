@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // One call of attention over a list of segments: forward and its adjoint, for every execution mode. Checks
-// are the callers' (attention_entries.hpp); products are by token, what lies between them by head
+// are the callers' (layer/token_mixer.hpp); products are by token, what lies between them by head
 // (segment_passes.hpp).
 #pragma once
 
@@ -14,7 +14,7 @@
 #include <hsm/core/tokens.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/core/workspace.hpp>
-#include <hsm/mixing/segment.hpp>
+#include <hsm/layer/segment.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
 
@@ -43,8 +43,9 @@ void save_documents(std::span<const Segment> segments, const AttentionState<Scal
     saved.documents.copy_stream(state, segments[i].stream, static_cast<Index>(i));
 }
 
-/// Project, turn by positions where these are rotary, append to the state where segments continue, attend, output. `state` and `saved` may be null. What
-/// throws does so before a stream counts a token, and leaves a record of nothing.
+/// Project, turn by positions where these are rotary, append to the state where segments continue, attend, output.
+/// `state` and `saved` may be null, and y.data, where nobody wants results. What throws does so before a stream counts
+/// a token, and leaves a record of nothing.
 template <class Scalar>
 void attention_forward(const Attention<Scalar>& parameters, const Tokens<const Scalar>& x,
                        const Tokens<Scalar>& y, std::span<const Segment> segments,
@@ -53,7 +54,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   Workspace::Frame frame(workspace);
   HeadMemory<Scalar> memory{C, H, N, nullptr, nullptr, nullptr};
   if (saved) {
-    saved->shape = {-1, -1, -1};  // a record of nothing until it is whole
+    saved->sizes = {-1, -1, -1};  // a record of nothing until it is whole
     saved->segments.assign(segments.begin(), segments.end());
     saved->rotary = parameters.rotary;
     saved->heads.resize(3 * C * N);
@@ -72,6 +73,8 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
     project_heads(parameters.project, x, memory, workspace);
     if (parameters.rotary > 0) turn_segments(parameters.rotary, segments, memory, state, workspace);
     if (state) append_keys(segments, memory, *state);
+  }
+  if (N > 0 && y.data) {
     attend_segments(segments, memory, state, workspace);
     for_each_stretch(
         N,
@@ -86,7 +89,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   }
   if (saved) {
     if (state) save_documents(segments, *state, *saved);
-    saved->shape = x.shape();
+    saved->sizes = x.shape();
   }
 }
 

@@ -11,7 +11,7 @@
 #include <hsm/attention/attention_state.hpp>
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
-#include <hsm/mixing/segment.hpp>
+#include <hsm/layer/segment.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -19,7 +19,7 @@ namespace hsm::inline HSM_ABI {
 /// call.
 template <ComputeScalar Scalar>
 struct AttentionSaved {
-  Shape<3> shape{-1, -1, -1};       ///< of the x of the call that was recorded
+  Shape<3> sizes{-1, -1, -1};       ///< [B,T,C] of the call that was recorded
   std::vector<Segment> segments;    ///< the documents of the call
   Index rotary = 0;                 ///< the base that queries and keys were turned by, 0 for none
   Vector<Scalar> heads;             ///< queries, keys (turned), values of each head: [3][H][N][C/H]
@@ -29,6 +29,8 @@ struct AttentionSaved {
   /// After extend: stream i is the document of segment i, as the call left it.
   AttentionState<Scalar> documents;
 
+  /// The [B,T,C] of the call that was recorded.
+  Shape<3> shape() const { return sizes; }
   /// Tokens of the document of segment i before it.
   Index past(std::size_t i) const {
     return segments[i].fresh() ? 0 : documents.count(static_cast<Index>(i)) - segments[i].count;

@@ -21,7 +21,7 @@
 #include <hsm/attention/rotary.hpp>
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
-#include <hsm/mixing/segment.hpp>
+#include <hsm/layer/segment.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -51,6 +51,12 @@ class AttentionState {
 
   /// Tokens that stream `s` has seen. Throws std::out_of_range for a stream that does not exist.
   Index count(Index s) const { return at("AttentionState::count", s).count; }
+
+  /// "8 channels, 2 heads and rotary base 0", for messages.
+  std::string shape_text() const {
+    return std::to_string(channels_) + " channels, " + std::to_string(heads_) + " heads and rotary base " +
+           std::to_string(rotary_);
+  }
 
   /// Memory held by keys and values.
   std::size_t bytes() const;
@@ -93,14 +99,19 @@ class AttentionState {
     Stream& stream = at("AttentionState::take_back", s);
     stream.count = (std::min)(stream.count, count);
   }
+  /// Whether rewind(s, tokens) is possible: any of those that are there.
+  bool can_rewind(Index s, Index tokens) const {
+    const Index n = at("AttentionState::can_rewind", s).count;
+    return tokens >= 0 && tokens <= n;
+  }
+  /// How many more tokens stream `s` can take. Throws std::out_of_range for a stream that does not exist.
+  Index room(Index s) const {
+    return (limit_ > 0 ? limit_ : (std::numeric_limits<Index>::max)()) - at("AttentionState::room", s).count;
+  }
   /// Always: a call that throws leaves every stream as it was.
   bool is_whole(Index s) const { return at("AttentionState::is_whole", s).count >= 0; }
 
   // For CausalAttention.
-
-  /// Throws std::out_of_range, before anything is changed, if some segment is longer than its stream can
-  /// take.
-  void check_room(const char* who, std::span<const Segment> segments) const;
 
   /// Makes room for `more` tokens in stream `s`; doubles the memory where it must grow.
   void reserve(Index s, Index more);
@@ -212,19 +223,6 @@ void AttentionState<Scalar>::resize(Index s, Index count) {
   for (Index h = 0; more > 0 && h < 2 * heads_; ++h)
     std::fill_n(head(stream, h) + stream.count * width(), more, Scalar(0));
   stream.count = count;
-}
-
-template <ComputeScalar Scalar>
-void AttentionState<Scalar>::check_room(const char* who, std::span<const Segment> segments) const {
-  for (const Segment& segment : segments) {
-    const Index count = at(who, segment.stream).count;
-    if (segment.count > (limit_ > 0 ? limit_ : (std::numeric_limits<Index>::max)()) - count) {
-      detail::raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(segment.stream) +
-                                       " holds " + std::to_string(count) + " tokens of a capacity of " +
-                                       std::to_string(limit_) + ", cannot take " +
-                                       std::to_string(segment.count) + " more");
-    }
-  }
 }
 
 template <ComputeScalar Scalar>

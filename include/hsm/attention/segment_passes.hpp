@@ -22,7 +22,7 @@
 #include <hsm/core/tokens.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/core/workspace.hpp>
-#include <hsm/mixing/segment.hpp>
+#include <hsm/layer/segment.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cmath>
+#include <string>
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/elementwise.hpp>
@@ -77,4 +78,27 @@ struct Linear {
   }
 };
 
+namespace detail {
+
+[[noreturn, gnu::cold]] HSM_NOINLINE inline void fail_linear(const char* who, const char* name, Shape<2> got,
+                                                             Index got_bias, Shape<2> expected,
+                                                             Index least_bias) {
+  const auto text = [](Shape<2> shape, const std::string& bias) {
+    return to_text(shape) + " with a bias of " + bias + " rows";
+  };
+  const std::string most = std::to_string(expected[0]);
+  fail(who, name, text(expected, least_bias < expected[0] ? "at most " + most : most),
+       text(got, std::to_string(got_bias)));
+}
+
+/// Throws unless the map is [out, in] with a bias of least_bias to `out` values; `name` is what messages call it.
+template <class Scalar>
+void check_linear(const char* who, const char* name, const Linear<Scalar>& linear, Index out, Index in,
+                  Index least_bias) {
+  const Index bias = linear.bias.size();
+  if (linear.out() != out || linear.in() != in || bias > out || bias < least_bias)
+    fail_linear(who, name, {linear.out(), linear.in()}, bias, {out, in}, least_bias);
+}
+
+}  // namespace detail
 }  // namespace hsm::inline HSM_ABI

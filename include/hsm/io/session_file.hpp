@@ -45,10 +45,10 @@ inline constexpr std::string_view kFirstSessionVersion = "1";
 using SessionNotes = std::map<std::string, std::string>;
 
 /// What a file of a session holds; GenerationSession(model, workspace, memory) goes on with it.
-template <ComputeScalar Scalar>
+template <class Model>
 struct SavedSession {
-  SessionMemory<Scalar> memory;  ///< the streams
-  SessionNotes notes;            ///< what the program that saved it wanted to keep
+  typename GenerationSession<Model>::Memory memory;  ///< the streams
+  SessionNotes notes;                                ///< what the program that saved it wanted to keep
 };
 
 /// The fingerprint of a language model: its config and its weights.
@@ -86,7 +86,7 @@ template <class Model>
 void save_session(const std::filesystem::path& path, const GenerationSession<Model>& session,
                   const SessionNotes& notes = {}) {
   using Scalar = typename Model::Scalar;
-  const SessionMemory<Scalar>& memory = session.memory();
+  const auto& memory = session.memory();
   const Index n = session.streams();
   Index spare = 0;
   SafetensorsWriter writer;
@@ -121,7 +121,7 @@ void save_session(const std::filesystem::path& path, const GenerationSession<Mod
 
 /// The session in a file that is already in memory. Throws as load_session does.
 template <class Model>
-SavedSession<typename Model::Scalar> read_session(const SafetensorsFile& from, const Model& model) {
+SavedSession<Model> read_session(const SafetensorsFile& from, const Model& model) {
   using Scalar = typename Model::Scalar;
   detail::FileChecks file(from);
   file.expect_metadata("format", kSessionFormat);
@@ -129,8 +129,8 @@ SavedSession<typename Model::Scalar> read_session(const SafetensorsFile& from, c
   if (const std::string own = fingerprint(model), &got = file.metadata("fingerprint");
       got != own && !detail::is_old_fingerprint(got, file.metadata("version") == kFirstSessionVersion, model))
     file.expect_fingerprint(own);
-  SavedSession<Scalar> saved;
-  SessionMemory<Scalar>& memory = saved.memory;
+  SavedSession<Model> saved;
+  auto& memory = saved.memory;
   const Index spare = file.number("spare"), V = model.config().vocabulary;
   memory.restarts = file.number("restarts");
   try {
@@ -169,7 +169,7 @@ SavedSession<typename Model::Scalar> read_session(const SafetensorsFile& from, c
 /// The session of `model` that save_session wrote. Throws std::runtime_error, naming file, what was expected
 /// and what came.
 template <class Model>
-SavedSession<typename Model::Scalar> load_session(const std::filesystem::path& path, const Model& model) {
+SavedSession<Model> load_session(const std::filesystem::path& path, const Model& model) {
   return read_session(SafetensorsFile::load(path), model);
 }
 

@@ -7,8 +7,8 @@
 //   (a,b): nothing per token.  gated: C.  softmax-local: 4 C values per token.
 #pragma once
 
+#include <hsm/layer/segment.hpp>
 #include <hsm/mixing/mixer_state.hpp>
-#include <hsm/mixing/segment.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -27,9 +27,9 @@ class MixerSaved {
 
  private:
   template <class>
-  friend class Mixer;
+  friend class ShiftLayer;
   template <class>
-  friend struct detail::MixerPass;
+  friend struct detail::ShiftPass;
   using Matrix = OwnedColumns<Scalar>;
 
   /// A record of nothing: before the first call, and while one is under way or after it threw.

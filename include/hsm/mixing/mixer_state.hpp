@@ -31,11 +31,11 @@
 namespace hsm::inline HSM_ABI {
 
 template <class Policy>
-class Mixer;
+class ShiftLayer;
 
 namespace detail {
 template <class Policy>
-struct MixerPass;
+struct ShiftPass;
 template <class Policy>
 class PairStack;
 
@@ -67,13 +67,18 @@ class MixerState {
     for (const Ring& ring : rings_) sum += static_cast<std::size_t>(ring.columns.size()) * sizeof(Scalar);
     return sum;
   }
+  /// "rings of 8 x 4, 8 x 6 values", rows by slots, for messages.
+  std::string shape_text() const {
+    std::string text = "rings of ";
+    for (const Ring& ring : rings_)
+      text += (&ring == rings_.data() ? "" : ", ") + std::to_string(ring.rows) + " x " +
+              std::to_string(ring.slot_count);
+    return text + " values";
+  }
   /// The most tokens of a stream, reset or rewound ones apart: 2^62, or 2^30 where Index has 32 bits.
   static constexpr Index kMostTokens = Index{1} << (kIndexBits - 1);
-  /// Throws std::out_of_range where stream `stream` cannot take `tokens` more; `who` begins the message.
-  void check_room(const char* who, Index stream, Index tokens) const {
-    const Index n = counts_[checked(stream)];
-    if (tokens > kMostTokens - n) fail_room(who, stream, tokens);
-  }
+  /// How many more tokens `stream` can take. Throws std::out_of_range for a stream that is not there.
+  Index room(Index stream) const { return kMostTokens - count(stream); }
   /// How many tokens below the highest count can always be taken back.
   Index spare() const { return spare_; }
 
@@ -176,9 +181,9 @@ class MixerState {
 
  private:
   template <class>
-  friend class Mixer;
+  friend class ShiftLayer;
   template <class>
-  friend struct detail::MixerPass;
+  friend struct detail::ShiftPass;
   template <class>
   friend class detail::PairStack;
 
@@ -198,24 +203,11 @@ class MixerState {
   static constexpr Index kSpoiled = (std::numeric_limits<Index>::max)();
 
   void spoil(Index stream) { highest_[static_cast<std::size_t>(stream)] = kSpoiled; }
-  void check_whole(const char* who, Index stream) const {
-    if (highest_[static_cast<std::size_t>(stream)] == kSpoiled) fail_whole(who, stream);
-  }
   std::size_t checked(Index stream) const {
     if (stream < 0 || stream >= streams()) fail_stream(stream);
     return static_cast<std::size_t>(stream);
   }
   // Sentences are made out of line: the checks before them are a part of every step.
-  [[noreturn]] HSM_NOINLINE void fail_room(const char* who, Index stream, Index tokens) const {
-    detail::raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(stream) + " has seen " +
-                                     std::to_string(count(stream)) + " tokens of at most 2^" +
-                                     std::to_string(kIndexBits - 1) + ", cannot take " +
-                                     std::to_string(tokens) + " more");
-  }
-  [[noreturn]] HSM_NOINLINE static void fail_whole(const char* who, Index stream) {
-    detail::fail(who, "stream " + std::to_string(stream) + " of the state", "whole",
-                 "one that a call which threw has left in part; reset it");
-  }
   [[noreturn]] HSM_NOINLINE void fail_stream(Index stream) const {
     detail::raise<std::out_of_range>("MixerState: stream must be 0 to " + std::to_string(streams() - 1) +
                                      ", got " + std::to_string(stream));

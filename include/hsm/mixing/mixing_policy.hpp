@@ -37,8 +37,8 @@
 
 #include <hsm/core/linear.hpp>
 #include <hsm/core/parameters.hpp>
+#include <hsm/layer/layer_options.hpp>
 #include <hsm/mixing/policy_members.hpp>
-#include <hsm/mixing/policy_options.hpp>
 #include <hsm/mixing/run.hpp>
 #include <hsm/mixing/stages.hpp>
 

@@ -41,7 +41,7 @@ class PairStack {
   bool takes(Index T) const {
     Index slot_count = 0;
     for (Index l = 0; l < L_; ++l) {
-      if (layers_[l].groups_.size() != 1 || states_[l].spare() != 0) return false;
+      if (layers_[l].layer().groups().size() != 1 || states_[l].spare() != 0) return false;
       if (shift(l) > T - slot_count) return false;
       slot_count += shift(l);
     }
@@ -99,7 +99,7 @@ class PairStack {
  private:
   static constexpr Index kLine = kPairLine<Scalar>;
 
-  Index shift(Index l) const { return layers_[l].groups_[0].shift; }
+  Index shift(Index l) const { return layers_[l].layer().groups()[0].shift; }
 
   /// f(ring, l, the view of the state's) for all layers of a stream.
   template <class F>

@@ -75,7 +75,10 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
   auto* state = std::data(states);
   for (Index l = 0; l < L; ++l) {  // checks, and reads and writes nothing
     layer[l].extend(in.slice(0, 0), state[l], out.slice(0, 0), workspace);
-    for (Index b = 0; b < in.batch; ++b) state[l].check_room(kWho, b, in.time);
+    for (Index b = 0; b < in.batch; ++b) {
+      const Index room = state[l].room(b);
+      if (in.time > room) detail::fail_room(kWho, {0, in.time, b}, state[l].count(b), room);
+    }
   }
 
   const bool stream =

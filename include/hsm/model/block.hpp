@@ -14,11 +14,11 @@
 namespace hsm::inline HSM_ABI {
 
 /// The parameters of a block; the language model runs them, since a norm belongs to the sum before it.
-template <ComputeScalar Scalar, class List = StandardPolicies>
+template <ComputeScalar Scalar, class List = StandardLayers>
 struct Block {
   /// Before the mixer.
   LayerNorm<Scalar> mixer_norm;
-  /// A Mixer of any listed policy, or attention.
+  /// Any layer of the list.
   AnyMixer<Scalar, List> mixer;
   /// Before the feed-forward network.
   LayerNorm<Scalar> feed_forward_norm;
@@ -42,7 +42,7 @@ struct Block {
 };
 
 /// What forward leaves of a block for backward, besides the residual stream.
-template <ComputeScalar Scalar>
+template <ComputeScalar Scalar, class List = StandardLayers>
 struct BlockSaved {
   /// Tokens as columns.
   using Matrix = OwnedColumns<Scalar>;
@@ -53,7 +53,7 @@ struct BlockSaved {
   /// [C, B T], normalised.
   Matrix feed_forward_input;
   /// What the mixer left.
-  AnySaved<Scalar> mixer;
+  AnySaved<Scalar, List> mixer;
   /// What the feed-forward network left.
   FeedForwardSaved<Scalar> feed_forward;
 };

@@ -111,7 +111,7 @@ inline LayerCost layer_cost(const LayerSize& size, Index channels, Index F, std:
 
 /// The cost of a model of `config`, whose state holds values of `scalar_bytes` bytes. Throws what the constructor of
 /// the model throws.
-template <class List = StandardPolicies>
+template <class List = StandardLayers>
 ModelCost cost_of(const LanguageModelConfig& config, std::size_t scalar_bytes = sizeof(float)) {
   static_cast<void>(parameters_of<List>(config));  // what does not fit throws
   const Recipe recipe = Recipe::parse(config.layers);

@@ -41,29 +41,34 @@
 namespace hsm::inline HSM_ABI {
 
 /// What forward leaves for backward.
-template <ComputeScalar Scalar>
+template <ComputeScalar Scalar, class List = StandardLayers>
 struct LanguageModelSaved {
+  /// Tokens as columns.
+  using Matrix = OwnedColumns<Scalar>;
+
   Index batch = 0;               ///< B of the call; 1 for packed and for chosen streams, -1 if it threw
   Index time = 0;                ///< T of the call; N for packed and for chosen streams
   Index streams = 0;             ///< of the state that was extended; 0 where there was none
   std::vector<Index> positions;  ///< [B T] where they are learned
   Dropout dropout;               ///< of the call
   /// What each layer left.
-  std::vector<BlockSaved<Scalar>> blocks;
-  typename BlockSaved<Scalar>::Matrix last;    ///< [C, B T], the residual stream at the end
-  typename BlockSaved<Scalar>::Matrix hidden;  ///< [C, B T], h
+  std::vector<BlockSaved<Scalar, List>> blocks;
+  Matrix last;    ///< [C, B T], the residual stream at the end
+  Matrix hidden;  ///< [C, B T], h
 };
 
 /// A causal language model; see the file comment.
-template <ComputeScalar ScalarType, class List = StandardPolicies>
+template <ComputeScalar ScalarType, class List = StandardLayers>
 class LanguageModel {
  public:
   /// float or double.
   using Scalar = ScalarType;
+  /// The layers that its recipe can name.
+  using Layers = List;
   /// What a stream carries from call to call.
-  using State = LanguageModelState<Scalar>;
+  using State = LanguageModelState<Scalar, List>;
   /// What a forward leaves for backward.
-  using Saved = LanguageModelSaved<Scalar>;
+  using Saved = LanguageModelSaved<Scalar, List>;
 
   /// Fresh weights, drawn in this order: E normal(0.02), P normal(0.01) where there is one, then layer by layer the
   /// mixer's matrices and those of the feed-forward network as each states, each row by row; the maps that write
@@ -147,8 +152,8 @@ class LanguageModel {
               std::span<const Index> streams, State& state, Saved& saved, Workspace& workspace,
               const Dropout& dropout = {}) const;
 
-  /// How many more tokens `stream` can take: the rest of the learned positions or of the capacity that
-  /// attention was given, or no limit. Throws std::out_of_range for a stream that is not there.
+  /// How many more tokens `stream` can take: the rest of the learned positions, of the capacity that attention was
+  /// given, or of what can be counted. Throws std::out_of_range for a stream that is not there.
   Index room(const State& state, Index stream) const;
   /// The least of all streams.
   Index room(const State& state) const;
@@ -170,40 +175,29 @@ class LanguageModel {
  private:
   void check_ids(const char* who, std::span<const std::int32_t> ids, Index expected) const;
   void check_positions(const char* who, Index before, Index more) const;
-  void check_chosen(const char* who, std::span<const std::int32_t> ids, std::span<const Index> offsets,
-                    std::span<const Index> streams, const State& state, Workspace& workspace) const;
+  void check_segments(const char* who, std::span<const std::int32_t> ids, std::span<const Segment> segments,
+                      const State& state) const;
   void check_logits(const char* who, Index n, const Columns<Scalar>& out) const;
   void check_saved(const char* who, const Saved& saved) const;
   void check_gradients(const char* who, const LanguageModel& gradients) const;
 
-  /// Unless kept, the streams hold as many tokens again as they did before, or are not whole.
-  struct Undo {
-    Undo(State& of, std::span<const Index> list, Workspace::Frame& frame);
-    Undo(const Undo&) = delete;
-    Undo& operator=(const Undo&) = delete;
-    ~Undo() {
-      for (std::size_t i = 0; !kept && i < streams.size(); ++i) state.take_back(streams[i], counts[i]);
-    }
-
-    State& state;
-    std::span<const Index> streams;
-    Index* counts;  // at entry
-    bool kept = false;
-  };
-
-  /// The offsets and the list that stand for all streams with T tokens each, in `frame`.
-  struct AllStreams {
-    AllStreams(Workspace::Frame& frame, Index streams, Index T);
-    std::span<const Index> offsets, streams;
-  };
-  template <class Mix>
-  void run_recorded(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved, Workspace& workspace,
-                    const Dropout& dropout, const Mix& mix) const;
-  Columns<Scalar> sized(typename BlockSaved<Scalar>::Matrix& m, Index n) const {
-    m.resize(config_.width, n);
-    return {m.data(), config_.width, n, Eigen::OuterStride<>(config_.width)};
+  struct Activations;
+  struct Undo;
+  std::span<const Segment> every_stream(const char* who, Workspace::Frame& frame,
+                                        std::span<const std::int32_t> ids, const State& state) const;
+  std::span<const Segment> chosen_streams(const char* who, Workspace::Frame& frame,
+                                          std::span<const std::int32_t> ids, std::span<const Index> offsets,
+                                          std::span<const Index> streams, const State& state) const;
+  void run(std::span<const std::int32_t> ids, Index B, Index T, std::span<const Segment> segments,
+           State* state, const Activations& to, const Dropout& dropout, Workspace& workspace) const;
+  void run_recorded(std::span<const std::int32_t> ids, Index B, Index T, std::span<const Segment> segments,
+                    State* state, Saved& saved, const Dropout& dropout, Workspace& workspace) const;
+  void run_chunks(std::span<const std::int32_t> ids, std::span<const Segment> segments, State& state,
+                  Columns<Scalar> last_logits, Workspace& workspace) const;
+  static Columns<Scalar> whole(OwnedColumns<Scalar>& m) {
+    return {m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.rows())};
   }
-  ConstColumns<Scalar> read(const typename BlockSaved<Scalar>::Matrix& m) const {
+  static ConstColumns<Scalar> read(const OwnedColumns<Scalar>& m) {
     return {m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.rows())};
   }
 
@@ -250,5 +244,4 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
 }  // namespace hsm::inline HSM_ABI
 
 #include <hsm/model/language_model_checks.hpp>
-#include <hsm/model/language_model_extend.hpp>
 #include <hsm/model/language_model_passes.hpp>

@@ -32,31 +32,48 @@ void LanguageModel<Scalar, List>::check_positions(const char* who, Index before,
 }
 
 template <ComputeScalar Scalar, class List>
-void LanguageModel<Scalar, List>::check_chosen(const char* who, std::span<const std::int32_t> ids,
-                                               std::span<const Index> offsets, std::span<const Index> streams,
-                                               const State& state, Workspace& workspace) const {
+void LanguageModel<Scalar, List>::check_segments(const char* who, std::span<const std::int32_t> ids,
+                                                 std::span<const Segment> segments,
+                                                 const State& state) const {
+  check_ids(who, ids, static_cast<Index>(ids.size()));
+  for (const Segment& segment : segments) {
+    if (!state.is_whole(segment.stream)) detail::fail_whole(who, segment.stream);
+    const Index count = state.count(segment.stream), most = room(state, segment.stream);
+    check_positions(who, count, segment.count);
+    if (segment.count > most) detail::fail_room(who, segment, count, most);
+  }
+}
+
+/// A segment of every stream, all of one length.
+template <ComputeScalar Scalar, class List>
+std::span<const Segment> LanguageModel<Scalar, List>::every_stream(const char* who, Workspace::Frame& frame,
+                                                                   std::span<const std::int32_t> ids,
+                                                                   const State& state) const {
   check_state(who, state);
-  const auto N = static_cast<Index>(ids.size()), count = static_cast<Index>(streams.size());
-  detail::check_offsets(who, offsets, N);
-  {
-    Workspace::Frame frame(workspace);
-    detail::check_streams(who, streams, static_cast<Index>(offsets.size()) - 1, state.streams(),
-                          frame.template take<Index>(count));
-  }
-  check_ids(who, ids, N);
-  for (std::size_t i = 0; i < streams.size(); ++i) {
-    if (!state.is_whole(streams[i])) {
-      detail::fail(who, "stream " + std::to_string(streams[i]) + " of the state", "whole",
-                   "one that a call which threw has left in part; reset it");
-    }
-    const Index more = offsets[i + 1] - offsets[i], most = room(state, streams[i]);
-    check_positions(who, state.count(streams[i]), more);
-    if (more > most) {
-      detail::raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(streams[i]) +
-                                       " has room for " + std::to_string(most) + " more tokens, got " +
-                                       std::to_string(more));
-    }
-  }
+  const auto count = static_cast<Index>(ids.size());
+  if (count % state.streams() != 0)
+    detail::fail(who, "the number of token ids",
+                 "a multiple of " + std::to_string(state.streams()) + " streams", std::to_string(count));
+  const std::span<const Segment> segments =
+      detail::equal_segments(frame, state.streams(), count / state.streams(), true);
+  check_segments(who, ids, segments, state);
+  return segments;
+}
+
+/// A segment of each of the streams that a caller names.
+template <ComputeScalar Scalar, class List>
+std::span<const Segment> LanguageModel<Scalar, List>::chosen_streams(const char* who, Workspace::Frame& frame,
+                                                                     std::span<const std::int32_t> ids,
+                                                                     std::span<const Index> offsets,
+                                                                     std::span<const Index> streams,
+                                                                     const State& state) const {
+  check_state(who, state);
+  detail::check_offsets(who, offsets, static_cast<Index>(ids.size()));
+  detail::check_streams(who, streams, static_cast<Index>(offsets.size()) - 1, state.streams(),
+                        frame.template take<Index>(static_cast<Index>(streams.size())));
+  const std::span<const Segment> segments = detail::segments_at(frame, offsets, streams);
+  check_segments(who, ids, segments, state);
+  return segments;
 }
 
 template <ComputeScalar Scalar, class List>
@@ -73,7 +90,7 @@ void LanguageModel<Scalar, List>::check_saved(const char* who, const Saved& save
   detail::check_equal(who, "the record's layers", static_cast<Index>(saved.blocks.size()), layer_count());
   detail::check_equal(who, "the record's last", Shape<2>{saved.last.rows(), saved.last.cols()}, expected);
   for (std::size_t l = 0; l < blocks_.size(); ++l) {
-    const BlockSaved<Scalar>& kept = saved.blocks[l];
+    const BlockSaved<Scalar, List>& kept = saved.blocks[l];
     const auto same_kind = [&](const auto& mixer) {
       return std::holds_alternative<typename std::remove_cvref_t<decltype(mixer)>::Saved>(kept.mixer);
     };
@@ -102,12 +119,7 @@ void LanguageModel<Scalar, List>::check_state(const char* who, const State& stat
   for (std::size_t l = 0; l < blocks_.size(); ++l) {
     const auto fits = [&](const auto& mixer) {
       const auto* held = std::get_if<typename std::remove_cvref_t<decltype(mixer)>::State>(&state.layers[l]);
-      if (!held || held->streams() != state.streams()) return false;
-      if constexpr (requires { mixer.fits(*held); }) {
-        return mixer.fits(*held);
-      } else {
-        return held->channels() == mixer.channels() && held->heads() == mixer.heads();
-      }
+      return held && held->streams() == state.streams() && mixer.fits(*held);
     };
     if (!std::visit(fits, blocks_[l].mixer))
       detail::fail(who, "the state", "one from this model's make_state", "another's");
@@ -116,13 +128,8 @@ void LanguageModel<Scalar, List>::check_state(const char* who, const State& stat
 
 template <ComputeScalar Scalar, class List>
 Index LanguageModel<Scalar, List>::room(const State& state, Index stream) const {
-  const Index count = state.count(stream);
-  Index most = positions_.empty() ? (std::numeric_limits<Index>::max)() : config_.context - count;
-  for (const auto& layer : state.layers) {
-    const auto* cache = std::get_if<AttentionState<Scalar>>(&layer);
-    if (cache && cache->capacity() > 0) most = (std::min)(most, cache->capacity() - cache->count(stream));
-  }
-  return most;
+  const Index most = state.room(stream);
+  return positions_.empty() ? most : (std::min)(most, config_.context - state.count(stream));
 }
 
 template <ComputeScalar Scalar, class List>

@@ -1,71 +1,194 @@
 // SPDX-License-Identifier: MIT
 //
-// The passes of LanguageModel that keep a record: one over all tokens, which the modes tell what to ask of each
-// layer's mixer and where positions begin, and the backward pass.
+// The passes of LanguageModel: one over the segments of a call (layer/segment.hpp), for every mode, with a record or
+// without, and its adjoint.
 #pragma once
+
+#include <algorithm>
 
 #include <hsm/model/language_model.hpp>
 
 namespace hsm::inline HSM_ABI {
 
+/// Where the activations of a pass lie, (C, n) each: in a record, layer by layer, or in scratch, where every layer
+/// writes over what the one before left.
 template <ComputeScalar Scalar, class List>
-LanguageModel<Scalar, List>::AllStreams::AllStreams(Workspace::Frame& frame, Index count, Index T) {
-  Index* offset = frame.template take<Index>(count + 1);
-  Index* stream = frame.template take<Index>(count);
-  for (Index i = 0; i <= count; ++i) offset[i] = i * T;
-  for (Index i = 0; i < count; ++i) stream[i] = i;
-  offsets = {offset, static_cast<std::size_t>(count) + 1};
-  streams = {stream, static_cast<std::size_t>(count)};
-}
+struct LanguageModel<Scalar, List>::Activations {
+  Columns<Scalar> stream, input, branch;  // scratch; with a record the branch alone
+  Saved* saved = nullptr;
 
-/// All tokens at once, positions being those in `saved`; mix(mixer, l, x, y, saved) runs the mixer of layer
-/// l.
-template <ComputeScalar Scalar, class List>
-template <class Mix>
-void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids, Index B, Index T,
-                                               Saved& saved, Workspace& workspace, const Dropout& dropout,
-                                               const Mix& mix) const {
-  saved.batch = -1;  // a record of nothing until it is whole
-  saved.dropout = dropout;
-  const Index C = config_.width, N = B * T;
-  Executor& executor = workspace.executor();
-  Workspace::Frame frame(workspace);
-  saved.blocks.resize(blocks_.size());
-  Columns<Scalar> stream = sized(saved.blocks.empty() ? saved.last : saved.blocks.front().before, N);
-  Columns<Scalar> normalised =
-      sized(saved.blocks.empty() ? saved.hidden : saved.blocks.front().mixer_input, N);
-  embedding_.look_up([&](Index j) { return ids[static_cast<std::size_t>(j)]; }, Write::kOverwrite, stream);
-  if (!positions_.empty()) {
-    positions_.look_up([&](Index j) { return saved.positions[static_cast<std::size_t>(j)]; }, Write::kAdd,
-                       stream);
+  /// The residual stream before layer l, or behind the last.
+  Columns<Scalar> before(std::size_t l) const {
+    return !saved ? stream : whole(l < saved->blocks.size() ? saved->blocks[l].before : saved->last);
   }
-  dropout.apply(Dropout::kEmbedding, stream, executor);
-  (blocks_.empty() ? norm_ : blocks_.front().mixer_norm).forward(detail::read(stream), normalised, executor);
-  Columns<Scalar> branch = frame.template columns<Scalar>(C, N);
-  for (std::size_t l = 0; l < blocks_.size(); ++l) {
+  /// Normalised: what the mixer of layer l reads, or h.
+  Columns<Scalar> mixer_input(std::size_t l) const {
+    return !saved ? input : whole(l < saved->blocks.size() ? saved->blocks[l].mixer_input : saved->hidden);
+  }
+  /// The residual stream between mixer and feed-forward network.
+  Columns<Scalar> middle(std::size_t l) const { return !saved ? stream : whole(saved->blocks[l].middle); }
+  /// What the feed-forward network reads.
+  Columns<Scalar> feed_forward_input(std::size_t l) const {
+    return !saved ? input : whole(saved->blocks[l].feed_forward_input);
+  }
+};
+
+/// Unless kept, the streams of the segments hold as many tokens again as they did before, or are not whole.
+template <ComputeScalar Scalar, class List>
+struct LanguageModel<Scalar, List>::Undo {
+  Undo(State* of, std::span<const Segment> list, Workspace::Frame& frame)
+      : state(of),
+        segments(of ? list : list.first(0)),
+        counts(frame.template take<Index>(static_cast<Index>(segments.size()))) {
+    for (std::size_t i = 0; i < segments.size(); ++i) counts[i] = state->count(segments[i].stream);
+  }
+  Undo(const Undo&) = delete;
+  Undo& operator=(const Undo&) = delete;
+  ~Undo() {
+    for (std::size_t i = 0; !kept && i < segments.size(); ++i)
+      state->take_back(segments[i].stream, counts[i]);
+  }
+
+  State* state;
+  std::span<const Segment> segments;
+  Index* counts;  // at entry
+  bool kept = false;
+};
+
+/// Takes the tokens through all layers; h is left behind the last. The only place that runs a block forward.
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::run(std::span<const std::int32_t> ids, Index B, Index T,
+                                      std::span<const Segment> segments, State* state, const Activations& to,
+                                      const Dropout& dropout, Workspace& workspace) const {
+  Executor& executor = workspace.executor();
+  const std::size_t L = blocks_.size();
+  Columns<Scalar> branch = to.branch;
+  Columns<Scalar> first = to.before(0);
+  embedding_.look_up([&](Index j) { return ids[static_cast<std::size_t>(j)]; }, Write::kOverwrite, first);
+  if (!positions_.empty()) {
+    Workspace::Frame frame(workspace);
+    Index* position = to.saved ? to.saved->positions.data() : frame.template take<Index>(B * T);
+    for (const Segment& segment : segments) {
+      const Index past = segment.fresh() ? 0 : state->count(segment.stream);
+      for (Index j = 0; j < segment.count; ++j) position[segment.first + j] = past + j;
+    }
+    positions_.look_up([&](Index j) { return position[j]; }, Write::kAdd, first);
+  }
+  dropout.apply(Dropout::kEmbedding, first, executor);
+  const auto norm_before = [&](std::size_t l) -> const LayerNorm<Scalar>& {
+    return l < L ? blocks_[l].mixer_norm : norm_;
+  };
+  norm_before(0).forward(detail::read(first), to.mixer_input(0), executor);
+  for (std::size_t l = 0; l < L; ++l) {
     const Block<Scalar, List>& block = blocks_[l];
-    BlockSaved<Scalar>& kept = saved.blocks[l];
+    BlockSaved<Scalar, List>* kept = to.saved ? &to.saved->blocks[l] : nullptr;
+    const Tokens<const Scalar> x(to.mixer_input(l).data(), B, T, config_.width);
     std::visit(
         [&](const auto& mixer) {
-          using MixerSavedType = typename std::remove_cvref_t<decltype(mixer)>::Saved;
-          if (!std::holds_alternative<MixerSavedType>(kept.mixer)) kept.mixer = mixer.make_saved();
-          mix(mixer, l, Tokens<const Scalar>(kept.mixer_input.data(), B, T, C),
-              Tokens<Scalar>(branch.data(), B, T, C), std::get<MixerSavedType>(kept.mixer));
+          using M = std::remove_cvref_t<decltype(mixer)>;
+          typename M::State* held = state ? &std::get<typename M::State>(state->layers[l]) : nullptr;
+          typename M::Saved* record = nullptr;
+          if (kept) {
+            record = std::get_if<typename M::Saved>(&kept->mixer);
+            if (!record) record = &kept->mixer.template emplace<typename M::Saved>();
+          }
+          mixer.layer().check("LanguageModel");
+          mixer.layer().run(x, segments, Tokens<Scalar>(branch.data(), B, T, config_.width), held, record,
+                            workspace);
         },
         block.mixer);
     dropout.apply(Dropout::mixer(l), branch, executor);
-    Columns<Scalar> middle = sized(kept.middle, N), input = sized(kept.feed_forward_input, N);
-    block.feed_forward_norm.add_forward(read(kept.before), detail::read(branch), middle, input, executor);
-    block.feed_forward.forward(detail::read(input), branch, kept.feed_forward, workspace);
+    Columns<Scalar> middle = to.middle(l), input = to.feed_forward_input(l);
+    block.feed_forward_norm.add_forward(detail::read(to.before(l)), detail::read(branch), middle, input,
+                                        executor);
+    if (kept) {
+      block.feed_forward.forward(detail::read(input), branch, kept->feed_forward, workspace);
+    } else {
+      block.feed_forward.forward(detail::read(input), branch, workspace);
+    }
     dropout.apply(Dropout::feed_forward(l), branch, executor);
-    const bool more = l + 1 < blocks_.size();
-    Columns<Scalar> next = sized(more ? saved.blocks[l + 1].before : saved.last, N);
-    Columns<Scalar> next_input = sized(more ? saved.blocks[l + 1].mixer_input : saved.hidden, N);
-    (more ? blocks_[l + 1].mixer_norm : norm_)
-        .add_forward(detail::read(middle), detail::read(branch), next, next_input, executor);
+    norm_before(l + 1).add_forward(detail::read(middle), detail::read(branch), to.before(l + 1),
+                                   to.mixer_input(l + 1), executor);
   }
-  saved.batch = B;
+  if (!state) return;
+  for (const Segment& segment : segments)
+    state->counts[static_cast<std::size_t>(segment.stream)] += segment.count;
+}
+
+/// All tokens at once, with a record.
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids, Index B, Index T,
+                                               std::span<const Segment> segments, State* state, Saved& saved,
+                                               const Dropout& dropout, Workspace& workspace) const {
+  const Index C = config_.width, N = B * T;
+  saved.batch = -1;  // a record of nothing until it is whole
   saved.time = T;
+  saved.streams = state ? state->streams() : 0;
+  saved.dropout = dropout;
+  saved.positions.resize(positions_.empty() ? 0 : ids.size());
+  saved.blocks.resize(blocks_.size());
+  for (auto& block : saved.blocks) {
+    for (auto* matrix : {&block.before, &block.mixer_input, &block.middle, &block.feed_forward_input})
+      matrix->resize(C, N);
+  }
+  saved.last.resize(C, N);
+  saved.hidden.resize(C, N);
+  Workspace::Frame frame(workspace);
+  Undo undo(state, segments, frame);
+  Columns<Scalar> branch = frame.template columns<Scalar>(C, N);
+  run(ids, B, T, segments, state, {branch, branch, branch, &saved}, dropout, workspace);
+  undo.kept = true;
+  saved.batch = B;
+}
+
+/// Without a record: chunk after chunk of all streams through all layers, so that what a chunk needs stays in cache and
+/// memory does not grow with the length of the text.
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::run_chunks(std::span<const std::int32_t> ids,
+                                             std::span<const Segment> segments, State& state,
+                                             Columns<Scalar> last_logits, Workspace& workspace) const {
+  constexpr const char* kWho = "LanguageModel::extend";
+  const Index C = config_.width, S = static_cast<Index>(segments.size());
+  check_logits(kWho, S, last_logits);
+  Index longest = 0;
+  for (const Segment& segment : segments) {
+    detail::check_at_least(kWho, "the tokens of each stream", segment.count, 1);
+    longest = (std::max)(longest, segment.count);
+  }
+  if (S == 0) return;
+  const Index token_values = 4 * C + config_.feed_forward;
+  const Index fitting = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar)) / token_values / S;
+  const Index chunk = std::clamp<Index>(fitting / 16 * 16, 16, 1024);
+  Workspace::Frame frame(workspace);
+  const Index most = (std::min)((std::min)(chunk, longest) * S, static_cast<Index>(ids.size()));
+  Scalar* data[3];  // stream, input, branch
+  for (Scalar*& each : data) each = frame.template take<Scalar>(C * most);
+  Columns<Scalar> last = frame.template columns<Scalar>(C, S);
+  std::int32_t* id = frame.template take<std::int32_t>(most);
+  Segment* parts = frame.template take<Segment>(S);  // of the chunk
+  Undo undo(&state, segments, frame);
+  for (Index first = 0; first < longest; first += chunk) {
+    Index N = 0;
+    std::size_t count = 0;
+    for (const Segment& segment : segments) {
+      const Index n = (std::min)(chunk, segment.count - first);
+      if (n <= 0) continue;
+      std::copy_n(ids.data() + segment.first + first, n, id + N);
+      parts[count++] = {N, n, segment.stream};
+      N += n;
+    }
+    const auto columns = [&](Scalar* of) { return Columns<Scalar>(of, C, N, Eigen::OuterStride<>(C)); };
+    const Activations to{columns(data[0]), columns(data[1]), columns(data[2])};
+    run({id, static_cast<std::size_t>(N)}, 1, N, {parts, count}, &state, to, {}, workspace);
+    for (std::size_t i = 0, part = 0; i < segments.size(); ++i) {
+      if (segments[i].count <= first) continue;
+      last.col(static_cast<Index>(i)) =
+          to.input.col(parts[part].first + parts[part].count - 1);  // the last one stays
+      ++part;
+    }
+  }
+  logits(detail::read(last), last_logits, workspace);
+  undo.kept = true;
 }
 
 template <ComputeScalar Scalar, class List>
@@ -77,14 +200,8 @@ void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, Inde
   check_ids(kWho, ids, B * T);
   check_positions(kWho, 0, T);
   dropout.check(kWho);
-  saved.batch = -1;
-  saved.streams = 0;
-  saved.positions.resize(positions_.empty() ? 0 : ids.size());
-  for (std::size_t j = 0; j < saved.positions.size(); ++j) saved.positions[j] = static_cast<Index>(j) % T;
-  run_recorded(ids, B, T, saved, workspace, dropout,
-               [&](const auto& mixer, std::size_t, const auto& x, const auto& y, auto& kept) {
-                 mixer.forward(x, y, kept, workspace);
-               });
+  Workspace::Frame frame(workspace);
+  run_recorded(ids, B, T, detail::equal_segments(frame, B, T, false), nullptr, saved, dropout, workspace);
 }
 
 template <ComputeScalar Scalar, class List>
@@ -94,57 +211,48 @@ void LanguageModel<Scalar, List>::packed(std::span<const std::int32_t> ids, std:
   const auto N = static_cast<Index>(ids.size());
   detail::check_offsets(kWho, offsets, N);
   check_ids(kWho, ids, N);
-  for (std::size_t i = 0; i + 1 < offsets.size(); ++i) check_positions(kWho, 0, offsets[i + 1] - offsets[i]);
   dropout.check(kWho);
-  saved.batch = -1;
-  saved.streams = 0;
-  saved.positions.clear();
-  for (std::size_t i = 0; !positions_.empty() && i + 1 < offsets.size(); ++i) {
-    for (Index j = offsets[i]; j < offsets[i + 1]; ++j) saved.positions.push_back(j - offsets[i]);
-  }
-  run_recorded(ids, 1, N, saved, workspace, dropout,
-               [&](const auto& mixer, std::size_t, const auto& x, const auto& y, auto& kept) {
-                 mixer.packed(x, offsets, y, kept, workspace);
-               });
+  Workspace::Frame frame(workspace);
+  const std::span<const Segment> segments = detail::segments_at(frame, offsets, {});
+  for (const Segment& segment : segments) check_positions(kWho, 0, segment.count);
+  run_recorded(ids, 1, N, segments, nullptr, saved, dropout, workspace);
 }
 
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
                                          std::span<const Index> streams, State& state, Saved& saved,
                                          Workspace& workspace, const Dropout& dropout) const {
-  check_chosen("LanguageModel::extend", ids, offsets, streams, state, workspace);
-  dropout.check("LanguageModel::extend");
-  saved.batch = -1;
-  saved.streams = state.streams();
-  saved.positions.clear();
-  for (std::size_t i = 0; !positions_.empty() && i < streams.size(); ++i) {
-    for (Index j = offsets[i]; j < offsets[i + 1]; ++j)
-      saved.positions.push_back(state.count(streams[i]) + j - offsets[i]);
-  }
+  constexpr const char* kWho = "LanguageModel::extend";
   Workspace::Frame frame(workspace);
-  Undo undo(state, streams, frame);
-  run_recorded(ids, 1, static_cast<Index>(ids.size()), saved, workspace, dropout,
-               [&](const auto& mixer, std::size_t l, const auto& x, const auto& y, auto& kept) {
-                 using MixerState = typename std::remove_cvref_t<decltype(mixer)>::State;
-                 mixer.extend(x, offsets, streams, std::get<MixerState>(state.layers[l]), y, kept, workspace);
-               });
-  for (std::size_t i = 0; i < streams.size(); ++i)
-    state.counts[static_cast<std::size_t>(streams[i])] += offsets[i + 1] - offsets[i];
-  undo.kept = true;
+  const auto segments = chosen_streams(kWho, frame, ids, offsets, streams, state);
+  dropout.check(kWho);
+  run_recorded(ids, 1, static_cast<Index>(ids.size()), segments, &state, saved, dropout, workspace);
 }
 
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state, Saved& saved,
                                          Workspace& workspace, const Dropout& dropout) const {
   constexpr const char* kWho = "LanguageModel::extend";
-  check_state(kWho, state);
-  const auto count = static_cast<Index>(ids.size());
-  if (count % state.streams() != 0)
-    detail::fail(kWho, "the number of token ids",
-                 "a multiple of " + std::to_string(state.streams()) + " streams", std::to_string(count));
   Workspace::Frame frame(workspace);
-  const AllStreams all(frame, state.streams(), count / state.streams());
-  extend(ids, all.offsets, all.streams, state, saved, workspace, dropout);
+  const auto segments = every_stream(kWho, frame, ids, state);
+  dropout.check(kWho);
+  run_recorded(ids, 1, static_cast<Index>(ids.size()), segments, &state, saved, dropout, workspace);
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
+                                         std::span<const Index> streams, State& state,
+                                         Columns<Scalar> last_logits, Workspace& workspace) const {
+  Workspace::Frame frame(workspace);
+  run_chunks(ids, chosen_streams("LanguageModel::extend", frame, ids, offsets, streams, state), state,
+             last_logits, workspace);
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state,
+                                         Columns<Scalar> last_logits, Workspace& workspace) const {
+  Workspace::Frame frame(workspace);
+  run_chunks(ids, every_stream("LanguageModel::extend", frame, ids, state), state, last_logits, workspace);
 }
 
 template <ComputeScalar Scalar, class List>
@@ -174,7 +282,7 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
   norm_.backward(read(saved.last), d_hidden, d_stream, gradients.norm_, workspace);
   for (std::size_t l = blocks_.size(); l-- > 0;) {
     const Block<Scalar, List>& block = blocks_[l];
-    const BlockSaved<Scalar>& kept = saved.blocks[l];
+    const BlockSaved<Scalar, List>& kept = saved.blocks[l];
     Block<Scalar, List>& d_block = gradients.blocks_[l];
     dropout.copy(Dropout::feed_forward(l), detail::read(d_stream), d_branch, executor);
     block.feed_forward.backward(read(kept.feed_forward_input), kept.feed_forward, detail::read(d_branch),

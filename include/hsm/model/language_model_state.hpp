@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <variant>
@@ -18,10 +19,10 @@
 namespace hsm::inline HSM_ABI {
 
 /// What a model remembers of its streams between calls to extend. Made by LanguageModel::make_state.
-template <ComputeScalar Scalar>
+template <ComputeScalar Scalar, class List = StandardLayers>
 struct LanguageModelState {
   /// One state per layer.
-  std::vector<AnyState<Scalar>> layers;
+  std::vector<AnyState<Scalar, List>> layers;
   std::vector<Index> counts;  ///< tokens that each stream has seen
 
   /// How many streams it holds.
@@ -62,13 +63,21 @@ struct LanguageModelState {
     for (Index s = 0; s < streams(); ++s) reset(s);
   }
 
+  /// How many more tokens every layer can take. Throws std::out_of_range for a stream that is not there.
+  Index room(Index stream) const {
+    checked(stream);
+    Index most = (std::numeric_limits<Index>::max)();
+    for (const auto& layer : layers)
+      most = (std::min)(most, std::visit([&](const auto& state) { return state.room(stream); }, layer));
+    return most;
+  }
+
   /// Whether every layer can take the last k tokens of `stream` back: attention always, shift mixers as far
   /// as their spare slots reach (mixing/mixer_state.hpp).
   bool can_rewind(Index stream, Index k) const {
     if (k < 0 || k > count(stream)) return false;
     return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {
-      const auto* state = std::get_if<MixerState<Scalar>>(&layer);
-      return !state || state->can_rewind(stream, k);
+      return std::visit([&](const auto& state) { return state.can_rewind(stream, k); }, layer);
     });
   }
   /// Takes the last k tokens of `stream` back: what follows continues as if they had never been there. Throws

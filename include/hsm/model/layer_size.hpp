@@ -77,18 +77,13 @@ LayerSize measured_layer(const LayerRecipe& layer, Index channels) {
   std::visit(
       [&](const auto& mixer) {
         size.parameters = count_parameters(mixer);
-        size.heads = mixer.heads();
-        if constexpr (requires { mixer.taps(); }) {
-          size.taps = mixer.taps();
-          constexpr Stages kStages = std::remove_cvref_t<decltype(mixer.parameters())>::kStages;
-          size.planes = kStages.planes();
-          size.own = kStages.own;
-          size.products = kStages.projected() + (kStages.output ? 1 : 0);
-        } else {  // keys and values; queries; all three and the output
-          size.planes = 2;
-          size.own = 1;
-          size.products = 4;
-        }
+        using Layer = typename std::remove_cvref_t<decltype(mixer)>::Layer;
+        constexpr LayerFootprint kFootprint = Layer::kFootprint;
+        size.planes = kFootprint.kept;
+        size.own = kFootprint.own;
+        size.products = kFootprint.products;
+        if constexpr (requires { mixer.heads(); }) size.heads = mixer.heads();
+        if constexpr (requires { mixer.taps(); }) size.taps = mixer.taps();
       },
       make_mixer<float>(List{}, layer, channels, 1, random));
   return size;
@@ -98,7 +93,7 @@ LayerSize measured_layer(const LayerRecipe& layer, Index channels) {
 
 /// The sizes of the layer that `layer` describes for so many channels. Throws std::invalid_argument where
 /// make_mixer would, and for more parameters than can be counted.
-template <class List = StandardPolicies>
+template <class List = StandardLayers>
 LayerSize layer_size(LayerRecipe layer, Index channels) {
   constexpr const char* kWho = "layer_size";
   detail::check_at_least(kWho, "channels", channels, 1);
@@ -152,7 +147,7 @@ LayerSize layer_size(LayerRecipe layer, Index channels) {
 }
 
 /// The sizes of all layers of a recipe.
-template <class List = StandardPolicies>
+template <class List = StandardLayers>
 std::vector<LayerSize> layer_sizes(const Recipe& recipe, Index channels) {
   std::vector<LayerSize> sizes;
   for (std::size_t l = 0; l < recipe.layers.size(); ++l) {

@@ -30,7 +30,7 @@ inline Index block_parameters(Index mixer, Index C, Index F) {
 
 /// The number of values in all tensors of a model of this config. Throws what the constructor of the model
 /// throws, and std::invalid_argument for more than can be counted.
-template <class List = StandardPolicies>
+template <class List = StandardLayers>
 Index parameters_of(const LanguageModelConfig& config) {
   constexpr const char* kWho = "parameters_of";
   const Index C = config.width;
@@ -52,7 +52,7 @@ Index parameters_of(const LanguageModelConfig& config) {
 /// The F for which a model of `config` has nearest to `target` parameters; the lower of two equally near.
 /// config.feed_forward is not read. Throws std::invalid_argument if the model has more than `target`
 /// parameters already with F = 1, and what the constructor of the model throws.
-template <class List = StandardPolicies>
+template <class List = StandardLayers>
 Index feed_forward_for(LanguageModelConfig config, Index target) {
   config.feed_forward = 1;
   const Index least = parameters_of<List>(config);

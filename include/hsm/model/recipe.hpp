@@ -7,7 +7,7 @@
 //   softmax-local:heads=4:taps=3      options where the default is not wanted
 //
 // An option is a name and a whole number; which there are, and within what bounds, each layer states
-// (mixing/policy_options.hpp, model/any_mixer.hpp). The canonical text joins equal neighbours and sorts options
+// (layer/layer_options.hpp, model/any_mixer.hpp). The canonical text joins equal neighbours and sorts options
 // by name; with_all_options of any_mixer.hpp states every option, and that is what a model's config and its file
 // hold. Errors are std::invalid_argument that name the place in the text.
 #pragma once
@@ -19,7 +19,7 @@
 
 #include <hsm/core/quote.hpp>
 #include <hsm/core/types.hpp>
-#include <hsm/mixing/policy_options.hpp>
+#include <hsm/layer/layer_options.hpp>
 
 namespace hsm::inline HSM_ABI {
 

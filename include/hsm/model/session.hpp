@@ -48,7 +48,7 @@ class GenerationSession {
   /// float or double.
   using Scalar = typename Model::Scalar;
   /// The streams as a value.
-  using Memory = SessionMemory<Scalar>;
+  using Memory = SessionMemory<Scalar, typename Model::Layers>;
 
   /// Fresh streams. Throws std::invalid_argument for streams < 1 or spare < 0.
   GenerationSession(const Model& model, Workspace& workspace, SessionOptions options = {});

@@ -14,11 +14,11 @@
 namespace hsm::inline HSM_ABI {
 
 /// The streams of a session between two calls.
-template <ComputeScalar Scalar>
+template <ComputeScalar Scalar, class List = StandardLayers>
 struct SessionMemory {
-  LanguageModelState<Scalar> state;  ///< of the model's layers
-  OwnedColumns<Scalar> logits;       ///< [V, streams]
-  std::vector<std::uint8_t> ready;   ///< per stream: 1 where its logits are there
+  LanguageModelState<Scalar, List> state;  ///< of the model's layers
+  OwnedColumns<Scalar> logits;             ///< [V, streams]
+  std::vector<std::uint8_t> ready;         ///< per stream: 1 where its logits are there
   /// Per stream its last tokens, where positions are learned.
   std::vector<std::vector<std::int32_t>> history;
   Index restarts = 0;  ///< of all streams together

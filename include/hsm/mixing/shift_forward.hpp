@@ -7,14 +7,21 @@
 #pragma once
 
 #include <hsm/core/stream.hpp>
-#include <hsm/mixing/mixer_pass.hpp>
+#include <hsm/mixing/shift_pass.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
 
 template <class Policy>
-void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segment> list, State* state,
+void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segment> list, State* state,
                                 Saved* saved) {
   const Index N = x.count();
+  if (saved) {
+    saved->shape_ = Saved::kNothing;  // until it is whole
+    saved->segments_.assign(list.begin(), list.end());
+    saved->entry_ = state ? *state : State();
+    saved->projected_.resize(projected_rows(), N);
+    if constexpr (kStages.output) saved->mixed_.resize(C(), N);
+  }
   if (state) make_room(*state, *state, list);
   fill_zeros(list, state);
   constexpr int kPlanes = kStages.projected() + (kStages.output ? 1 : 0);
@@ -28,7 +35,7 @@ void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
   if (!scene.history && chunk < N) {
     for (const Segment& segment : list) scene.longest = (std::max)(scene.longest, segment.count);
     Index size = 0;
-    for (std::size_t g = 0; g < mixer.groups_.size(); ++g) size += carry_size(scene, g);
+    for (std::size_t g = 0; g < layer.groups().size(); ++g) size += carry_size(scene, g);
     scene.carry = frame.template take<Scalar>(size);
   }
   Scalar* projected =
@@ -41,12 +48,13 @@ void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
   for (scene.first = 0; scene.first < N; scene.first += chunk) {
     scene.count = (std::min)(chunk, N - scene.first);
     project(scene, projected);
-    combine(scene, mixed, y);
+    if (y.data) combine(scene, mixed, y);
     if constexpr (kStages.output) {
-      for_each_strided(y, y, scene.first, scene.count, [&](Index first, Index n) {
+      const auto put_out = [&](Index first, Index n) {
         const ConstColumns<Scalar> z(mixed + (first - scene.first) * C(), C(), n, Eigen::OuterStride<>(C()));
-        mixer.policy_.output.forward(z, y.columns(first, n), workspace.executor());
-      });
+        layer.parameters().output.forward(z, y.columns(first, n), workspace.executor());
+      };
+      if (y.data) for_each_strided(y, y, scene.first, scene.count, put_out);
     }
     if (state || scene.carry) {  // last, so that what throws before leaves the state as it was
       unfinished.written = state != nullptr;
@@ -61,35 +69,36 @@ void MixerPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
 }
 
 template <class Policy>
-void MixerPass<Policy>::project(const Scene& scene, Scalar* projected) {
+void ShiftPass<Policy>::project(const Scene& scene, Scalar* projected) {
   if constexpr (kStages.projected() > 0) {
     for_each_strided(scene.x, scene.x, scene.first, scene.count, [&](Index first, Index n) {
       Columns<Scalar> out(projected + (first - scene.first) * projected_rows(), projected_rows(), n,
                           Eigen::OuterStride<>(projected_rows()));
-      mixer.policy_.project.forward(scene.x.columns(first, n), out, workspace.executor());
+      layer.parameters().project.forward(scene.x.columns(first, n), out, workspace.executor());
     });
   }
 }
 
 template <class Policy>
-void MixerPass<Policy>::combine(const Scene& scene, Scalar* mixed, const Out& y) {
+void ShiftPass<Policy>::combine(const Scene& scene, Scalar* mixed, const Out& y) {
   const auto bytes = static_cast<std::size_t>(y.count() * C()) * sizeof(Scalar);
   const bool stream = !mixed && should_stream(workspace.stores, bytes);
   parallel_blocks(workspace.executor(), scene.count, task_tokens(), [&](Index begin, Index n, int) {
     for_each_piece(scene, scene.first + begin, n, [&](const Piece& piece, Index from, Index to) {
-      for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
-        const HeadGroup& group = mixer.groups_[g];
-        for_each_run(piece, from, to, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
+      for (std::size_t g = 0; g < layer.groups().size(); ++g) {
+        const HeadGroup& group = layer.groups()[g];
+        for_each_run(piece, from, to, group.shift, layer.taps(), ring(scene, piece, g).slot_count, false,
                      [&](Index start, Index end) {
                        Run<Scalar> run = make_run(scene, piece, g, start, end);
                        const Index token = piece.first + start;
                        if (mixed) {
                          Scalar* z = mixed + (token - scene.first) * C() + first_row(group);
-                         mixer.policy_.combine(
+                         layer.parameters().combine(
                              run, Columns<Scalar>(z, run.rows, run.count, Eigen::OuterStride<>(C())));
                        } else {
                          run.stream = stream;
-                         mixer.policy_.combine(run, y.rows(token, run.count, first_row(group), run.rows));
+                         layer.parameters().combine(run,
+                                                    y.rows(token, run.count, first_row(group), run.rows));
                        }
                      });
       }
@@ -99,20 +108,20 @@ void MixerPass<Policy>::combine(const Scene& scene, Scalar* mixed, const Out& y)
 }
 
 template <class Policy>
-void MixerPass<Policy>::keep(const Scene& scene, State* state) {
+void ShiftPass<Policy>::keep(const Scene& scene, State* state) {
   parallel_blocks(workspace.executor(), scene.count, task_tokens(), [&](Index begin, Index n, int) {
     for_each_piece(scene, scene.first + begin, n, [&](const Piece& piece, Index from, Index to) {
       const Segment& segment = scene.segments[static_cast<std::size_t>(piece.segment)];
       const bool ends = piece.first + piece.count == segment.first + segment.count;
       if (segment.fresh() && (!scene.carry || ends)) return;
-      for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
+      for (std::size_t g = 0; g < layer.groups().size(); ++g) {
         const RingView<Scalar> to_ring =
             segment.fresh() ? carry_ring(scene, g) : state->ring(g, segment.stream);
-        const Index rows = rows_of(mixer.groups_[g]);
+        const Index rows = rows_of(layer.groups()[g]);
         for (Index t = (std::max)(from, piece.count - to_ring.slot_count); t < to; ++t) {
           Scalar* slot = to_ring.slot(piece.position + t);
           for (int plane = 0; plane < kStages.planes(); ++plane) {
-            const Scalar* column = kept_strip(scene, mixer.groups_[g], piece.first + t, plane).data;
+            const Scalar* column = kept_strip(scene, layer.groups()[g], piece.first + t, plane).data;
             std::copy(column, column + rows, slot + plane * rows);
           }
         }
@@ -122,3 +131,14 @@ void MixerPass<Policy>::keep(const Scene& scene, State* state) {
 }
 
 }  // namespace hsm::inline HSM_ABI::detail
+
+namespace hsm::inline HSM_ABI {
+
+template <class Policy>
+void ShiftLayer<Policy>::run(const Tokens<const Scalar>& x, std::span<const Segment> segments,
+                             const Tokens<Scalar>& y, State* state, Saved* saved,
+                             Workspace& workspace) const {
+  detail::ShiftPass<Policy>(*this, workspace).forward(x, y, segments, state, saved);
+}
+
+}  // namespace hsm::inline HSM_ABI

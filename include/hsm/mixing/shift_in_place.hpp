@@ -6,15 +6,15 @@
 // part continues. Half the memory of forward, and no line is read to be written.
 #pragma once
 
-#include <hsm/mixing/mixer_pass.hpp>
+#include <hsm/mixing/shift_pass.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
 
 template <class Policy>
-void MixerPass<Policy>::forward_in_place(const Out& x) {
+void ShiftPass<Policy>::forward_in_place(const Out& x) {
   const Index B = x.batch, T = x.time;
   Index farthest = 1;  // of the partners
-  for (const HeadGroup& group : mixer.groups_) farthest = (std::max)(farthest, mixer.slot_count(group, 0));
+  for (const HeadGroup& group : layer.groups()) farthest = (std::max)(farthest, layer.slot_count(group, 0));
   // What is copied before a part is at most an eighth of it.
   const Index length = std::max<Index>(4 * task_tokens(), farthest > T ? T : 8 * farthest);
   const Index parts = (T + length - 1) / length;
@@ -25,11 +25,11 @@ void MixerPass<Policy>::forward_in_place(const Out& x) {
   State halo;
   halo.counts_.resize(static_cast<std::size_t>(B * parts));
   if (parts > 1) {
-    for (const HeadGroup& group : mixer.groups_)
-      halo.add_ring(kStages.planes() * rows_of(group), group.shift, mixer.slot_count(group, 0));
+    for (const HeadGroup& group : layer.groups())
+      halo.add_ring(kStages.planes() * rows_of(group), group.shift, layer.slot_count(group, 0));
   }
   scene.entry = &halo;
-  const std::span<Segment> list = segments(B * parts, nullptr);
+  const std::span<Segment> list = equal_segments(frame, B * parts, 0, false);
   for (Index i = 0; i < B * parts; ++i) {
     const Index first = i % parts * length;
     list[static_cast<std::size_t>(i)] = {i / parts * T + first, (std::min)(length, T - first),
@@ -42,32 +42,33 @@ void MixerPass<Policy>::forward_in_place(const Out& x) {
   parallel_blocks(executor, B * parts, 1, [&](Index i, Index, int) {
     const Segment& segment = list[static_cast<std::size_t>(i)];
     if (segment.fresh()) return;
-    for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
+    for (std::size_t g = 0; g < layer.groups().size(); ++g) {
       const RingView<Scalar> ring = halo.ring(g, i);
       const Index before = i % parts * length;
       for (Index t = std::max<Index>(0, before - ring.slot_count); t < before; ++t) {
-        const Scalar* column = x.at(segment.first - before + t) + first_row(mixer.groups_[g]);
-        std::copy(column, column + rows_of(mixer.groups_[g]), ring.slot(t));
+        const Scalar* column = x.at(segment.first - before + t) + first_row(layer.groups()[g]);
+        std::copy(column, column + rows_of(layer.groups()[g]), ring.slot(t));
       }
     }
   });
   parallel_blocks(executor, B * parts, 1, [&](Index i, Index, int) {
     const Segment& segment = list[static_cast<std::size_t>(i)];
     const Piece piece{segment.first, segment.count, i % parts * length, 0, i};
-    for (std::size_t g = 0; g < mixer.groups_.size(); ++g) mix_in_place(scene, piece, g, x);
+    for (std::size_t g = 0; g < layer.groups().size(); ++g) mix_in_place(scene, piece, g, x);
   });
 }
 
 /// All tokens of a piece for one group of heads, the last first.
 template <class Policy>
-void MixerPass<Policy>::mix_in_place(const Scene& scene, const Piece& piece, std::size_t g,
+void ShiftPass<Policy>::mix_in_place(const Scene& scene, const Piece& piece, std::size_t g,
                                      const Out& x) const {
-  const HeadGroup& group = mixer.groups_[g];
+  const HeadGroup& group = layer.groups()[g];
   const Index rows = rows_of(group);
-  for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
+  for_each_run(piece, 0, piece.count, group.shift, layer.taps(), ring(scene, piece, g).slot_count, false,
                [&](Index start, Index end) {
                  const Run<Scalar> run = make_run(scene, piece, g, start, end);
-                 mixer.policy_.combine(run, x.rows(piece.first + start, run.count, first_row(group), rows));
+                 layer.parameters().combine(run,
+                                            x.rows(piece.first + start, run.count, first_row(group), rows));
                });
 }
 

@@ -8,16 +8,16 @@
 #pragma once
 
 #include <hsm/core/stream.hpp>
-#include <hsm/mixing/mixer_pass.hpp>
+#include <hsm/mixing/shift_pass.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
 
 /// Where an adjoint of tokens [start, end) writes, for taps first_tap ... last_tap; nowhere for the others.
 template <class Policy>
-HSM_NOINLINE auto MixerPass<Policy>::make_gradient(const Scene& scene, const Gradient& d, const Piece& piece,
+HSM_NOINLINE auto ShiftPass<Policy>::make_gradient(const Scene& scene, const Gradient& d, const Piece& piece,
                                                    std::size_t g, Index start, Index end, Index first_tap,
                                                    Index last_tap) const -> RunGradient<Scalar> {
-  const HeadGroup& group = mixer.groups_[g];
+  const HeadGroup& group = layer.groups()[g];
   RunGradient<Scalar> to;
   to.rows = rows_of(group);
   to.count = end - start;
@@ -26,7 +26,7 @@ HSM_NOINLINE auto MixerPass<Policy>::make_gradient(const Scene& scene, const Gra
     to.blocks.own = {d.projected + (piece.first + start) * projected_rows() + first_row(group),
                      projected_rows()};
   }
-  for (Index k = 0; k < mixer.taps(); ++k) to.blocks.kept[static_cast<std::size_t>(k)].fill({nullptr, 0});
+  for (Index k = 0; k < layer.taps(); ++k) to.blocks.kept[static_cast<std::size_t>(k)].fill({nullptr, 0});
   for (Index k = first_tap; k <= last_tap; ++k) {
     const Index t = start - k * group.shift;
     for (int plane = 0; plane < kStages.planes(); ++plane) {
@@ -53,16 +53,16 @@ HSM_NOINLINE auto MixerPass<Policy>::make_gradient(const Scene& scene, const Gra
 /// Adds the gradient of the state that the call left to the tokens [from, to) of the piece that it holds, and
 /// clears it: the slots then belong to the state at entry.
 template <class Policy>
-void MixerPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& d, const Piece& piece,
+void ShiftPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& d, const Piece& piece,
                                             std::size_t g, Index from, Index to) const {
   const Segment& segment = scene.segments[static_cast<std::size_t>(piece.segment)];
   if (!d.state || segment.fresh()) return;
   const RingView<Scalar> ring = d.state->ring(g, segment.stream);
-  const Index rows = rows_of(mixer.groups_[g]);
+  const Index rows = rows_of(layer.groups()[g]);
   for (Index t = (std::max)(from, piece.count - ring.slot_count); t < to; ++t) {
     Scalar* slot = ring.slot(piece.position + t);
     for (int plane = 0; plane < kStages.planes(); ++plane) {
-      Scalar* column = kept_gradient(d, mixer.groups_[g], piece.first + t, plane).data;
+      Scalar* column = kept_gradient(d, layer.groups()[g], piece.first + t, plane).data;
       for (Index i = 0; i < rows; ++i) column[i] += slot[plane * rows + i];
     }
     std::fill(slot, slot + ring.rows, Scalar(0));
@@ -72,10 +72,10 @@ void MixerPass<Policy>::take_state_gradient(const Scene& scene, const Gradient& 
 /// Finishes the gradients of tokens [start, end): at once by adjoint_token, else in parts so small that what one
 /// half has written is in cache for the other.
 template <class Policy>
-void MixerPass<Policy>::gather_run(const Scene& scene, const Gradient& d, const Piece& piece, std::size_t g,
+void ShiftPass<Policy>::gather_run(const Scene& scene, const Gradient& d, const Piece& piece, std::size_t g,
                                    Index start, Index end, std::span<double> sums) const {
-  const Policy& policy = mixer.policy_;
-  const HeadGroup& group = mixer.groups_[g];
+  const Policy& policy = layer.parameters();
+  const HeadGroup& group = layer.groups()[g];
   const Index s = group.shift, n = end - start;
   const bool followed = end + s <= piece.count;
   Run<Scalar> now = make_run(scene, piece, g, start, end);
@@ -106,8 +106,8 @@ void MixerPass<Policy>::gather_run(const Scene& scene, const Gradient& d, const 
 
 /// The adjoint of a pair policy: every token finished in one visit.
 template <class Policy>
-void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Policy& gradients) {
-  const Policy& policy = mixer.policy_;
+void ShiftPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Policy& gradients) {
+  const Policy& policy = layer.parameters();
   const Index tasks = (scene.count + task_tokens() - 1) / task_tokens();
   const Index sum_count = sum_count_of(policy);
   double* sums = take_sums(tasks);
@@ -115,8 +115,8 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
     const std::span<double> task_sums(sums + begin / task_tokens() * sum_count,
                                       static_cast<std::size_t>(sum_count));
     for_each_piece(scene, begin, n, [&](const Piece& piece, Index from, Index to) {
-      for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
-        const HeadGroup& group = mixer.groups_[g];
+      for (std::size_t g = 0; g < layer.groups().size(); ++g) {
+        const HeadGroup& group = layer.groups()[g];
         const Index s = group.shift;
         for_each_run(piece, from, to, s, 2, ring(scene, piece, g).slot_count, true,
                      [&](Index start, Index end) { gather_run(scene, d, piece, g, start, end, task_sums); });
@@ -129,8 +129,8 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
   if (!d.state) return;
   // What the first s tokens of a continuing segment give to the state at its entry.
   for_each_piece(scene, 0, scene.count, [&](const Piece& piece, Index, Index) {
-    for (std::size_t g = 0; g < mixer.groups_.size(); ++g) {
-      const HeadGroup& group = mixer.groups_[g];
+    for (std::size_t g = 0; g < layer.groups().size(); ++g) {
+      const HeadGroup& group = layer.groups()[g];
       const Index reach = (std::min)(group.shift, piece.count);
       for_each_run(piece, 0, reach, group.shift, 2, ring(scene, piece, g).slot_count, false,
                    [&](Index start, Index end) {
@@ -146,13 +146,13 @@ void MixerPass<Policy>::gather_adjoint(const Scene& scene, const Gradient& d, Po
 /// The adjoint of a policy with any number of taps: added into the taps, no two tasks in one document and group
 /// of heads.
 template <class Policy>
-void MixerPass<Policy>::scatter_adjoint(const Scene& scene, const Gradient& d, Policy& gradients) {
-  const auto groups = static_cast<Index>(mixer.groups_.size());
+void ShiftPass<Policy>::scatter_adjoint(const Scene& scene, const Gradient& d, Policy& gradients) {
+  const auto groups = static_cast<Index>(layer.groups().size());
   const auto parts = static_cast<Index>(scene.segments.size()) * groups;
   // Each task has sums of its own, so there are a bounded number of them.
   constexpr Index kMostSums = 256;
   const Index block = HasSums<Policy> ? std::max<Index>(1, (parts + kMostSums - 1) / kMostSums) : 1;
-  const Index sum_count = sum_count_of(mixer.policy_), tasks = (parts + block - 1) / block;
+  const Index sum_count = sum_count_of(layer.parameters()), tasks = (parts + block - 1) / block;
   double* sums = take_sums(tasks);
   parallel_blocks(workspace.executor(), parts, block, [&](Index first, Index count, int) {
     const std::span<double> task_sums(sums + first / block * sum_count, static_cast<std::size_t>(sum_count));
@@ -163,11 +163,11 @@ void MixerPass<Policy>::scatter_adjoint(const Scene& scene, const Gradient& d, P
 
 /// One document and group of heads.
 template <class Policy>
-void MixerPass<Policy>::scatter_part(const Scene& scene, const Gradient& d, Index part,
+void ShiftPass<Policy>::scatter_part(const Scene& scene, const Gradient& d, Index part,
                                      std::span<double> sums) const {
-  const auto groups = static_cast<Index>(mixer.groups_.size());
+  const auto groups = static_cast<Index>(layer.groups().size());
   const auto g = static_cast<std::size_t>(part % groups);
-  const HeadGroup& group = mixer.groups_[g];
+  const HeadGroup& group = layer.groups()[g];
   const Segment& segment = scene.segments[static_cast<std::size_t>(part / groups)];
   if (segment.count == 0) return;
   const Index before = segment.fresh() ? 0 : scene.entry->count(segment.stream);
@@ -179,24 +179,24 @@ void MixerPass<Policy>::scatter_part(const Scene& scene, const Gradient& d, Inde
     }
   }
   take_state_gradient(scene, d, piece, g, 0, piece.count);
-  for_each_run(piece, 0, piece.count, group.shift, mixer.taps(), ring(scene, piece, g).slot_count, false,
+  for_each_run(piece, 0, piece.count, group.shift, layer.taps(), ring(scene, piece, g).slot_count, false,
                [&](Index start, Index end) {
                  const Run<Scalar> run = make_run(scene, piece, g, start, end);
                  const RunGradient<Scalar> d_run =
-                     make_gradient(scene, d, piece, g, start, end, 0, mixer.taps() - 1);
+                     make_gradient(scene, d, piece, g, start, end, 0, layer.taps() - 1);
                  const auto dz = mixed_gradient(d, group, piece.first + start, end - start);
                  if constexpr (HasSums<Policy>) {
-                   mixer.policy_.adjoint(run, dz, d_run, sums);
+                   layer.parameters().adjoint(run, dz, d_run, sums);
                  } else {
-                   mixer.policy_.adjoint(run, dz, d_run);
+                   layer.parameters().adjoint(run, dz, d_run);
                  }
                });
 }
 
 /// Zeros for the sums of each task.
 template <class Policy>
-double* MixerPass<Policy>::take_sums(Index tasks) {
-  const Index size = tasks * sum_count_of(mixer.policy_);
+double* ShiftPass<Policy>::take_sums(Index tasks) {
+  const Index size = tasks * sum_count_of(layer.parameters());
   double* sums = frame.template take<double>(size);
   std::fill(sums, sums + size, 0.0);
   return sums;
@@ -204,18 +204,18 @@ double* MixerPass<Policy>::take_sums(Index tasks) {
 
 /// Adds the sums of all tasks, in their order.
 template <class Policy>
-void MixerPass<Policy>::add_sums(const double* sums, Index tasks, Policy& gradients) const {
+void ShiftPass<Policy>::add_sums(const double* sums, Index tasks, Policy& gradients) const {
   if constexpr (HasSums<Policy>) {
-    const Index size = sum_count_of(mixer.policy_);
+    const Index size = sum_count_of(layer.parameters());
     for (Index task = 0; task < tasks; ++task) {
-      mixer.policy_.add_sums(std::span<const double>(sums + task * size, static_cast<std::size_t>(size)),
-                             gradients);
+      layer.parameters().add_sums(std::span<const double>(sums + task * size, static_cast<std::size_t>(size)),
+                                  gradients);
     }
   }
 }
 
 template <class Policy>
-void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, const Out& dx,
+void ShiftPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, const Out& dx,
                                  Policy& gradients, State* state_gradient) {
   const Index N = x.count();
   if (N == 0) return;
@@ -241,8 +241,8 @@ void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
     d.mixed = dz;
     for_each_strided(dy, dy, 0, N, [&](Index first, Index n) {
       const auto part = dy.columns(first, n);
-      mixer.policy_.output.backward_input(part, Write::kOverwrite,
-                                          {dz + first * C(), C(), n, Eigen::OuterStride<>(C())}, executor);
+      layer.parameters().output.backward_input(
+          part, Write::kOverwrite, {dz + first * C(), C(), n, Eigen::OuterStride<>(C())}, executor);
       const ConstColumns<Scalar> z(saved.mixed_.data() + first * C(), C(), n, Eigen::OuterStride<>(C()));
       Linear<Scalar>::backward_parameters(z, part, gradients.output, executor);
     });
@@ -256,8 +256,8 @@ void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
     for_each_strided(x, dx, 0, N, [&](Index first, Index n) {
       const ConstColumns<Scalar> part(d.projected + first * projected_rows(), projected_rows(), n,
                                       Eigen::OuterStride<>(projected_rows()));
-      mixer.policy_.project.backward_input(part, kStages.keeps_input ? Write::kAdd : Write::kOverwrite,
-                                           dx.columns(first, n), executor);
+      layer.parameters().project.backward_input(part, kStages.keeps_input ? Write::kAdd : Write::kOverwrite,
+                                                dx.columns(first, n), executor);
       Linear<Scalar>::backward_parameters(x.columns(first, n), part, gradients.project, executor);
     });
   }
@@ -265,3 +265,14 @@ void MixerPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
 }
 
 }  // namespace hsm::inline HSM_ABI::detail
+
+namespace hsm::inline HSM_ABI {
+
+template <class Policy>
+void ShiftLayer<Policy>::run_adjoint(const Tokens<const Scalar>& x, const Saved& saved,
+                                     const Tokens<const Scalar>& dy, const Tokens<Scalar>& dx,
+                                     Policy& gradients, State* state_gradient, Workspace& workspace) const {
+  detail::ShiftPass<Policy>(*this, workspace).backward(x, saved, dy, dx, gradients, state_gradient);
+}
+
+}  // namespace hsm::inline HSM_ABI

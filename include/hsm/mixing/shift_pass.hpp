@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // One call of the engine over a list of segments: what its tokens, taps, rings and gradients are, and where.
-// The passes themselves are defined in mixer_forward.hpp, mixer_in_place.hpp and mixer_backward.hpp.
+// The passes themselves are defined in shift_forward.hpp, shift_in_place.hpp and shift_backward.hpp.
 #pragma once
 
 #include <cstddef>
@@ -9,10 +9,11 @@
 
 #include <hsm/core/tokens.hpp>
 #include <hsm/core/workspace.hpp>
+#include <hsm/layer/segment.hpp>
 #include <hsm/mixing/mixer_saved.hpp>
 #include <hsm/mixing/mixer_state.hpp>
 #include <hsm/mixing/mixing_policy.hpp>
-#include <hsm/mixing/segment.hpp>
+#include <hsm/mixing/shift_layer.hpp>
 #include <hsm/mixing/timeline.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
@@ -38,7 +39,7 @@ void for_each_strided(const X& x, const Y& y, Index first, Index n, F&& f) {
 
 /// A call in progress: the mixer, its scratch, and the two passes.
 template <class Policy>
-struct MixerPass {
+struct ShiftPass {
   using Scalar = typename Policy::Scalar;
   using State = MixerState<Scalar>;
   using Saved = MixerSaved<Scalar>;
@@ -46,27 +47,8 @@ struct MixerPass {
   using Out = Tokens<Scalar>;
   static constexpr Stages kStages = Policy::kStages;
 
-  MixerPass(const Mixer<Policy>& m, Workspace& w)
-      : mixer(m), workspace(w), frame(w), zeros(frame.template take<Scalar>(m.channels())) {}
-
-  /// The segments of a call: in scratch, or kept by its record. Calls with and without a record are told apart
-  /// when they are compiled, so that those without are spared what belongs to it.
-  std::span<Segment> segments(Index count, std::nullptr_t) {
-    return {frame.template take<Segment>(count), static_cast<std::size_t>(count)};
-  }
-  std::span<Segment> segments(Index count, Saved* saved) {
-    saved->shape_ = Saved::kNothing;
-    saved->segments_.resize(static_cast<std::size_t>(count));
-    return saved->segments_;
-  }
-
-  /// Makes the record ready for what forward leaves in it; only forward makes it a record of something.
-  void record(const In&, const State*, std::nullptr_t) {}
-  void record(const In& x, const State* state, Saved* saved) {
-    saved->entry_ = state ? *state : State();
-    saved->projected_.resize(projected_rows(), x.count());
-    if constexpr (kStages.output) saved->mixed_.resize(C(), x.count());
-  }
+  ShiftPass(const ShiftLayer<Policy>& l, Workspace& w)
+      : layer(l), workspace(w), frame(w), zeros(frame.template take<Scalar>(l.channels())) {}
 
   /// Room in `state` for what the segments leave behind the tokens that `before` has seen.
   static void make_room(State& state, const State& before, std::span<const Segment> list) {
@@ -75,18 +57,7 @@ struct MixerPass {
     }
   }
 
-  /// Throws unless these are `segments` different streams of the state.
-  void check_streams(const char* who, std::span<const Index> streams, Index segments, const State& state) {
-    detail::check_streams(who, streams, segments, state.streams(),
-                          frame.template take<Index>(static_cast<Index>(streams.size())));
-  }
-
-  /// Throws std::out_of_range where a stream would pass the most tokens that it can count.
-  void check_room(const char* who, std::span<const Segment> list, const State& state) {
-    for (const Segment& segment : list) state.check_room(who, segment.stream, segment.count);
-  }
-
-  /// `saved` has been made ready by `record`.
+  /// y.data may be null: then only the state is brought past the tokens.
   void forward(const In& x, const Out& y, std::span<const Segment> list, State* state, Saved* saved);
   void forward_in_place(const Out& x);
   void backward(const In& x, const Saved& saved, const In& dy, const Out& dx, Policy& gradients,
@@ -107,9 +78,9 @@ struct MixerPass {
     Index longest = 0;  // tokens of the longest segment: no ring of `carry` needs more slots
   };
 
-  Index C() const { return mixer.channels(); }
-  Index rows_of(const HeadGroup& group) const { return C() / mixer.heads() * group.heads; }
-  Index first_row(const HeadGroup& group) const { return C() / mixer.heads() * group.first_head; }
+  Index C() const { return layer.channels(); }
+  Index rows_of(const HeadGroup& group) const { return C() / layer.heads() * group.heads; }
+  Index first_row(const HeadGroup& group) const { return C() / layer.heads() * group.first_head; }
   Index projected_rows() const { return kStages.projected() * C(); }
   Index task_tokens() const {
     return std::max<Index>(16, kTaskBytes / static_cast<Index>(sizeof(Scalar)) / C());
@@ -123,11 +94,11 @@ struct MixerPass {
   /// Before make_run: zeros for the partners that documents lack, unless all streams have seen all of theirs.
   void fill_zeros(std::span<const Segment> list, const State* entry) {
     Index farthest = 0;
-    for (const HeadGroup& group : mixer.groups_) farthest = (std::max)(farthest, mixer.slot_count(group, 0));
+    for (const HeadGroup& group : layer.groups()) farthest = (std::max)(farthest, layer.slot_count(group, 0));
     const auto lacks = [&](const Segment& segment) {
       return segment.fresh() || entry->count(segment.stream) < farthest;
     };
-    if (std::any_of(list.begin(), list.end(), lacks)) std::fill(zeros, zeros + mixer.channels(), Scalar(0));
+    if (std::any_of(list.begin(), list.end(), lacks)) std::fill(zeros, zeros + layer.channels(), Scalar(0));
   }
 
   /// Calls f(piece, from, to) for the pieces that tokens [first, first + n) of the call touch, and which of
@@ -161,19 +132,19 @@ struct MixerPass {
     if (!scene.carry) return {nullptr, 0, 1};
     Index offset = 0;
     for (std::size_t i = 0; i < g; ++i) offset += carry_size(scene, i);
-    return {scene.carry + offset, kStages.planes() * rows_of(mixer.groups_[g]), carry_slots(scene, g)};
+    return {scene.carry + offset, kStages.planes() * rows_of(layer.groups()[g]), carry_slots(scene, g)};
   }
   Index carry_slots(const Scene& scene, std::size_t g) const {
-    return (std::min)(mixer.slot_count(mixer.groups_[g], 0), scene.longest);
+    return (std::min)(layer.slot_count(layer.groups()[g], 0), scene.longest);
   }
   Index carry_size(const Scene& scene, std::size_t g) const {
-    return kStages.planes() * rows_of(mixer.groups_[g]) * carry_slots(scene, g);
+    return kStages.planes() * rows_of(layer.groups()[g]) * carry_slots(scene, g);
   }
 
   /// The blocks of tokens [start, end) of a piece for one group of heads.
   HSM_NOINLINE Run<Scalar> make_run(const Scene& scene, const Piece& piece, std::size_t g, Index start,
                                     Index end) const {
-    const HeadGroup& group = mixer.groups_[g];
+    const HeadGroup& group = layer.groups()[g];
     Run<Scalar> run;
     run.first_head = group.first_head;
     run.heads = group.heads;
@@ -181,7 +152,7 @@ struct MixerPass {
     run.count = end - start;
     run.blocks.own = kStages.own > 0 ? projected_strip(scene, piece.first + start, 0, first_row(group))
                                      : Strip<const Scalar>{nullptr, 0};
-    const Index taps = mixer.taps();
+    const Index taps = layer.taps();
     for (Index k = 0; k < taps; ++k) {
       const auto tap = static_cast<std::size_t>(k);
       const Index t = start - k * group.shift;
@@ -259,10 +230,14 @@ struct MixerPass {
   double* take_sums(Index tasks);
   void add_sums(const double* sums, Index tasks, Policy& gradients) const;
 
-  const Mixer<Policy>& mixer;
+  const ShiftLayer<Policy>& layer;
   Workspace& workspace;
   Workspace::Frame frame;
   Scalar* zeros;  // what missing partners read as, see fill_zeros
 };
 
 }  // namespace hsm::inline HSM_ABI::detail
+
+#include <hsm/mixing/shift_backward.hpp>
+#include <hsm/mixing/shift_forward.hpp>
+#include <hsm/mixing/shift_in_place.hpp>

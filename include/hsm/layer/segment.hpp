@@ -17,6 +17,7 @@
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
+#include <hsm/core/workspace.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -47,12 +48,22 @@ struct StateOptions {
 
 namespace detail {
 
-/// Segments of `length` tokens, one after another; each continues the stream of its number, or is fresh.
-inline void fill_segments(std::span<Segment> segments, Index length, bool continuing) {
-  for (std::size_t i = 0; i < segments.size(); ++i) {
-    const auto number = static_cast<Index>(i);
-    segments[i] = {number * length, length, continuing ? number : Segment::kFresh};
-  }
+/// n segments of `length` tokens, one after another; each continues the stream of its number, or is fresh.
+inline std::span<Segment> equal_segments(Workspace::Frame& frame, Index n, Index length, bool continuing) {
+  const std::span<Segment> segments(frame.take<Segment>(n), static_cast<std::size_t>(n));
+  for (Index i = 0; i < n; ++i)
+    segments[static_cast<std::size_t>(i)] = {i * length, length, continuing ? i : Segment::kFresh};
+  return segments;
+}
+
+/// A segment for the tokens between two offsets each, continuing streams[i], or fresh where there is no list.
+inline std::span<Segment> segments_at(Workspace::Frame& frame, std::span<const Index> offsets,
+                                      std::span<const Index> streams) {
+  const std::size_t n = offsets.size() - 1;
+  const std::span<Segment> segments(frame.take<Segment>(static_cast<Index>(n)), n);
+  for (std::size_t i = 0; i < n; ++i)
+    segments[i] = {offsets[i], offsets[i + 1] - offsets[i], streams.empty() ? Segment::kFresh : streams[i]};
+  return segments;
 }
 
 /// Throws std::invalid_argument unless offsets begin with 0, do not fall and end with `total`.
@@ -69,12 +80,6 @@ inline void check_offsets(const char* who, std::span<const Index> offsets, Index
   }
   if (offsets.back() != total)
     fail(who, "the last offset", std::to_string(total) + ", the tokens of x", std::to_string(offsets.back()));
-}
-
-/// A fresh segment per document.
-inline void fill_documents(std::span<Segment> segments, std::span<const Index> offsets) {
-  for (std::size_t i = 0; i < segments.size(); ++i)
-    segments[i] = {offsets[i], offsets[i + 1] - offsets[i], Segment::kFresh};
 }
 
 /// Throws std::invalid_argument unless `streams` are `segments` different numbers from 0 to total - 1;
@@ -100,16 +105,23 @@ inline void check_streams(const char* who, std::span<const Index> streams, Index
     fail(who, "the streams", "different ones", "stream " + std::to_string(*twice) + " twice");
 }
 
-/// A continuing segment per chosen stream, of its own length.
-inline void fill_chosen(std::span<Segment> segments, std::span<const Index> offsets,
-                        std::span<const Index> streams) {
-  for (std::size_t i = 0; i < segments.size(); ++i)
-    segments[i] = {offsets[i], offsets[i + 1] - offsets[i], streams[i]};
-}
-
 [[noreturn]] HSM_NOINLINE inline void fail_streams(const char* who, const char* what, const Shape<3>& got,
                                                    Index streams) {
   fail(who, what, "one token for each of " + std::to_string(streams) + " streams", to_text(got));
+}
+
+// Sentences are made out of line: the checks before them are a part of every step.
+
+[[noreturn]] HSM_NOINLINE inline void fail_whole(const char* who, Index stream) {
+  fail(who, "stream " + std::to_string(stream) + " of the state", "whole",
+       "one that a call which threw has left in part; reset it");
+}
+
+[[noreturn]] HSM_NOINLINE inline void fail_room(const char* who, const Segment& segment, Index count,
+                                                Index room) {
+  raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(segment.stream) + " holds " +
+                           std::to_string(count) + " tokens and has room for " + std::to_string(room) +
+                           " more, got " + std::to_string(segment.count));
 }
 
 /// One token per stream, however the buffer is shaped: [B,1,C] and [1,B,C] become [B,1,C].

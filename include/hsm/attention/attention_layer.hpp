@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+//
+// The layer behind CausalAttention: dense softmax attention as a layer that mixes tokens (layer/mixing_layer.hpp).
+// What it computes is in attention_pass.hpp.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <hsm/attention/attention.hpp>
+#include <hsm/attention/attention_pass.hpp>
+#include <hsm/attention/attention_saved.hpp>
+#include <hsm/attention/attention_state.hpp>
+#include <hsm/layer/layer_options.hpp>
+#include <hsm/layer/mixing_layer.hpp>
+
+namespace hsm::inline HSM_ABI {
+
+/// The parameters of attention, and how tokens are mixed by them.
+template <ComputeScalar ScalarType>
+class AttentionLayer {
+ public:
+  /// float or double.
+  using Scalar = ScalarType;
+  /// The weights.
+  using Parameters = Attention<Scalar>;
+  /// Keys and values of each stream.
+  using State = AttentionState<Scalar>;
+  /// Queries, keys, values and what was mixed.
+  using Saved = AttentionSaved<Scalar>;
+  /// In messages.
+  static constexpr std::string_view kType = "CausalAttention";
+  /// What a token costs: queries, keys and values and the output; keys and values are kept.
+  static constexpr LayerFootprint kFootprint{.products = 4, .own = 1, .kept = 2, .unbounded = true};
+  /// In recipes.
+  static constexpr std::string_view kName = "attention";
+  /// What a recipe may say: the heads, and the base of rotary positions (attention/rotary.hpp), 0 for none. Of the
+  /// values within the bounds the layer refuses 1, which is no base but somebody's "yes".
+  static constexpr std::array kOptions{
+      heads_option(default_heads),
+      PolicyOption{
+          .name = "rotary", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }}};
+  /// The layer that options describe.
+  static AttentionLayer make(Index channels, const OptionValues& options, Random& random) {
+    return AttentionLayer(Parameters(channels, options["heads"], random, options["rotary"]));
+  }
+
+  /// Throws std::invalid_argument unless the tensors of `parameters` fit together.
+  explicit AttentionLayer(Parameters parameters) : parameters_(std::move(parameters)) {
+    check("CausalAttention");
+  }
+
+  /// C.
+  Index channels() const { return parameters_.channels(); }
+  /// H.
+  Index heads() const { return parameters_.heads; }
+  /// The base of rotary positions, 0 for none.
+  Index rotary() const { return parameters_.rotary; }
+  /// The weights.
+  const Parameters& parameters() const { return parameters_; }
+  /// The weights, to change.
+  Parameters& parameters() { return parameters_; }
+
+  /// Throws unless the tensors fit together.
+  void check(const char* who) const {
+    const Index C = channels();
+    detail::check_at_least(who, "channels", C, 1);
+    detail::check_heads(who, heads(), C);
+    detail::check_rotary(who, rotary(), heads(), C);
+    detail::check_linear(who, "project", parameters_.project, 3 * C, C, 3 * C);
+    detail::check_linear(who, "output", parameters_.output, C, C, C);
+  }
+  /// An empty cache for each stream, which options.capacity limits.
+  State make_state(StateOptions options) const { return State(channels(), heads(), options, rotary()); }
+  /// Whether the state is one of a layer of these sizes and rotary positions.
+  bool fits(const State& state) const {
+    return state.channels() == channels() && state.heads() == heads() && state.rotary() == rotary();
+  }
+  /// Whether the record is one of this layer, for x.
+  bool fits(const Saved& saved, const Tokens<const Scalar>& x) const {
+    return saved.mixed.size() == channels() * x.count() && saved.log_sums.size() == heads() * x.count() &&
+           saved.rotary == rotary() && (saved.streams == Segment::kFresh || fits(saved.documents));
+  }
+  /// Throws unless d is a gradient of keys and values that the call left.
+  void check_state_gradient(const char* who, const Saved& saved, const State& d) const;
+
+  /// See layer/mixing_layer.hpp. Past a state and without a record, chunk after chunk: scratch does not grow with T.
+  void run(const Tokens<const Scalar>& x, std::span<const Segment> segments, const Tokens<Scalar>& y,
+           State* state, Saved* saved, Workspace& workspace) const;
+  /// See layer/mixing_layer.hpp.
+  void run_adjoint(const Tokens<const Scalar>& x, const Saved& saved, const Tokens<const Scalar>& dy,
+                   const Tokens<Scalar>& dx, Parameters& gradients, State* state_gradient,
+                   Workspace& workspace) const {
+    detail::attention_backward<Scalar>(parameters_, x, saved, dy, dx, gradients, state_gradient, workspace);
+  }
+
+  /// Calls f(map) for the product that is last.
+  template <class F>
+  void visit_result(F&& f) {
+    f(parameters_.output);
+  }
+
+ private:
+  Parameters parameters_;
+};
+
+namespace detail {
+
+/// Tokens per stream and pass of extend, which bounds its scratch.
+inline constexpr Index kExtendChunk = 2048;
+
+/// What segments have of tokens first ... first + count - 1 of each sequence, as segments of these tokens.
+inline std::span<const Segment> cut_segments(std::span<const Segment> segments, Index batch, Index first,
+                                             Index count, std::span<Segment> parts) {
+  std::size_t n = 0;
+  for (const Segment& segment : segments) {
+    if (batch > 1) {  // a segment is a sequence
+      parts[n] = {static_cast<Index>(n) * count, count, segment.stream};
+      ++n;
+      continue;
+    }
+    const Index from = (std::max)(first, segment.first);
+    const Index to = (std::min)(first + count, segment.first + segment.count);
+    if (from < to) parts[n++] = {from - first, to - from, segment.stream};
+  }
+  return parts.first(n);
+}
+
+/// Unless kept, the streams of the segments hold as many tokens again as they did before.
+template <class Scalar>
+struct AttentionUndo {
+  AttentionUndo(AttentionState<Scalar>& of, std::span<const Segment> list, Workspace::Frame& frame)
+      : state(of), segments(list), counts(frame.take<Index>(static_cast<Index>(list.size()))) {
+    for (std::size_t i = 0; i < segments.size(); ++i) counts[i] = state.count(segments[i].stream);
+  }
+  AttentionUndo(const AttentionUndo&) = delete;
+  AttentionUndo& operator=(const AttentionUndo&) = delete;
+  ~AttentionUndo() {
+    for (std::size_t i = 0; !kept && i < segments.size(); ++i) state.take_back(segments[i].stream, counts[i]);
+  }
+
+  AttentionState<Scalar>& state;
+  std::span<const Segment> segments;
+  Index* counts;  // at entry
+  bool kept = false;
+};
+
+}  // namespace detail
+
+template <ComputeScalar Scalar>
+void AttentionLayer<Scalar>::run(const Tokens<const Scalar>& x, std::span<const Segment> segments,
+                                 const Tokens<Scalar>& y, State* state, Saved* saved,
+                                 Workspace& workspace) const {
+  if (saved) saved->sizes = {-1, -1, -1};  // of nothing, whatever throws
+  if (state) {
+    for (const Segment& segment : segments) state->reserve(segment.stream, segment.count);
+  }
+  if (!state || saved || x.time <= detail::kExtendChunk) {
+    detail::attention_forward<Scalar>(parameters_, x, y, segments, state, saved, workspace);
+    return;
+  }
+  Workspace::Frame frame(workspace);
+  const std::span<Segment> parts(frame.take<Segment>(static_cast<Index>(segments.size())), segments.size());
+  detail::AttentionUndo<Scalar> undo(*state, segments, frame);
+  for (Index first = 0; first < x.time; first += detail::kExtendChunk) {
+    const Index count = (std::min)(detail::kExtendChunk, x.time - first);
+    detail::attention_forward<Scalar>(parameters_, x.slice(first, count), y.data ? y.slice(first, count) : y,
+                                      detail::cut_segments(segments, x.batch, first, count, parts), state,
+                                      nullptr, workspace);
+  }
+  undo.kept = true;
+}
+
+template <ComputeScalar Scalar>
+void AttentionLayer<Scalar>::check_state_gradient(const char* who, const Saved& saved, const State& d) const {
+  if (saved.streams == Segment::kFresh)
+    detail::fail(who, "state_gradient", "absent unless saved is the record of an extend", "one");
+  detail::check_equal(who, "the streams of state_gradient", d.streams(), saved.streams);
+  for (std::size_t i = 0; i < saved.segments.size(); ++i) {
+    const Index stream = saved.segments[i].stream, held = saved.past(i) + saved.segments[i].count;
+    const Index count = d.count(stream), capacity = d.capacity();
+    if (count > held) {
+      detail::fail(who, "the tokens of stream " + std::to_string(stream) + " in state_gradient",
+                   "at most " + std::to_string(held) + ", what the call left", std::to_string(count));
+    }
+    if (capacity > 0 && capacity < held) {
+      detail::fail(who, "the capacity of state_gradient",
+                   "at least " + std::to_string(held) + ", the tokens of stream " + std::to_string(stream),
+                   std::to_string(capacity));
+    }
+  }
+}
+
+}  // namespace hsm::inline HSM_ABI

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+//
+// The list of layers that a stack can hold, a type. Each entry is a template over the scalar: a mixing policy
+// (mixing/mixing_policy.hpp), which joins as a Mixer, or a layer that mixes tokens (layer/mixing_layer.hpp). Either
+// states what recipes call it and what they may say of it:
+//
+//   static constexpr std::string_view kName           the name
+//   static constexpr std::array kOptions, make(...)   options (layer/layer_options.hpp); may be left out
+#pragma once
+
+#include <concepts>
+#include <type_traits>
+#include <variant>
+
+#include <hsm/attention/causal_attention.hpp>
+#include <hsm/layer/token_mixer.hpp>
+#include <hsm/mixing/mixer.hpp>
+#include <hsm/mixing/policies/channel_pair.hpp>
+#include <hsm/mixing/policies/fusion.hpp>
+#include <hsm/mixing/policies/gated.hpp>
+#include <hsm/mixing/policies/gated_pair.hpp>
+#include <hsm/mixing/policies/matrix_pair.hpp>
+#include <hsm/mixing/policies/scalar_pair.hpp>
+#include <hsm/mixing/policies/softmax_local.hpp>
+
+namespace hsm::inline HSM_ABI {
+
+/// The layers that a stack can hold.
+template <template <class> class... Entries>
+struct LayerList {};
+
+/// Mixing policies, and attention.
+template <template <class> class... Policies>
+using PolicyList = LayerList<Policies..., AttentionLayer>;
+
+/// The layers of the library.
+using StandardLayers =
+    PolicyList<ScalarPair, ChannelPair, MatrixPair, Gated, GatedPair, Fusion, SoftmaxLocal>;
+
+/// The recipe name of dense causal softmax attention.
+inline constexpr std::string_view kAttentionName = AttentionLayer<float>::kName;
+
+namespace detail {
+
+/// How an entry is run.
+template <class Entry>
+struct EntryMixer {
+  using Type = Mixer<Entry>;
+};
+template <MixingLayer Layer>
+struct EntryMixer<Layer> {
+  using Type = TokenMixer<Layer>;
+};
+template <class Scalar>
+struct EntryMixer<AttentionLayer<Scalar>> {
+  using Type = CausalAttention<Scalar>;
+};
+template <class Entry>
+using MixerOf = typename EntryMixer<Entry>::Type;
+
+/// A variant of these types, each once.
+template <class Variant, class... Types>
+struct UniqueTypes {
+  using Type = Variant;
+};
+template <class... Known, class First, class... Rest>
+struct UniqueTypes<std::variant<Known...>, First, Rest...>
+    : UniqueTypes<std::conditional_t<(std::same_as<First, Known> || ...), std::variant<Known...>,
+                                     std::variant<Known..., First>>,
+                  Rest...> {};
+
+template <class Scalar, class List>
+struct ListTypes;
+template <class Scalar, template <class> class... Entries>
+struct ListTypes<Scalar, LayerList<Entries...>> {
+  using Mixers = std::variant<MixerOf<Entries<Scalar>>...>;
+  using States = typename UniqueTypes<std::variant<>, typename MixerOf<Entries<Scalar>>::State...>::Type;
+  using Records = typename UniqueTypes<std::variant<>, typename MixerOf<Entries<Scalar>>::Saved...>::Type;
+};
+
+}  // namespace detail
+
+/// One mixing layer of a stack.
+template <class Scalar, class List = StandardLayers>
+using AnyMixer = typename detail::ListTypes<Scalar, List>::Mixers;
+/// The state of any of them.
+template <class Scalar, class List = StandardLayers>
+using AnyState = typename detail::ListTypes<Scalar, List>::States;
+/// The record for backward of any of them.
+template <class Scalar, class List = StandardLayers>
+using AnySaved = typename detail::ListTypes<Scalar, List>::Records;
+
+}  // namespace hsm::inline HSM_ABI
