@@ -225,7 +225,7 @@ TEST(Cost, CountsTheBytesThatAStateHolds) {
 
 TEST(Cost, TellsHowManyHeadsKeepATokenForHowLong) {
   const std::vector<Index> shifts{1, 2, 4};
-  LayerSize size{.parameters = 0, .heads = 8, .taps = 3, .planes = 1};
+  LayerSize size{.parameters = 0, .heads = 8, .taps = 3, .footprint = {.kept = 1, .reads = 3}};
   const LayerCost cost = layer_cost(size, 16, 1, shifts);
   std::map<double, double> heads, expected;
   for (const KeptSpan& span : cost.spans) heads[span.tokens] += span.heads;

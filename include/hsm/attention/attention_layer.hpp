@@ -34,8 +34,8 @@ class AttentionLayer {
   using Saved = AttentionSaved<Scalar>;
   /// In messages.
   static constexpr std::string_view kType = "CausalAttention";
-  /// What a token costs: queries, keys and values and the output; keys and values are kept.
-  static constexpr LayerFootprint kFootprint{.products = 4, .own = 1, .kept = 2, .unbounded = true};
+  /// Queries, keys and values, and the output.
+  static constexpr bool kHasProducts = true;
   /// In recipes.
   static constexpr std::string_view kName = "attention";
   /// What a recipe may say: the heads, and the base of rotary positions (attention/rotary.hpp), 0 for none. Of the
@@ -60,6 +60,15 @@ class AttentionLayer {
   Index heads() const { return parameters_.heads; }
   /// The base of rotary positions, 0 for none.
   Index rotary() const { return parameters_.rotary; }
+  /// What a token costs: keys and values are kept, and read by every later one.
+  LayerFootprint footprint() const {
+    return {.products = 4, .own = 1, .kept = 2, .reads = 1, .unbounded = true};
+  }
+  /// Heads, and rotary positions where it has them.
+  std::string description() const {
+    return "attention heads " + std::to_string(heads()) +
+           (rotary() > 0 ? " rotary " + std::to_string(rotary()) : "");
+  }
   /// The weights.
   const Parameters& parameters() const { return parameters_; }
   /// The weights, to change.

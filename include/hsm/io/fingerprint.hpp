@@ -16,9 +16,8 @@
 #include <string>
 #include <string_view>
 
-#include <hsm/attention/causal_attention.hpp>
 #include <hsm/io/dtype.hpp>
-#include <hsm/mixing/mixer.hpp>
+#include <hsm/layer/token_mixer.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -72,22 +71,10 @@ std::string fingerprint(std::string_view description, const Parameters& paramete
   return hash.text();
 }
 
-/// The fingerprint of one mixer: policy, heads, taps, the shift of every head, and its parameters.
-template <class Policy>
-std::string fingerprint(const Mixer<Policy>& mixer) {
-  std::string text = "mixer";
-  if constexpr (requires { Policy::kName; }) text += " " + std::string(Policy::kName);
-  text += " taps " + std::to_string(mixer.taps()) + " shifts";
-  for (Index h = 0; h < mixer.heads(); ++h) text += " " + std::to_string(mixer.shift(h));
-  return fingerprint(text, mixer);
-}
-
-/// The fingerprint of attention: its heads, its rotary positions where it has them, and its parameters.
-template <class Scalar>
-std::string fingerprint(const CausalAttention<Scalar>& attention) {
-  std::string text = "attention heads " + std::to_string(attention.heads());
-  if (attention.rotary() > 0) text += " rotary " + std::to_string(attention.rotary());
-  return fingerprint(text, attention);
+/// The fingerprint of a layer: its description and its parameters.
+template <class Layer>
+std::string fingerprint(const TokenMixer<Layer>& mixer) {
+  return fingerprint(mixer.layer().description(), mixer);
 }
 
 }  // namespace hsm::inline HSM_ABI

@@ -7,7 +7,7 @@
 //
 // and as tensors, of the layer's scalar (F32 or F64) where no type is given:
 //
-//   mixers      counts, highest I64 [streams];  rings.<g> [streams, n, rows] for each group of heads: the first n
+//   rings       counts, highest I64 [streams];  rings.<g> [streams, n, rows] for each ring: the first n
 //               slots, where n is the largest of `highest`, but no more than the ring has
 //   attention   counts I64 [streams];  cache.<stream> [2, H, count, C/H]: keys, then values
 //
@@ -21,6 +21,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
 #include <deque>
 #include <filesystem>
@@ -31,9 +32,11 @@
 #include <type_traits>
 #include <vector>
 
+#include <hsm/attention/attention_state.hpp>
 #include <hsm/io/file_checks.hpp>
 #include <hsm/io/fingerprint.hpp>
 #include <hsm/io/safetensors_writer.hpp>
+#include <hsm/layer/ring_state.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -70,12 +73,12 @@ inline Index filled_slots(Index length, std::span<const Index> highest) {
   return (std::min)(length, most);
 }
 
-/// Adds what the state of a mixer holds; the state must live until `file` is written.
+/// Adds what rings hold; the state must live until `file` is written.
 template <class Scalar>
 void add_state(SafetensorsWriter& writer, const std::string& file, const std::string& prefix,
-               const MixerState<Scalar>& state, GatheredNumbers& numbers, Gathered<Scalar>& gathered) {
+               const RingState<Scalar>& state, GatheredNumbers& numbers, Gathered<Scalar>& gathered) {
   std::span<const Index> highest;
-  MixerState<Scalar>::visit(
+  RingState<Scalar>::visit(
       [&](const std::string& name, auto values, const std::vector<Index>& shape) {
         if constexpr (std::is_same_v<typename decltype(values)::value_type, Index>) {
           const auto& copy = numbers.emplace_back(values.begin(), values.end());
@@ -99,7 +102,7 @@ void add_state(SafetensorsWriter& writer, const std::string& file, const std::st
       state);
 }
 
-/// Adds what the state of attention holds.
+/// Adds keys and values.
 template <class Scalar>
 void add_state(SafetensorsWriter& writer, const std::string& file, const std::string& prefix,
                const AttentionState<Scalar>& state, GatheredNumbers& numbers, Gathered<Scalar>& caches) {
@@ -121,12 +124,13 @@ void add_state(SafetensorsWriter& writer, const std::string& file, const std::st
   }
 }
 
-/// Reads the state of a mixer.
-template <class Policy>
-auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer<Policy>& mixer, Index streams,
-                   StateOptions options) {
-  using Scalar = typename Policy::Scalar;
-  using State = typename Mixer<Policy>::State;
+/// Reads rings.
+template <class Mixer>
+auto read_state_of(
+    FileChecks& file, const std::string& prefix, const Mixer& mixer, Index streams,
+    StateOptions options) requires std::same_as<typename Mixer::State, RingState<typename Mixer::Scalar>> {
+  using Scalar = typename Mixer::Scalar;
+  using State = typename Mixer::State;
   file.template expect<std::int64_t>(prefix + "counts", {streams});
   file.template expect<std::int64_t>(prefix + "highest", {streams});
   const std::vector<Index> highest = file.numbers(prefix + "highest");
@@ -171,14 +175,17 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer<Poli
   return state;
 }
 
-/// Reads the state of attention.
-template <class Scalar>
-auto read_state_of(FileChecks& file, const std::string& prefix, const CausalAttention<Scalar>& attention,
-                   Index streams, StateOptions options) {
+/// Reads keys and values.
+template <class Mixer>
+auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer& mixer, Index streams,
+                   StateOptions options) requires
+    std::same_as<typename Mixer::State, AttentionState<typename Mixer::Scalar>> {
+  using Scalar = typename Mixer::Scalar;
   const std::string name = prefix + "counts";
   file.template expect<std::int64_t>(name, {streams});
   const std::vector<Index> counts = file.numbers(name);
-  const Index H = attention.heads(), width = attention.channels() / H;
+  const AttentionState<Scalar> none = mixer.make_state({.streams = 0});
+  const Index H = none.heads(), width = none.channels() / H;
   for (std::size_t s = 0; s < counts.size(); ++s) {
     if (counts[s] < 0 || (options.capacity > 0 && counts[s] > options.capacity)) {
       file.fail(
@@ -188,7 +195,7 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const CausalAtte
     }
     file.template expect<Scalar>(prefix + "cache." + std::to_string(s), {2, H, counts[s], width});
   }
-  AttentionState<Scalar> state = attention.make_state({.streams = streams, .capacity = options.capacity});
+  AttentionState<Scalar> state = mixer.make_state({.streams = streams, .capacity = options.capacity});
   for (std::size_t s = 0; s < counts.size(); ++s) {
     state.resize(static_cast<Index>(s), counts[s]);
     std::vector<Scalar> cache(static_cast<std::size_t>(2 * H * counts[s] * width));
@@ -208,7 +215,7 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const CausalAtte
 }
 
 template <class Scalar>
-Index spare_of(const MixerState<Scalar>& state) {
+Index spare_of(const RingState<Scalar>& state) {
   return state.spare();
 }
 template <class Scalar>
@@ -218,7 +225,7 @@ Index spare_of(const AttentionState<Scalar>&) {
 
 }  // namespace detail
 
-/// Writes the state of `mixer`, a Mixer or CausalAttention, to `path`. Throws std::invalid_argument for the
+/// Writes the state of `mixer` to `path`. Throws std::invalid_argument for the
 /// state of another layer, std::runtime_error if the file cannot be written or a value is not finite, with an
 /// existing file untouched.
 template <class AMixer>

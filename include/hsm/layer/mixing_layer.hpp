@@ -6,7 +6,8 @@
 //   Scalar, Parameters, State, Saved    its types: the tensors, what a stream carries from call to call, what a forward
 //                                       leaves for backward
 //   kType                               what messages call it, such as "Mixer"
-//   kFootprint                          what a token costs
+//   kHasProducts, footprint()           whether tokens are multiplied by matrices C x C; what a token costs
+//   description()                       what tells it from other layers besides its tensors, for files
 //   channels(), parameters()            C; the tensors, to read and to change in place
 //   check(who)                          throws where the parameters, which anybody may change, do not fit together
 //   make_state(options)                 fresh streams; it is also the gradient 0 of a state
@@ -50,7 +51,11 @@ struct LayerFootprint {
   Index products = 0;      ///< matrices C x C that it is multiplied by
   Index own = 0;           ///< planes of C values that its own mixing reads, besides what is kept
   Index kept = 0;          ///< planes of C values that the state keeps of it
+  Index reads = 0;         ///< how many times mixing reads a kept plane for one token; K of a shift mixer
   bool unbounded = false;  ///< whether all that was kept stays, and every later token reads it
+
+  /// Whether all is equal.
+  bool operator==(const LayerFootprint&) const = default;
 };
 
 /// What a stream carries from call to call; see the file comment.
@@ -80,7 +85,9 @@ concept MixingLayer = std::copyable<L> && ComputeScalar<typename L::Scalar> &&
              std::span<const Segment> segments, typename L::State* state, typename L::Saved* saved,
              typename L::Parameters& gradients, Workspace& workspace, StateOptions options, const char* who) {
   { L::kType } -> std::convertible_to<std::string_view>;
-  { L::kFootprint } -> std::convertible_to<LayerFootprint>;
+  { L::kHasProducts } -> std::convertible_to<bool>;
+  { layer.footprint() } -> std::same_as<LayerFootprint>;
+  { layer.description() } -> std::convertible_to<std::string_view>;
   { layer.channels() } -> std::same_as<Index>;
   { layer.parameters() } -> std::same_as<const typename L::Parameters&>;
   { own.parameters() } -> std::same_as<typename L::Parameters&>;

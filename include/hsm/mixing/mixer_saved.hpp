@@ -12,6 +12,14 @@
 
 namespace hsm::inline HSM_ABI {
 
+template <class Policy>
+class ShiftLayer;
+
+namespace detail {
+template <class Policy>
+struct ShiftPass;
+}  // namespace detail
+
 /// The record of one forward call of a mixer; made by Mixer::make_saved, filled by forward, read by backward.
 template <ComputeScalar Scalar>
 class MixerSaved {

@@ -14,7 +14,7 @@ template <class Policy>
 void ShiftPass<Policy>::forward_in_place(const Out& x) {
   const Index B = x.batch, T = x.time;
   Index farthest = 1;  // of the partners
-  for (const HeadGroup& group : layer.groups()) farthest = (std::max)(farthest, layer.slot_count(group, 0));
+  for (const HeadGroup& group : layer.groups()) farthest = (std::max)(farthest, layer.reach(group));
   // What is copied before a part is at most an eighth of it.
   const Index length = std::max<Index>(4 * task_tokens(), farthest > T ? T : 8 * farthest);
   const Index parts = (T + length - 1) / length;
@@ -22,19 +22,15 @@ void ShiftPass<Policy>::forward_in_place(const Out& x) {
   scene.x = In(x.data, x.batch, x.time, x.channels, x.token_stride, x.batch_stride);
   scene.count = x.count();
   // Part p of sequence b is segment b parts + p; those after the first continue a ring of their own.
-  State halo;
-  halo.counts_.resize(static_cast<std::size_t>(B * parts));
-  if (parts > 1) {
-    for (const HeadGroup& group : layer.groups())
-      halo.add_ring(kStages.planes() * rows_of(group), group.shift, layer.slot_count(group, 0));
-  }
+  State halo = layer.make_state({.streams = parts > 1 ? B * parts : 0});
+  halo.make_room(farthest);
   scene.entry = &halo;
   const std::span<Segment> list = equal_segments(frame, B * parts, 0, false);
   for (Index i = 0; i < B * parts; ++i) {
     const Index first = i % parts * length;
     list[static_cast<std::size_t>(i)] = {i / parts * T + first, (std::min)(length, T - first),
                                          first == 0 ? Segment::kFresh : i};
-    halo.counts_[static_cast<std::size_t>(i)] = first;
+    if (parts > 1) halo.advance(i, first);
   }
   scene.segments = list;
   fill_zeros(list, &halo);

@@ -36,11 +36,8 @@ class ShiftLayer {
   using Saved = MixerSaved<Scalar>;
   /// In messages.
   static constexpr std::string_view kType = "Mixer";
-  /// What a token costs.
-  static constexpr LayerFootprint kFootprint{
-      .products = Policy::kStages.projected() + (Policy::kStages.output ? 1 : 0),
-      .own = Policy::kStages.own,
-      .kept = Policy::kStages.planes()};
+  /// Whether there are products at all.
+  static constexpr bool kHasProducts = Policy::kStages.projected() > 0 || Policy::kStages.output;
 
   /// Throws std::invalid_argument for another number of shifts than heads, a shift < 1, and a policy whose sizes do
   /// not fit together or one of whose tensors would never get a gradient.
@@ -58,6 +55,21 @@ class ShiftLayer {
   Index heads() const { return policy_.heads(); }
   /// K.
   Index taps() const { return detail::taps_of(policy_); }
+  /// What a token costs.
+  LayerFootprint footprint() const {
+    return {.products = Policy::kStages.projected() + (Policy::kStages.output ? 1 : 0),
+            .own = Policy::kStages.own,
+            .kept = Policy::kStages.planes(),
+            .reads = taps()};
+  }
+  /// Policy, taps and the shift of every head.
+  std::string description() const {
+    std::string text = "mixer " + std::string(Policy::kName) + " taps " + std::to_string(taps()) + " shifts";
+    for (const detail::HeadGroup& group : groups_) {
+      for (Index h = 0; h < group.heads; ++h) text += " " + std::to_string(group.shift);
+    }
+    return text;
+  }
   /// Heads at equal shifts beside each other, in order.
   const std::vector<detail::HeadGroup>& groups() const { return groups_; }
   /// The policy.
@@ -97,10 +109,8 @@ class ShiftLayer {
     }
   }
 
-  /// Slots of a ring of the group.
-  Index slot_count(const detail::HeadGroup& group, Index spare) const {
-    return (taps() - 1) * group.shift + spare;
-  }
+  /// The farthest partner of a head of the group: (K-1) s.
+  Index reach(const detail::HeadGroup& group) const { return (taps() - 1) * group.shift; }
 
  private:
   /// What of a policy must stay as it was when the layer was made.
@@ -114,8 +124,8 @@ class ShiftLayer {
   void check_products(const char* who) const;
   void check_gradients_of_own() const;
   [[noreturn]] HSM_NOINLINE void fail_sizes(const char* who, const Sizes& now) const;
-  Index ring_rows(const detail::HeadGroup& group) const {
-    return group.heads * (Policy::kStages.planes() * channels() / heads());
+  RingShape ring_shape(const detail::HeadGroup& group) const {
+    return {group.heads * (Policy::kStages.planes() * channels() / heads()), group.shift, reach(group)};
   }
 
   Policy policy_;
@@ -200,27 +210,16 @@ void ShiftLayer<Policy>::check_gradients_of_own() const {
 
 template <class Policy>
 auto ShiftLayer<Policy>::make_state(StateOptions options) const -> State {
-  detail::check_at_least("Mixer::make_state", "streams", options.streams, 0);
-  detail::check_at_least("Mixer::make_state", "spare", options.spare, 0);
-  if (options.spare > (std::numeric_limits<Index>::max)() / 2)
-    detail::fail("Mixer::make_state", "spare", "below 2^" + std::to_string(kIndexBits - 1),
-                 std::to_string(options.spare));
-  State state;
-  state.counts_.assign(static_cast<std::size_t>(options.streams), 0);
-  state.highest_ = state.counts_;
-  state.spare_ = options.spare;
-  for (const detail::HeadGroup& group : groups_)
-    state.add_growing_ring(ring_rows(group), group.shift, slot_count(group, options.spare));
-  return state;
+  std::vector<RingShape> rings;
+  for (const detail::HeadGroup& group : groups_) rings.push_back(ring_shape(group));
+  return State("Mixer::make_state", options, rings);
 }
 
 template <class Policy>
 bool ShiftLayer<Policy>::fits(const State& state) const {
-  bool fits = state.rings_.size() == groups_.size();
-  for (std::size_t g = 0; fits && g < groups_.size(); ++g) {
-    fits = state.rings_[g].rows == ring_rows(groups_[g]) && state.rings_[g].shift == groups_[g].shift &&
-           state.rings_[g].slot_count == slot_count(groups_[g], state.spare_);
-  }
+  bool fits = state.ring_count() == groups_.size();
+  for (std::size_t g = 0; fits && g < groups_.size(); ++g)
+    fits = state.ring_shape(g) == ring_shape(groups_[g]);
   return fits;
 }
 

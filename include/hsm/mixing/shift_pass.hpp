@@ -94,7 +94,7 @@ struct ShiftPass {
   /// Before make_run: zeros for the partners that documents lack, unless all streams have seen all of theirs.
   void fill_zeros(std::span<const Segment> list, const State* entry) {
     Index farthest = 0;
-    for (const HeadGroup& group : layer.groups()) farthest = (std::max)(farthest, layer.slot_count(group, 0));
+    for (const HeadGroup& group : layer.groups()) farthest = (std::max)(farthest, layer.reach(group));
     const auto lacks = [&](const Segment& segment) {
       return segment.fresh() || entry->count(segment.stream) < farthest;
     };
@@ -135,7 +135,7 @@ struct ShiftPass {
     return {scene.carry + offset, kStages.planes() * rows_of(layer.groups()[g]), carry_slots(scene, g)};
   }
   Index carry_slots(const Scene& scene, std::size_t g) const {
-    return (std::min)(layer.slot_count(layer.groups()[g], 0), scene.longest);
+    return (std::min)(layer.reach(layer.groups()[g]), scene.longest);
   }
   Index carry_size(const Scene& scene, std::size_t g) const {
     return kStages.planes() * rows_of(layer.groups()[g]) * carry_slots(scene, g);

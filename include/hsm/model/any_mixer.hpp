@@ -120,9 +120,7 @@ inline LayerRecipe with_usual_options(LayerRecipe layer, std::span<const PolicyO
 /// Whether the layer of that name multiplies by matrices C x C; those that do not have O(C) parameters.
 template <class Scalar, template <class> class... Entries>
 constexpr bool has_products(LayerList<Entries...>, std::string_view name) {
-  return (
-      (name == Entries<Scalar>::kName && detail::MixerOf<Entries<Scalar>>::Layer::kFootprint.products > 0) ||
-      ...);
+  return ((name == Entries<Scalar>::kName && detail::MixerOf<Entries<Scalar>>::Layer::kHasProducts) || ...);
 }
 
 /// What a recipe may say of the layer of that name, nothing where there is none of that name.

@@ -11,7 +11,8 @@
 //   training       3 forward, at the mean of a window of T tokens, which see (T+1)/2: the adjoint of each product is
 //                  two of its size
 //   generation     forward of one token that sees T
-//   state          of a mixer sum over heads of min(T, (K-1) s_h) planes C/H values, of attention 2 C T
+//   state          of a mixer sum over heads of min(T, (K-1) s_h) planes C/H values, of attention 2 C T, of a recurrence
+//                  what it holds after a token
 //
 // Exact are the products, (a,b), channel and attention's pairs. An estimate is the mixing of the others, which is
 // within a few C of what their formulas count, and for a policy whose combine has tensors of its own, at least one
@@ -87,18 +88,24 @@ struct ModelCost {
 /// shifts[h mod size], which attention does not read.
 inline LayerCost layer_cost(const LayerSize& size, Index channels, Index F, std::span<const Index> shifts,
                             std::size_t scalar_bytes = sizeof(float)) {
-  const double C = static_cast<double>(channels), planes = static_cast<double>(size.planes);
-  const double plane_bytes = C * planes * static_cast<double>(scalar_bytes);
+  const LayerFootprint& token = size.footprint;
+  const double C = static_cast<double>(channels), kept = static_cast<double>(token.kept);
+  const double plane_bytes = C * kept * static_cast<double>(scalar_bytes);
   LayerCost cost;
-  cost.products = static_cast<double>(size.products) * C * C;
+  cost.products = static_cast<double>(token.products) * C * C;
   cost.feed_forward = 2 * C * static_cast<double>(F);
-  if (size.taps == 0) {
-    cost.seen = 2 * C;
+  if (token.unbounded) {
+    cost.seen = C * kept;
     cost.token_bytes = plane_bytes;
     return cost;
   }
-  const double read = C * (static_cast<double>(size.own) + static_cast<double>(size.taps) * planes);
-  cost.mixing = (std::max)(read, static_cast<double>(size.parameters) - cost.products);
+  cost.mixing = C * (static_cast<double>(token.own) + static_cast<double>(token.reads) * kept);
+  if (size.taps == 0) {  // a recurrence: what it holds after the last token
+    cost.token_bytes = plane_bytes;
+    cost.spans.push_back({1, 1});
+    return cost;
+  }
+  cost.mixing = (std::max)(cost.mixing, static_cast<double>(size.parameters) - cost.products);
   cost.token_bytes = plane_bytes / static_cast<double>(size.heads);
   const Index H = size.heads, differ = static_cast<Index>(shifts.size());
   for (Index i = 0; i < (std::min)(H, differ); ++i) {  // the heads i, i + differ, i + 2 differ, ...

@@ -25,12 +25,10 @@ namespace hsm::inline HSM_ABI {
 
 /// The sizes of a layer that mixes tokens.
 struct LayerSize {
-  Index parameters = 0;  ///< values in all its tensors
-  Index heads = 1;       ///< H
-  Index taps = 0;        ///< K; 0 for attention
-  Index planes = 0;      ///< what a state keeps of a token, in multiples of C
-  Index own = 0;         ///< what else a token's mixing reads, in multiples of C: planes of the token alone
-  Index products = 0;    ///< matrices C x C that each token is multiplied by
+  Index parameters = 0;        ///< values in all its tensors
+  Index heads = 1;             ///< H
+  Index taps = 0;              ///< K of a shift mixer; 0 of other layers
+  LayerFootprint footprint{};  ///< what a token costs
 };
 
 namespace detail {
@@ -77,11 +75,7 @@ LayerSize measured_layer(const LayerRecipe& layer, Index channels) {
   std::visit(
       [&](const auto& mixer) {
         size.parameters = count_parameters(mixer);
-        using Layer = typename std::remove_cvref_t<decltype(mixer)>::Layer;
-        constexpr LayerFootprint kFootprint = Layer::kFootprint;
-        size.planes = kFootprint.kept;
-        size.own = kFootprint.own;
-        size.products = kFootprint.products;
+        size.footprint = mixer.layer().footprint();
         if constexpr (requires { mixer.heads(); }) size.heads = mixer.heads();
         if constexpr (requires { mixer.taps(); }) size.taps = mixer.taps();
       },
