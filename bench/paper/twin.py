@@ -7,7 +7,8 @@
 Both start from the same weights and see the same batches: the weights are read from a model file that hsm_lm writes after
 one step at a rate of 1e-12, the windows are drawn by the generator of core/random.hpp, which is written out here. Losses are
 nats per byte of each step's batch, before its update. Exits with 1 where one differs by more than --bound (1e-3).
-Needs PyTorch 1.12 or later (Debian: python3-torch). float32 on both sides; threads change nothing in hsm."""
+Needs PyTorch 1.12 or later (Debian: python3-torch). float32 on both sides, or with --double float64 in PyTorch: what the two
+then differ by is what rounding does to the run. Threads change nothing in hsm."""
 
 import argparse
 import csv
@@ -68,11 +69,11 @@ def layers_of(recipe):
 class Twin:
   """The model of a file, in torch."""
 
-  def __init__(self, path):
+  def __init__(self, path, dtype=torch.float32):
     tensors, metadata = storage.decode(path.read_bytes())
     self.config = json.loads(metadata["config"])
     self.layers = layers_of(self.config["layers"])
-    self.p = {name: value.float().requires_grad_() for name, value in tensors.items()}
+    self.p = {name: value.to(dtype).requires_grad_() for name, value in tensors.items()}
 
   def part(self, prefix):
     return {name[len(prefix):]: value for name, value in self.p.items() if name.startswith(prefix)}
@@ -135,7 +136,7 @@ def compare(recipe, positions, options, folder):
       sys.exit(f"twin.py: {' '.join(done.stderr.splitlines()[-1:])}")
 
   run("--steps", 1, "--learning-rate", 1e-12, "--weight-decay", 0)
-  twin = Twin(model)
+  twin = Twin(model, torch.float64 if options.double else torch.float32)
   start = time.monotonic()
   run("--steps", options.steps, "--learning-rate", options.learning_rate, "--log", log)
   middle = time.monotonic()
@@ -156,13 +157,15 @@ def main():
   parser.add_argument("--context", type=int, default=128)
   parser.add_argument("--batch", type=int, default=8)
   parser.add_argument("--steps", type=int, default=50)
-  parser.add_argument("--learning-rate", type=float, default=3e-3)
+  parser.add_argument("--learning-rate", type=float, default=1e-3)
   parser.add_argument("--seed", type=int, default=1)
+  parser.add_argument("--double", action="store_true", help="PyTorch computes in float64")
   parser.add_argument("--bound", type=float, default=1e-3)
   parser.add_argument("--out", help="Markdown file to write the table to")
   options = parser.parse_args()
   lines = [f"{options.steps} steps of {options.batch} x {options.context} bytes, width {options.width}, learning rate "
-           f"{options.learning_rate:g}, seed {options.seed}; PyTorch {torch.__version__}, "
+           f"{options.learning_rate:g}, seed {options.seed}; PyTorch {torch.__version__}"
+           f"{' in float64' if options.double else ''}, "
            f"{torch.get_num_threads()} threads", "",
            "| recipe | first loss | last loss, hsm | last loss, PyTorch | largest difference | seconds, hsm | PyTorch |",
            "|---|---|---|---|---|---|---|"]

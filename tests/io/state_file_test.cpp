@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <hsm/attention/causal_attention.hpp>
 #include <hsm/io/state_file.hpp>
 
 #include "io/io_test_support.hpp"
