@@ -132,10 +132,10 @@ TEST(MixerRewindErrors, SayWhatIsPossible) {
     return "done";
   };
   EXPECT_EQ(message(10),
-            "MixerState::rewind: the number of tokens must be 0 to 9, the tokens of stream 0, got 10");
+            "RingState::rewind: the number of tokens must be 0 to 9, the tokens of stream 0, got 10");
   EXPECT_EQ(
       message(3),
-      "MixerState::rewind: the number of tokens must be at most 2, or all 9, since the state was made with 2 "
+      "RingState::rewind: the number of tokens must be at most 2, or all 9, since the state was made with 2 "
       "spare slots, got 3");
   EXPECT_EQ(message(2), "done");
 }

@@ -309,9 +309,10 @@ RingState<Scalar>::RingState(const char* who, const StateOptions& options, std::
   highest_ = counts_;
   constexpr Index kWhole = (Index{1} << 24) / static_cast<Index>(sizeof(Scalar));
   for (const RingShape& shape : rings) {
-    const Index slots = shape.reach + spare_;
-    const bool whole = slots <= kWhole / std::max<Index>(1, shape.rows) / std::max<Index>(1, options.streams);
-    rings_.push_back({shape, slots, whole ? slots : 0, {}});
+    const Index length = shape.reach + spare_;
+    const bool whole =
+        length <= kWhole / std::max<Index>(1, shape.rows) / std::max<Index>(1, options.streams);
+    rings_.push_back({shape, length, whole ? length : 0, {}});
     rings_.back().columns.setZero(shape.rows, columns_of(rings_.back().held, shape.rows));
   }
 }

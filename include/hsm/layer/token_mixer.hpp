@@ -187,10 +187,11 @@ class TokenMixer {
     layer_.visit_result(f);
   }
 
- protected:
+ private:
   using In = Tokens<const Scalar>;
   using Out = Tokens<Scalar>;
 
+ protected:
   /// Throws unless the layer is whole and x is of its channels.
   void check_input(const char* who, const In& x) const {
     layer_.check(who);

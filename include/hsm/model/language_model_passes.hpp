@@ -14,8 +14,10 @@ namespace hsm::inline HSM_ABI {
 /// writes over what the one before left.
 template <ComputeScalar Scalar, class List>
 struct LanguageModel<Scalar, List>::Activations {
-  Columns<Scalar> stream, input, branch;  // scratch; with a record the branch alone
-  Saved* saved = nullptr;
+  Columns<Scalar> stream;  ///< scratch for the residual stream, not used with a record
+  Columns<Scalar> input;   ///< scratch for what is normalised, not used with a record
+  Columns<Scalar> branch;  ///< what a mixer or feed-forward network adds
+  Saved* saved = nullptr;  ///< the record, if there is one
 
   /// The residual stream before layer l, or behind the last.
   Columns<Scalar> before(std::size_t l) const {
@@ -36,6 +38,7 @@ struct LanguageModel<Scalar, List>::Activations {
 /// Unless kept, the streams of the segments hold as many tokens again as they did before, or are not whole.
 template <ComputeScalar Scalar, class List>
 struct LanguageModel<Scalar, List>::Undo {
+  /// Notes the counts of the streams; none where there is no state.
   Undo(State* of, std::span<const Segment> list, Workspace::Frame& frame)
       : state(of),
         segments(of ? list : list.first(0)),
@@ -49,10 +52,10 @@ struct LanguageModel<Scalar, List>::Undo {
       state->take_back(segments[i].stream, counts[i]);
   }
 
-  State* state;
-  std::span<const Segment> segments;
-  Index* counts;  // at entry
-  bool kept = false;
+  State* state;                       ///< of the call
+  std::span<const Segment> segments;  ///< whose streams are guarded
+  Index* counts;                      ///< tokens at entry
+  bool kept = false;                  ///< whether the call ended
 };
 
 /// Takes the tokens through all layers; h is left behind the last. The only place that runs a block forward.
