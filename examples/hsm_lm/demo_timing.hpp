@@ -35,8 +35,8 @@ inline std::vector<double> forward_seconds(const TimingConfig& config, Index tim
 
   std::vector<AnyMixer<float>> mixers;
   for (const std::string& text : config.layers) {
-    mixers.push_back(make_mixer<float>(StandardLayers{}, Recipe::parse(text).layers.front(),
-                                       config.channels, config.shift, random));
+    mixers.push_back(make_mixer<float>(StandardLayers{}, Recipe::parse(text).layers.front(), config.channels,
+                                       config.shift, random));
   }
   const auto run = [&](const AnyMixer<float>& mixer, int passes) {
     const auto start = Clock::now();

@@ -97,7 +97,8 @@ TYPED_TEST(AttentionViews, ParametersThatNoLongerFitTogetherAreRefused) {
   attention.forward(x, y);
   attention.parameters().project.bias.setZero(23);
   EXPECT_EQ(message_of([&] { attention.forward(x, y); }),
-            "CausalAttention::forward: project must be [24,8] with a bias of 24 rows, got [24,8] with a bias of 23 rows");
+            "CausalAttention::forward: project must be [24,8] with a bias of 24 rows, got [24,8] with a bias "
+            "of 23 rows");
 }
 
 }  // namespace

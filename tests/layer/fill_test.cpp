@@ -52,7 +52,32 @@ TEST(FillAttention, LeavesTheStateOfExtend) {
   expect_filled(CausalAttention<float>(Attention<float>(12, 3, random, 10000)), 12);
 }
 
-TEST(FillAttention, SaysItsNameWhereTokensDoNotFit) {
+TEST(FillAttention, ReadsMoreThanAPassOfExtendTakes) {
+  Random random(1);
+  const CausalAttention<float> attention(Attention<float>(4, 2, random));
+  Workspace workspace;
+  const Activations<float> x(2, 2100, 4, random);
+  Activations<float> y(2, 2100, 4), z(2, 1, 4), w(2, 1, 4);
+  auto filled = attention.make_state({.streams = 2}), extended = filled;
+  attention.fill(x.part(0, 2099), filled, workspace);
+  attention.extend(x.part(0, 2099), extended, y.part(0, 2099), workspace);
+  attention.step(x.part(2099, 1), filled, z.view(), workspace);
+  attention.step(x.part(2099, 1), extended, w.view(), workspace);
+  for (Index b = 0; b < 2; ++b) {
+    for (Index c = 0; c < 4; ++c) EXPECT_EQ(z.view().at(b, 0)[c], w.view().at(b, 0)[c]);
+  }
+}
+
+TEST(FillErrors, OfNothingToWriteToIsNotMeantByAnEmptyResult) {
+  Random random(1);
+  const Mixer<Gated<float>> mixer(Gated<float>(6, random), 2);
+  Workspace workspace;
+  const Activations<float> x(2, 3, 6, random);
+  expect_refused([&] { mixer.forward(x.view(), Tokens<float>(nullptr, 2, 3, 6), workspace); },
+                 "Mixer::forward: y must be memory to write to, got none");
+}
+
+TEST(FillErrors, SayTheNameWhereTokensDoNotFit) {
   Random random(1);
   const Mixer<Gated<float>> mixer(Gated<float>(6, random), 2);
   Workspace workspace;

@@ -109,9 +109,9 @@ TEST(AnyMixer, HeadsTakeTheShiftsInTurn) {
   EXPECT_EQ(two.shift(1), 1);
   EXPECT_EQ(std::get<Mixer<MatrixPair<float>>>(of("matrix")).shift(), 3);
   EXPECT_TRUE(std::holds_alternative<CausalAttention<float>>(of("attention")));
-  EXPECT_THROW(make_mixer<float>(StandardLayers{}, Recipe::parse("ab").layers[0], 8,
-                                 std::span<const Index>(), random),
-               std::invalid_argument);
+  EXPECT_THROW(
+      make_mixer<float>(StandardLayers{}, Recipe::parse("ab").layers[0], 8, std::span<const Index>(), random),
+      std::invalid_argument);
 }
 
 TEST(AnyMixer, PassesTheOptionsOn) {

@@ -107,6 +107,23 @@ TEST(LanguageModel, RefusesSizesThatDoNotFit) {
   EXPECT_THROW(model.make_state({.streams = 0}), std::invalid_argument);
 }
 
+TEST(LanguageModel, RefusesALayerWhoseTensorsBecameThoseOfAnotherWidth) {
+  auto model = random_model<float>(small_config("attention:heads=2"), 13);
+  LanguageModel<float>::visit(
+      [](std::string_view name, auto& tensor) {  // attention of 4 channels, which is one by itself
+        if (name == "layers.0.mixer.project.weight") tensor.setZero(12, 4);
+        if (name == "layers.0.mixer.project.bias") tensor.setZero(12, 1);
+        if (name == "layers.0.mixer.output.weight") tensor.setZero(4, 4);
+        if (name == "layers.0.mixer.output.bias") tensor.setZero(4, 1);
+      },
+      model);
+  Workspace workspace;
+  LanguageModelSaved<float> saved;
+  const Ids ids = {1, 2};
+  expect_refused([&] { model.hidden(ids, 1, 2, saved, workspace); },
+                 "LanguageModel: the channels of a layer must be 8, got 4");
+}
+
 TEST(LanguageModel, RefusesTheStateOfAnotherModel) {
   const auto model = random_model<float>(small_config("ab,attention"), 14);
   Workspace workspace;

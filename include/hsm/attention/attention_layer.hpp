@@ -139,25 +139,6 @@ inline std::span<const Segment> cut_segments(std::span<const Segment> segments, 
   return parts.first(n);
 }
 
-/// Unless kept, the streams of the segments hold as many tokens again as they did before.
-template <class Scalar>
-struct AttentionUndo {
-  AttentionUndo(AttentionState<Scalar>& of, std::span<const Segment> list, Workspace::Frame& frame)
-      : state(of), segments(list), counts(frame.take<Index>(static_cast<Index>(list.size()))) {
-    for (std::size_t i = 0; i < segments.size(); ++i) counts[i] = state.count(segments[i].stream);
-  }
-  AttentionUndo(const AttentionUndo&) = delete;
-  AttentionUndo& operator=(const AttentionUndo&) = delete;
-  ~AttentionUndo() {
-    for (std::size_t i = 0; !kept && i < segments.size(); ++i) state.take_back(segments[i].stream, counts[i]);
-  }
-
-  AttentionState<Scalar>& state;
-  std::span<const Segment> segments;
-  Index* counts;  // at entry
-  bool kept = false;
-};
-
 }  // namespace detail
 
 template <ComputeScalar Scalar>
@@ -174,7 +155,7 @@ void AttentionLayer<Scalar>::run(const Tokens<const Scalar>& x, std::span<const 
   }
   Workspace::Frame frame(workspace);
   const std::span<Segment> parts(frame.take<Segment>(static_cast<Index>(segments.size())), segments.size());
-  detail::AttentionUndo<Scalar> undo(*state, segments, frame);
+  detail::StreamUndo undo(state, segments, frame);
   for (Index first = 0; first < x.time; first += detail::kExtendChunk) {
     const Index count = (std::min)(detail::kExtendChunk, x.time - first);
     detail::attention_forward<Scalar>(parameters_, x.slice(first, count), y.data ? y.slice(first, count) : y,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What a recipe may say about a layer: whole numbers by name, as in `softmax-local:heads=4:taps=3`. A policy
-// states which it takes, and how it is made from them; nothing is guessed from its constructors.
+// What a recipe may say about a layer: whole numbers by name, as in `softmax-local:heads=4:taps=3`. A policy, and a
+// layer that is no shift mixer, states which it takes, and how it is made from them; nothing is guessed from its constructors.
 //
 //   static constexpr std::array kOptions{hsm::heads_option(hsm::default_heads),
 //                                        hsm::PolicyOption{.name = "taps", .least = 2, .most = hsm::kMostTaps,

@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <span>
 #include <string>
-#include <vector>
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
@@ -138,15 +137,37 @@ template <class State>
 struct UnfinishedStreams {
   State* state;
   std::span<const Segment> segments;
-  void (*spoil)(State&, Index);
   bool written = false;
 
   ~UnfinishedStreams() {
     if (!written) return;
     for (const Segment& segment : segments) {
-      if (!segment.fresh()) spoil(*state, segment.stream);
+      if (!segment.fresh()) state->spoil(segment.stream);
     }
   }
+};
+
+/// Unless kept, the streams of the segments hold as many tokens again as they did before, or are not whole; nothing
+/// where there is no state.
+template <class State>
+struct StreamUndo {
+  StreamUndo(State* of, std::span<const Segment> list, Workspace::Frame& frame)
+      : state(of),
+        segments(of ? list : list.first(0)),
+        counts(frame.take<Index>(static_cast<Index>(segments.size()))) {
+    for (std::size_t i = 0; i < segments.size(); ++i) counts[i] = state->count(segments[i].stream);
+  }
+  StreamUndo(const StreamUndo&) = delete;
+  StreamUndo& operator=(const StreamUndo&) = delete;
+  ~StreamUndo() {
+    for (std::size_t i = 0; !kept && i < segments.size(); ++i)
+      state->take_back(segments[i].stream, counts[i]);
+  }
+
+  State* state;
+  std::span<const Segment> segments;
+  Index* counts;  // at entry
+  bool kept = false;
 };
 
 }  // namespace detail

@@ -38,6 +38,10 @@ namespace hsm::inline HSM_ABI {
 /// A layer, run in every mode.
 template <class LayerType>
 class TokenMixer {
+  static_assert(MixingLayer<LayerType>,
+                "hsm: a layer that mixes tokens needs every type, constant and function that "
+                "hsm/layer/mixing_layer.hpp lists; this one lacks one of them, or has it in another form");
+
  public:
   /// What is run.
   using Layer = LayerType;
@@ -235,6 +239,8 @@ class TokenMixer {
     check_input(who, x);
     if (!wanted) return;
     detail::check_equal(who, "y", y.shape(), x.shape());
+    if (!y.data && y.count() > 0)
+      detail::fail(who, "y", "memory to write to", "none");  // not: no results wanted
     detail::check_apart(who, "x and y", x, y);
   }
   void check_state(const char* who, const char* what, const State& state) const {

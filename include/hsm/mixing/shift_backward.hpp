@@ -219,9 +219,7 @@ void ShiftPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
                                  Policy& gradients, State* state_gradient) {
   const Index N = x.count();
   if (N == 0) return;
-  UnfinishedStreams<State> unfinished{state_gradient, saved.segments_,
-                                      [](State& of, Index stream) { of.spoil(stream); },
-                                      state_gradient != nullptr};
+  UnfinishedStreams<State> unfinished{state_gradient, saved.segments_, state_gradient != nullptr};
   Executor& executor = workspace.executor();
   if (state_gradient) make_room(*state_gradient, saved.entry_, saved.segments_);
   fill_zeros(saved.segments_, &saved.entry_);

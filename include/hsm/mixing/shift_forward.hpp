@@ -44,7 +44,7 @@ void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
                   : saved         ? saved->mixed_.data()
                                   : frame.template take<Scalar>(C() * chunk);
   scene.projected = projected;
-  UnfinishedStreams<State> unfinished{state, list, [](State& of, Index stream) { of.spoil(stream); }};
+  UnfinishedStreams<State> unfinished{state, list};
   for (scene.first = 0; scene.first < N; scene.first += chunk) {
     scene.count = (std::min)(chunk, N - scene.first);
     project(scene, projected);

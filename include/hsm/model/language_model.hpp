@@ -182,7 +182,6 @@ class LanguageModel {
   void check_gradients(const char* who, const LanguageModel& gradients) const;
 
   struct Activations;
-  struct Undo;
   std::span<const Segment> every_stream(const char* who, Workspace::Frame& frame,
                                         std::span<const std::int32_t> ids, const State& state) const;
   std::span<const Segment> chosen_streams(const char* who, Workspace::Frame& frame,

@@ -35,29 +35,6 @@ struct LanguageModel<Scalar, List>::Activations {
   }
 };
 
-/// Unless kept, the streams of the segments hold as many tokens again as they did before, or are not whole.
-template <ComputeScalar Scalar, class List>
-struct LanguageModel<Scalar, List>::Undo {
-  /// Notes the counts of the streams; none where there is no state.
-  Undo(State* of, std::span<const Segment> list, Workspace::Frame& frame)
-      : state(of),
-        segments(of ? list : list.first(0)),
-        counts(frame.template take<Index>(static_cast<Index>(segments.size()))) {
-    for (std::size_t i = 0; i < segments.size(); ++i) counts[i] = state->count(segments[i].stream);
-  }
-  Undo(const Undo&) = delete;
-  Undo& operator=(const Undo&) = delete;
-  ~Undo() {
-    for (std::size_t i = 0; !kept && i < segments.size(); ++i)
-      state->take_back(segments[i].stream, counts[i]);
-  }
-
-  State* state;                       ///< of the call
-  std::span<const Segment> segments;  ///< whose streams are guarded
-  Index* counts;                      ///< tokens at entry
-  bool kept = false;                  ///< whether the call ended
-};
-
 /// Takes the tokens through all layers; h is left behind the last. The only place that runs a block forward.
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::run(std::span<const std::int32_t> ids, Index B, Index T,
@@ -96,6 +73,7 @@ void LanguageModel<Scalar, List>::run(std::span<const std::int32_t> ids, Index B
             if (!record) record = &kept->mixer.template emplace<typename M::Saved>();
           }
           mixer.layer().check("LanguageModel");
+          detail::check_equal("LanguageModel", "the channels of a layer", mixer.channels(), config_.width);
           mixer.layer().run(x, segments, Tokens<Scalar>(branch.data(), B, T, config_.width), held, record,
                             workspace);
         },
@@ -137,7 +115,7 @@ void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids
   saved.last.resize(C, N);
   saved.hidden.resize(C, N);
   Workspace::Frame frame(workspace);
-  Undo undo(state, segments, frame);
+  detail::StreamUndo undo(state, segments, frame);
   Columns<Scalar> branch = frame.template columns<Scalar>(C, N);
   run(ids, B, T, segments, state, {branch, branch, branch, &saved}, dropout, workspace);
   undo.kept = true;
@@ -169,7 +147,7 @@ void LanguageModel<Scalar, List>::run_chunks(std::span<const std::int32_t> ids,
   Columns<Scalar> last = frame.template columns<Scalar>(C, S);
   std::int32_t* id = frame.template take<std::int32_t>(most);
   Segment* parts = frame.template take<Segment>(S);  // of the chunk
-  Undo undo(&state, segments, frame);
+  detail::StreamUndo undo(&state, segments, frame);
   for (Index first = 0; first < longest; first += chunk) {
     Index N = 0;
     std::size_t count = 0;
