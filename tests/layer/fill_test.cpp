@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // fill is extend without results: it leaves the same state, on all streams and on chosen ones, for every layer.
+#include <algorithm>
+#include <cmath>
+
 #include <hsm/attention/causal_attention.hpp>
 
 #include "mixing/mixer_cases.hpp"
+#include "support/tolerance.hpp"
 
 namespace hsm::test {
 namespace {
@@ -61,6 +65,18 @@ TEST(FillAttention, ReadsMoreThanAPassOfExtendTakes) {
   auto filled = attention.make_state({.streams = 2}), extended = filled;
   attention.fill(x.part(0, 2099), filled, workspace);
   attention.extend(x.part(0, 2099), extended, y.part(0, 2099), workspace);
+  Activations<float> whole(2, 2100, 4);  // in one pass
+  attention.forward(x.view(), whole.view(), workspace);
+  double largest = 0;
+  for (const float value : whole.values) largest = std::max(largest, std::abs(static_cast<double>(value)));
+  for (Index b = 0; b < 2; ++b) {
+    EXPECT_EQ(filled.count(b), 2099);
+    for (Index t = 0; t < 2099; ++t) {
+      for (Index c = 0; c < 4; ++c)
+        ASSERT_NEAR(y.view().at(b, t)[c], whole.view().at(b, t)[c], Tolerance<float>::mode * largest)
+            << b << " " << t;
+    }
+  }
   attention.step(x.part(2099, 1), filled, z.view(), workspace);
   attention.step(x.part(2099, 1), extended, w.view(), workspace);
   for (Index b = 0; b < 2; ++b) {
