@@ -4,7 +4,8 @@
 # Builds and runs the tests:   bash tests/run.sh [--clang] [--sanitize address|thread [--tool] | --fast] [-R REGEX]
 #   --clang      with clang++ instead of g++
 #   --sanitize   with clang++ and a sanitizer: address (with undefined behaviour) or thread (the tests that use threads)
-#   --tool       the tool hsm_lm and its tests too, which the sanitized forms leave out for their time
+#   --tool       the tool hsm_lm, its tests and those of sizes and schedules too, which the sanitized forms leave out for
+#                their time
 #   --fast       the tests of values under -ffast-math
 #   -R REGEX     only the tests whose name matches, such as core/random
 set -euo pipefail
