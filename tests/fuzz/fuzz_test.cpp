@@ -9,6 +9,7 @@
 #include <iterator>
 #include <map>
 
+#include "fuzz/checkpoint_fuzz.hpp"
 #include "fuzz/model_fuzz.hpp"
 #include "fuzz/mutate.hpp"
 #include "fuzz/recipe_fuzz.hpp"
@@ -16,6 +17,7 @@
 #include "fuzz/schedule_fuzz.hpp"
 #include "fuzz/session_fuzz.hpp"
 #include "fuzz/text_fuzz.hpp"
+#include "fuzz/tokenizer_fuzz.hpp"
 #include "paths.hpp"
 #include "support/models.hpp"
 
@@ -90,6 +92,13 @@ TEST(Fuzz, Text) { short_pass("text", fuzz_text, {"ascii", "two_to_four"}, 2000)
 TEST(Fuzz, Safetensors) { short_pass("safetensors", fuzz_safetensors, {"empty", "every_kind"}, 2000, 0); }
 
 TEST(Fuzz, ModelFiles) { short_pass("model", fuzz_model_file, {"gated", "learned", "none"}, 1000, 0); }
+
+TEST(Fuzz, Checkpoints) { short_pass("checkpoint", fuzz_checkpoint, {"best", "clock", "fresh"}, 1000, 0); }
+
+TEST(Fuzz, Tokenizers) {
+  short_pass("tokenizer", fuzz_tokenizer, {"bytes", "pieces"},
+             SentencePieceTokenizer::kAvailable ? 300 : 1000);
+}
 
 TEST(Fuzz, SessionAndStateFiles) {
   short_pass("session", fuzz_session, {"attention", "learned", "local", "none", "pair"}, 2000, 1);

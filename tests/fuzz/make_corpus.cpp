@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// Writes the files of the corpus that hold numbers: corpus/safetensors, corpus/model and corpus/session below
-// the directory that is given. Run by `tests/fuzz/run.sh --corpus`, after a change of a file format or of the
+// Writes the files of the corpus that hold numbers: safetensors, models, checkpoints, sessions and
+// tokenizers, below the directory that is given. Run by `tests/fuzz/run.sh --corpus`, after a change of a file format or of the
 // fuzz model.
 #include <fstream>
 #include <iostream>
 #include <iterator>
 
+#include "fuzz/checkpoint_fuzz.hpp"
 #include "fuzz/session_fuzz.hpp"
+#include "io/sentencepiece_proto.hpp"
 
 namespace hsm::test {
 namespace {
@@ -106,6 +108,59 @@ void make_sessions() {
   std::filesystem::remove(directory / "one");
 }
 
+/// The run of a small model that stands after `steps` steps.
+FuzzCheckpoint make_run(Positions positions, const TrainingConfig& config, Index steps) {
+  LanguageModelConfig small = fuzz_config(positions);  // a checkpoint holds it four times
+  small.layers = "ab:heads=2";
+  Random random(1);
+  FuzzModel model(small, random);
+  set_exact(model);
+  const FuzzTexts texts = fuzz_texts(model.config().vocabulary, model.config().context);
+  TrainingState<FuzzModel> state(model, config, TextMark(texts.training), TextMark(texts.validation));
+  state.progress.step = steps;
+  state.progress.steps = config.minutes > 0 ? 0 : config.steps;
+  state.optimizer.set_steps(steps);
+  state.good_steps = steps;
+  if (config.keeps_best()) {
+    state.best = model;
+    state.progress.best_loss = 1.5;
+    state.progress.best_step = 1;
+  }
+  set_exact(state);  // second moments too, of which none may be below 0
+  AdamW<FuzzModel>::visit(
+      [](std::string_view name, auto& tensor) {
+        if (name.starts_with("second")) tensor = tensor.cwiseAbs();
+      },
+      state.optimizer);
+  return {std::move(model), std::move(state)};
+}
+
+void make_checkpoints() {
+  constexpr Index kMostIndex = std::numeric_limits<Index>::max();
+  const auto put_run = [](const std::string& name, const FuzzCheckpoint& run) {
+    save_checkpoint(directory / "checkpoint" / name, run.model, run.state);
+  };
+  put_run("fresh", make_run(Positions::kNone, {.batch = 2, .steps = 4}, 0));
+  put_run("best", make_run(Positions::kLearned,
+                           {.batch = 1, .steps = 5, .validate_every = 1, .dropout = 0.25, .patience = 2}, 3));
+  FuzzCheckpoint clock = make_run(Positions::kNone, {.batch = 3, .minutes = 1}, 7);
+  clock.state.validation_due = true;
+  put_run("clock", clock);
+  FuzzCheckpoint last = make_run(Positions::kNone, {.batch = 3, .minutes = 1}, kMostIndex);
+  put_run("last_step", last);
+  FuzzCheckpoint past = make_run(Positions::kNone, {.batch = 2, .steps = 4}, 5);
+  put_run("past_the_end", past);
+}
+
+void make_tokenizers() {
+  put("tokenizer/bytes", sentencepiece_model({}));
+  const std::string pieces = sentencepiece_model({"th", "the", "\xE2\x96\x81t", "\xC3\xA9", "ca", "cat"});
+  put("tokenizer/pieces", pieces);
+  put("tokenizer/cut", pieces.substr(0, pieces.size() - 9));
+  put("tokenizer/control", sentencepiece_model({"th"}) + piece_field("<s>", 3));
+  put("tokenizer/no_piece", varint(1 << 3 | 2) + varint(~std::uint64_t{0}) + "x");
+}
+
 }  // namespace
 }  // namespace hsm::test
 
@@ -117,5 +172,7 @@ int main(int count, char** arguments) {
   hsm::test::directory = arguments[1];
   hsm::test::make_safetensors();
   hsm::test::make_models();
+  hsm::test::make_checkpoints();
   hsm::test::make_sessions();
+  hsm::test::make_tokenizers();
 }

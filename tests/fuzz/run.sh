@@ -5,7 +5,7 @@
 # after another on one core:   bash tests/fuzz/run.sh [--seconds N] [--corpus] [TARGET...]
 #   --seconds N   for each target; 600 without it
 #   --corpus      first writes the files of the corpus that tests/fuzz/make_corpus.cpp makes
-#   TARGET        some of model, recipe, safetensors, schedule, session, text; all without one
+#   TARGET        some of checkpoint, model, recipe, safetensors, schedule, session, text, tokenizer; all without one
 #
 # Prints executions and findings per target. Inputs that were found stay in build/fuzz/<target>.inputs and are
 # where the next run begins; findings and logs stay beside them. Exits with 1 on a finding.
@@ -48,6 +48,7 @@ bash .ci/setup tests sanitizers
 out=build/fuzz
 mkdir -p "$out"
 read -r eigen < <(pkg-config --cflags-only-I eigen3)
+pieces=(-DHSM_USE_SENTENCEPIECE -lsentencepiece)  # only where a target uses it
 common=(clang++ -std=c++20 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -pthread -I include -I tests
   -isystem "${eigen#-I}")
 if [[ $corpus == yes ]]; then
@@ -57,7 +58,7 @@ fi
 for target in "${targets[@]}"; do
   echo "compiling $target"
   "${common[@]}" -O1 -g1 -fno-omit-frame-pointer -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-    "tests/fuzz/${target}_fuzz.cpp" -o "$out/$target"
+    "tests/fuzz/${target}_fuzz.cpp" -o "$out/$target" "${pieces[@]}"
 done
 
 # The files of the targets, in memory where there is such a place.

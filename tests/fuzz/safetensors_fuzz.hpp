@@ -33,6 +33,18 @@ inline void require_same_file(const SafetensorsFile& a, const SafetensorsFile& b
   }
 }
 
+/// The tensors of a file that was saved, loaded and saved again must be the same, whatever their order.
+inline void require_same_tensors(const SafetensorsFile& input, const SafetensorsFile& saved) {
+  require(input.tensors().size() == saved.tensors().size(), "as many tensors must be saved as were loaded");
+  for (const TensorInfo& info : input.tensors()) {
+    const TensorInfo& other = saved.at(info.name);
+    const auto from = input.bytes(info), to = saved.bytes(other);
+    require(info.dtype == other.dtype && info.shape == other.shape &&
+                std::equal(from.begin(), from.end(), to.begin(), to.end()),
+            "tensor " + info.name + " must be saved as it was loaded");
+  }
+}
+
 /// Writes what `file` holds, in its order.
 inline void save_again(const SafetensorsFile& file, const std::filesystem::path& path) {
   SafetensorsWriter writer;

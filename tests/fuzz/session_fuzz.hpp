@@ -24,18 +24,6 @@ namespace hsm::test {
 
 inline constexpr Index kFuzzReaders = 5;
 
-/// The tensors of a file that was saved, loaded and saved again must be the same, whatever their order.
-inline void require_same_tensors(const SafetensorsFile& input, const SafetensorsFile& saved) {
-  require(input.tensors().size() == saved.tensors().size(), "as many tensors must be saved as were loaded");
-  for (const TensorInfo& info : input.tensors()) {
-    const TensorInfo& other = saved.at(info.name);
-    const auto from = input.bytes(info), to = saved.bytes(other);
-    require(info.dtype == other.dtype && info.shape == other.shape &&
-                std::equal(from.begin(), from.end(), to.begin(), to.end()),
-            "tensor " + info.name + " must be saved as it was loaded");
-  }
-}
-
 /// Loads, saves and continues a session.
 inline bool fuzz_session_of(const FuzzModel& model, const SafetensorsFile& file) {
   SavedSession<FuzzModel> loaded;

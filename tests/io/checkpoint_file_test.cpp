@@ -156,6 +156,8 @@ TEST_F(CheckpointFile, FieldsThatAreNotWhatTheyMustBeAreNamed) {
                        {"progress.step must be at most training.steps, 12, got 13"}));
   EXPECT_TRUE(mentions(refused("\"state.updates\":\"6\"", "\"state.updates\":\"5\""),
                        {"state.updates must be progress.step, 6, got 5"}));
+  EXPECT_TRUE(mentions(refused("\"state.stale\":\"", "\"state.stale\":\"9"),
+                       {"state.stale must be at most progress.step, 6, got 9"}));
   EXPECT_TRUE(mentions(refused("\"state.windows\":\"", "\"state.windows\":\"x"), {"'state.windows'"}));
   EXPECT_TRUE(mentions(refused("ab:heads=2", "ab:heads=3"), {"run: "}));
   EXPECT_TRUE(mentions(refused("\\\"width\\\":32", "\\\"width\\\":64"), {"embedding.weight"}));

@@ -84,6 +84,10 @@ void check_state_fields(const FileChecks& file, const TrainingState<Model>& stat
   };
   expect(config.minutes > 0 || p.step <= config.steps, "progress.step",
          "at most training.steps, " + field_text(config.steps), field_text(p.step));
+  constexpr Index kMost = Index{1} << (kIndexBits - 2);  // a run by the clock counts on from there
+  expect(p.step <= kMost, "progress.step", "at most 2^" + std::to_string(kIndexBits - 2), field_text(p.step));
+  expect(state.stale <= p.step, "state.stale", "at most progress.step, " + field_text(p.step),
+         field_text(state.stale));
   expect(p.fraction >= 0 && p.fraction <= 1, "progress.fraction", "in [0, 1]", field_text(p.fraction));
   expect(state.good_steps <= p.step, "state.good_steps", "at most progress.step, " + field_text(p.step),
          field_text(state.good_steps));
