@@ -43,6 +43,20 @@ TYPED_TEST(AttentionCapacity, TheCapacityIsRefusedBeforeAnythingChanges) {
                         Tolerance<TypeParam>::forward, "what fitted");
 }
 
+TYPED_TEST(AttentionCapacity, IsTheBoundOfWhatAStateIsResizedTo) {
+  const auto attention = make_attention<TypeParam>(8, 2);
+  for (const Index capacity : {1, 10}) {
+    auto state = attention.make_state({.streams = 1, .capacity = capacity});
+    state.resize(0, capacity);
+    EXPECT_EQ(state.count(0), capacity);
+    for (const Index count : {capacity + 1, Index{-1}}) {
+      EXPECT_EQ(message_of([&] { state.resize(0, count); }),
+                "AttentionState::resize: the tokens of a stream must be 0 to " + std::to_string(capacity) +
+                    ", got " + std::to_string(count));
+    }
+  }
+}
+
 TYPED_TEST(AttentionCapacity, OnlyTheChosenStreamsCount) {
   const Index C = 8, S = 3;
   const auto attention = make_attention<TypeParam>(C, 2);

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include <gtest/gtest.h>
 
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#endif
+
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <future>
 #include <hsm/core/executor.hpp>
@@ -268,6 +275,38 @@ TEST(ThreadedExecutor, ItsThreadsHaveTheStackThatProductsNeed) {
   EXPECT_GE(bytes[1], kThreadStackBytes);
   pthread_attr_destroy(&usual);
   pthread_attr_destroy(&small);
+}
+#endif
+
+#if defined(__linux__) && !defined(HSM_TEST_SANITIZED)
+TEST(ThreadedExecutor, SaysWhichThreadCouldNotBeStarted) {
+  const auto start = [] {
+    const rlimit none{1, 1};  // no address space is left for the stack of a thread
+    if (setrlimit(RLIMIT_AS, &none) != 0) _exit(1);
+    try {
+      ThreadedExecutor executor(4);
+    } catch (const std::runtime_error& error) {
+      std::fputs(error.what(), stderr);
+      _exit(3);
+    }
+    _exit(2);
+  };
+  EXPECT_EXIT(start(), ::testing::ExitedWithCode(3), "^ThreadedExecutor: cannot start thread 2 of 4: ");
+}
+#endif
+
+#if defined(__GLIBC__) && defined(CPU_COUNT)
+TEST(Processors, AreThoseThatThisProcessMayUse) {
+  cpu_set_t all, one;
+  ASSERT_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+  EXPECT_EQ(available_processors(), CPU_COUNT(&all));
+  CPU_ZERO(&one);
+  for (int cpu = 0; CPU_COUNT(&one) == 0; ++cpu)
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
+  ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+  const int got = available_processors();
+  ASSERT_EQ(sched_setaffinity(0, sizeof all, &all), 0);
+  EXPECT_EQ(got, 1);
 }
 #endif
 

@@ -273,5 +273,17 @@ TYPED_TEST(Product, OfAMultipleOfFourColumnsGivesEachColumnTheSameBits) {
   }
 }
 
+TEST(ProductGrid, IsOfFewEvenBlocks) {
+  const auto cut = [](Index rows, Index cols, Index depth) {
+    const hsm::detail::Grid grid(rows, cols, depth);
+    return std::array<Index, 3>{grid.row_block, grid.col_block, grid.tasks()};
+  };
+  EXPECT_EQ(cut(8, 256, 8), (std::array<Index, 3>{8, 256, 1}));
+  EXPECT_EQ(cut(8, 257, 8), (std::array<Index, 3>{8, 144, 2}));
+  EXPECT_EQ(cut(512, 256, 64), (std::array<Index, 3>{256, 256, 2}));
+  EXPECT_EQ(cut(512, 1000, 64), (std::array<Index, 3>{512, 256, 4}));
+  EXPECT_EQ(cut(0, 0, 3), (std::array<Index, 3>{1, 16, 0}));
+}
+
 }  // namespace
 }  // namespace hsm::test

@@ -46,6 +46,17 @@ TEST(Workspace, PiecesOfAnyNumberOfBytesAreApart) {
   }
 }
 
+TEST(Workspace, HoldsAllThatItHasLent) {
+  Workspace workspace;
+  Workspace::Frame frame(workspace);
+  std::size_t lent = 0;
+  for (const Index size : {40000, 40000, 64, 65536, 1, 100000}) {
+    frame.take<char>(size);
+    lent += static_cast<std::size_t>(size);
+    EXPECT_GE(workspace.bytes(), lent) << size;
+  }
+}
+
 TEST(Workspace, ColumnsHaveNoGaps) {
   Workspace workspace;
   Workspace::Frame frame(workspace);

@@ -146,6 +146,22 @@ TEST(StackScratch, DoesNotGrowWithTheLength) {
   EXPECT_EQ(bytes[0], bytes[1]);
 }
 
+// Of a stack that runs by channels: a chunk, two weights per layer and channel, and the states of one stream, in lines
+// of 64 channels.
+TEST(StackScratch, IsWhatAStackWithoutProductsNeeds) {
+  Random random(4);
+  constexpr Index C = 256, T = 600, L = 3;
+  std::vector<Mixer<ScalarPair<float>>> layers;
+  for (Index l = 0; l < L; ++l)
+    layers.emplace_back(PolicyCase<ScalarPair<float>>::make(C, 2, random), Index{1} << l);
+  const Activations<float> x(1, T, C, random);
+  Activations<float> y(1, T, C);
+  Workspace workspace;
+  auto states = make_states(layers);
+  extend(layers, x.view(), states, y.view(), workspace);
+  EXPECT_LE(workspace.bytes(), 2 * sizeof(float) * C * (256 + 2 * L + 7));
+}
+
 TEST(StackErrors, AreReportedBeforeAnythingIsWritten) {
   Random random(3);
   auto layers = make_stack<ScalarPair<float>>(random);

@@ -127,6 +127,34 @@ TYPED_TEST(Unfinished, AStackIsAsItWasOrRefused) {
   }
 }
 
+// More streams and layers than fit into a line of scratch: each of their counts is kept until the end.
+TEST(UnfinishedStack, TakesEveryStreamBack) {
+  constexpr Index C = 64, S = 9, T = 40, kLayers = 4;
+  Random random(5);
+  FailingExecutor executor;
+  Workspace failing(executor);
+  std::vector<Mixer<Gated<float>>> layers;
+  for (Index l = 0; l < kLayers; ++l)
+    layers.emplace_back(PolicyCase<Gated<float>>::make(C, 2, random), Index{1} << l);
+  auto start = make_states(layers, {.streams = S, .spare = T});
+  const Data x(S, T, C, random);
+  Data y(S, T, C);
+  int failures = 0;
+  for (executor.fails_at = 0;; ++executor.fails_at) {
+    auto states = start;
+    executor.loops = 0;
+    try {
+      extend(layers, x.view(), states, y.view(), failing);
+      break;
+    } catch (const std::bad_alloc&) {
+    }
+    ++failures;
+    for (const auto& state : states)
+      for (Index s = 0; s < S; ++s) EXPECT_EQ(state.count(s), 0) << "stream " << s;
+  }
+  EXPECT_GE(failures, kLayers);
+}
+
 // A gradient of a state that a backward which threw has left in part is refused too.
 TEST(UnfinishedBackward, SpoilsTheGradientOfTheState) {
   Random random(3);

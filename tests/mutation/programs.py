@@ -9,7 +9,8 @@ import signal
 import subprocess
 import threading
 
-FLAGS = ["-std=c++20", "-O1", "-w", "-march=x86-64-v3", "-D_GLIBCXX_ASSERTIONS"]
+FLAGS = ["-std=c++20", "-O1", "-w", "-march=x86-64-v3", "-D_GLIBCXX_ASSERTIONS",
+         "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"]  # of arrays, as the sanitized tests see them
 COMMON = "#include <gtest/gtest.h>\n#include <Eigen/Core>\n"  # read once: nothing of ours
 FLOAT_ALONE = {"mixing", "attention"}
 SECONDS = 60  # of processor time that a test program may take; ten times as long by the clock
@@ -151,6 +152,14 @@ class Programs:
             return ""
         failed = re.search(r"\[  FAILED  \] (\S+?),? ", done.stdout)
         return failed.group(1) if failed else f"exit code {done.returncode}"
+
+    def refuses_otherwise(self, folder, include):
+        """Whether the programs that must not compile say something else than they should."""
+        if not (self.tests / folder / "must_not_compile").is_dir():
+            return False
+        done = subprocess.run(["bash", str(self.tests / "must_not_compile.sh"), folder], capture_output=True,
+                              env={**os.environ, "CXX": "g++", "INCLUDE": str(include)})
+        return done.returncode != 0
 
     def is_sound(self, source, flags, scratch):
         """Whether the program passes as things are: only then a failure says something."""

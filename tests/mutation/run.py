@@ -82,6 +82,9 @@ class Run:
                     if said and self.programs.is_sound(source, flags, scratch):
                         own = str(source.relative_to(ROOT / "tests")).removesuffix("_test.cpp")
                         return "killed", f"{own}: {said}"
+            folder = mutant.file.partition("/")[0]
+            if self.programs.refuses_otherwise(folder, include):
+                return "killed", f"{folder}/must_not_compile"
             return "SURVIVED", ""
 
     @staticmethod

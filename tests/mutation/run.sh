@@ -3,8 +3,8 @@
 #
 # Do the tests see a wrong operator?   bash tests/mutation/run.sh [OPTION...]
 # Changes one operator, bound, sign or constant of a header at a time, in a copy of include/, and builds and runs the
-# test programs of its folder against the copy, the likeliest first, until one fails. Eigen alone, -O1, x86-64-v3, Eigen's
-# and libstdc++'s assertions on; mixing/ and attention/ in float alone.
+# test programs of its folder against the copy, the likeliest first, and those that must not compile, until one fails. Eigen alone, -O1, x86-64-v3, Eigen's
+# and libstdc++'s assertions and the bounds of arrays on; mixing/ and attention/ in float alone.
 #   --count N          so many mutants in all, the same number of each folder (60)
 #   --seed S           another draw (1)
 #   --folder F         core, schedule, mixing or attention alone; may be given again
