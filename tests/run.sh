@@ -7,7 +7,7 @@
 #   --tool       the tool hsm_lm, its tests and those of sizes and schedules too, which the sanitized forms leave out for
 #                their time
 #   --fast       the tests of values under -ffast-math
-#   -R REGEX     only the tests whose name matches, such as core/random
+#   -R REGEX     only the programs whose name matches, such as core/random
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -54,4 +54,6 @@ bash "$root/.ci/setup" "${purposes[@]}"
 bash "$root/.ci/build" "$preset" "${configuration[@]}"
 
 export UBSAN_OPTIONS=print_stacktrace=1
+log=$root/build/$preset/Testing/Temporary/LastTest.log
 ctest --test-dir "$root/build/$preset" --output-on-failure --no-tests=error --parallel "$(nproc)" "${selection[@]}"
+echo "tests/run.sh: $(awk '/^\[==========\] .* ran\./ { n += $2 } END { print n + 0 }' "$log") cases in all"
