@@ -17,6 +17,8 @@
 #include "examples/hsm_lm/experiment_options.hpp"
 #include "examples/hsm_lm/report_files.hpp"
 #include "examples/support/paths.hpp"
+#include "examples/support/terminal.hpp"
+#include "examples/support/text.hpp"
 
 namespace hsm::examples {
 namespace {
@@ -65,7 +67,7 @@ void report(const CompareOptions& options, const ComparePlan& plan, const Compar
   files.write("-seconds.svg", seconds_picture(data));
   files.write("-cost.svg", cost_picture(data));
   files.write("-positions.svg", position_picture(data));
-  std::printf("\n%s\n", files.written().c_str());
+  std::printf("\n%s\n", shown(files.written()).c_str());
 }
 
 void run_compare_command(CompareOptions& options) {
@@ -74,9 +76,10 @@ void run_compare_command(CompareOptions& options) {
   CompareTables tables(options, plan, files);
   Runtime runtime(options.threads);
   CompareRuns runs(options, plan, *tables.runs, *tables.curves, runtime.workspace);
-  std::fprintf(stderr, "%s\n%zu recipes; at least %zu runs of %td steps", plan.texts.what.c_str(),
-               plan.contenders.size(), runs.all(), plan.steps);
-  if (runs.done() > 0) std::fprintf(stderr, ", %zu of them in %s", runs.done(), files.table().c_str());
+  std::fprintf(stderr, "%s\n%s; at least %s of %s", plan.texts.what.c_str(),
+               counted(plan.contenders.size(), "recipe").c_str(), counted(runs.all(), "run").c_str(),
+               counted(plan.steps, "step").c_str());
+  if (runs.done() > 0) std::fprintf(stderr, ", %zu of them in %s", runs.done(), shown(files.table()).c_str());
   std::fprintf(stderr, "%s\n", tables.runs->cut() ? ", where half a line at the end was cut off" : "");
   const bool whole = runs.run() && (!options.speeds || measure_speeds(options, plan, *tables.speeds,
                                                                       runtime.workspace, runs.guard()));

@@ -14,6 +14,7 @@
 #include "examples/hsm_lm/compare_speeds.hpp"
 #include "examples/hsm_lm/compare_table.hpp"
 #include "examples/support/plot.hpp"
+#include "examples/support/text.hpp"
 #include "examples/support/text_table.hpp"
 
 namespace hsm::examples {
@@ -111,10 +112,10 @@ inline std::vector<std::string> compare_notes(const CompareData& data) {
   const std::string seeds = listed(o.seeds, [](std::uint64_t seed) { return std::to_string(seed); });
   std::vector<std::string> notes{
       data.plan.texts.what + "; " + data.plan.texts.fingerprint,
-      format(
-          "width %td, about %td parameters each, schedule %s; %td steps of %td x %td tokens, the same in the "
-          "same order for all",
-          o.width, data.plan.parameters, o.schedule.c_str(), data.plan.steps, o.batch, o.context),
+      format("width %td, about %td parameters each, schedule %s; %s of %td x %td tokens, the same in the "
+             "same order for all",
+             o.width, data.plan.parameters, o.schedule.c_str(), counted(data.plan.steps, "step").c_str(),
+             o.batch, o.context),
       format(
           "learning rate%s for all, and up to %d more while a recipe's best is the first or last of its own",
           rates.c_str(), RateSearch::kMostMore),
@@ -122,8 +123,8 @@ inline std::vector<std::string> compare_notes(const CompareData& data) {
       format("seed%s; rates are searched with the first, the others run at the rate that was chosen",
              seeds.c_str()),
       "loss: nats per token on the second half, mean over the seeds; spread: largest less smallest",
-      format("cost: multiply-adds per token over those of attention of equal size; in training at %td tokens",
-             o.context),
+      format("cost: multiply-adds per token over those of attention of equal size; in training at %s",
+             counted(o.context, "token").c_str()),
       "training memory: computed, at least"};
   bool edge = false, diverged = false;
   for (const CompareResult& result : data.results) {
@@ -191,7 +192,8 @@ inline std::string seconds_picture(const CompareData& data) {
 inline std::string cost_picture(const CompareData& data) {
   LinePlot plot;
   plot.text = {"Loss against cost", "validation loss, mean and spread over the seeds", compare_notes(data)};
-  plot.x.label = format("multiply-adds per token in training at %td tokens", data.options.context);
+  plot.x.label =
+      format("multiply-adds per token in training at %s", counted(data.options.context, "token").c_str());
   plot.y.label = "nats per token";
   for (std::size_t c = 0; c < data.results.size(); ++c) {
     const Contender& contender = data.plan.contenders[c];

@@ -13,6 +13,7 @@
 #include "examples/hsm_lm/compare_table.hpp"
 #include "examples/hsm_lm/interrupt.hpp"
 #include "examples/support/progress.hpp"
+#include "examples/support/text.hpp"
 
 namespace hsm::examples {
 
@@ -94,7 +95,7 @@ class CompareRuns {
     if (curves_.find(key) == nullptr) curves_.add(key, curve_cells(outcome));
     table_.add(key, compare_cells(options_, plan_, contender, outcome));
     ++here_;
-    line_.keep(what + (outcome.diverged ? format(": diverged after %td steps", outcome.steps)
+    line_.keep(what + (outcome.diverged ? ": diverged after " + counted(outcome.steps, "step")
                                         : format(": loss %.4f, %.1f s", outcome.report, outcome.seconds)));
   }
 

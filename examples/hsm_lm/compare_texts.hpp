@@ -17,6 +17,7 @@
 
 #include "examples/hsm_lm/texts.hpp"
 #include "examples/support/stories.hpp"
+#include "examples/support/terminal.hpp"
 #include "examples/support/text.hpp"
 
 namespace hsm::examples {
@@ -83,8 +84,9 @@ inline CompareTexts read_compare_texts(const CompareSources& sources, Index cont
         std::to_string(texts.report.size()));
   }
   texts.bytes_per_token = static_cast<double>(reported.size()) / static_cast<double>(texts.report.size());
-  const std::string name =
-      sources.text.empty() ? "built-in stories" : std::filesystem::path(sources.text).filename().string();
+  const std::string name = sources.text.empty()
+                               ? "built-in stories"
+                               : shown(std::filesystem::path(sources.text).filename().string());
   texts.what = format("%s: %zu bytes to train on, %zu to choose rates, %zu to report", name.c_str(),
                       bytes.training.size(), half, reported.size());
   if (!tokenizer.is_bytes()) texts.what += format("; a vocabulary of %td", texts.vocabulary);

@@ -23,6 +23,8 @@
 #include "examples/hsm_lm/demo_timing.hpp"
 #include "examples/hsm_lm/options.hpp"
 #include "examples/support/progress.hpp"
+#include "examples/support/terminal.hpp"
+#include "examples/support/text.hpp"
 
 namespace hsm::examples {
 namespace {
@@ -42,7 +44,7 @@ void print_text(const DemoText& text, const DemoOptions& options) {
         "      never meet in a training story\n",
         seed);
   } else {
-    std::printf("text: %s, seed %llu; the end of it is held out\n", options.text.c_str(), seed);
+    std::printf("text: %s, seed %llu; the end of it is held out\n", shown(options.text).c_str(), seed);
   }
   std::printf("      %zu bytes to train on, %zu to validate\n", text.training.size(), text.validation.size());
 }
@@ -72,7 +74,7 @@ void train_model(Model& model, const DemoText& text, const DemoOptions& options,
               return true;
             });
   line.clear();
-  std::printf("trained: %td steps of %td x %td bytes in %s, %.0f bytes/s\n\n", end.step,
+  std::printf("trained: %s of %td x %td bytes in %s, %.0f bytes/s\n\n", counted(end.step, "step").c_str(),
               options.training.batch, model.config().context, duration_text(end.seconds).c_str(),
               end.tokens_per_second);
   std::fflush(stdout);
@@ -146,9 +148,9 @@ void print_times(int threads, Workspace& workspace) {
   const TimingConfig config{
       .layers = {"ab", "gated", "gated-pair", "softmax-local", std::string(kAttentionName)}};
   std::printf(
-      "one forward pass, ms (ns per token): %td channels, shift %td, float, %d thread%s,\n"
+      "one forward pass, ms (ns per token): %td channels, shift %td, float, %s,\n"
       "median of %d alternating runs\n\n  %6s",
-      config.channels, config.shift, threads, threads == 1 ? "" : "s", config.runs, "tokens");
+      config.channels, config.shift, counted(threads, "thread").c_str(), config.runs, "tokens");
   for (const std::string& layer : config.layers) std::printf("  %17s", layer.c_str());
   std::printf("\n");
   for (Index T = 256; T <= 8192; T *= 2) {

@@ -19,6 +19,7 @@
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
 #include "examples/support/progress.hpp"
+#include "examples/support/text.hpp"
 
 namespace hsm::examples {
 namespace {
@@ -54,8 +55,8 @@ void print(const Evaluation& evaluation, const TextTokenizer& tokenizer, std::sp
               unit.c_str(), bits(evaluation, all),
               std::isfinite(perplexity) ? format("%.3f", perplexity).c_str() : "above 1e308");
   if (!tokenizer.is_bytes())
-    std::printf("tokens         %td predicted, of %.0f bytes: %.3f bytes per token\n", evaluation.total.count,
-                all, all / static_cast<double>(evaluation.total.count));
+    std::printf("tokens         %td predicted, of %s: %.3f bytes per token\n", evaluation.total.count,
+                counted(all, "byte").c_str(), all / static_cast<double>(evaluation.total.count));
   std::printf("\n%17s    loss  bits per byte  %8s\n", (unit + "s read before").c_str(), (unit + "s").c_str());
   const auto end = static_cast<Index>(evaluation.by_position.size());
   for (Index first = 1, last = std::min<Index>(8, end); first <= end;

@@ -27,6 +27,7 @@
 #include "examples/hsm_lm/options.hpp"
 #include "examples/support/paths.hpp"
 #include "examples/support/terminal.hpp"
+#include "examples/support/text.hpp"
 
 namespace hsm::examples {
 namespace {
@@ -85,7 +86,7 @@ void check_state_fits(const Model& model, double tokens) {
   const double bytes = cost_of(model.config()).at(CostKind::kState, tokens), memory = memory_bytes();
   if (memory > 0 && bytes > memory) {
     throw std::runtime_error("the model needs a state of " + bytes_text(bytes) + " for this text of " +
-                             format("%.0f tokens", tokens) + ", and this machine has a memory of " +
+                             counted(tokens, "token") + ", and this machine has a memory of " +
                              bytes_text(memory));
   }
 }

@@ -22,6 +22,7 @@
 #include "examples/support/paths.hpp"
 #include "examples/support/plot_axis.hpp"
 #include "examples/support/stack_picture.hpp"
+#include "examples/support/text.hpp"
 #include "examples/support/text_table.hpp"
 
 namespace hsm::examples {
@@ -92,8 +93,8 @@ void print_info(const LanguageModelConfig& config, const std::vector<LayerSummar
   }
   const bool everything = growth > 0;
   std::printf("\nparameters  %td\n", parameters_of(config));
-  std::printf("reach       %s%.0f token%s, the one itself counted\n",
-              everything ? "the whole context; that of the shifts is " : "", reach, reach == 1 ? "" : "s");
+  std::printf("reach       %s%s, the one itself counted\n",
+              everything ? "the whole context; that of the shifts is " : "", counted(reach, "token").c_str());
   std::printf("coverage    %s\n", covered.text.coverage.c_str());
   if (covered.coverage) std::printf("holes       %s\n", covered.text.holes.c_str());
   std::printf("state       %s per stream", bytes_text(kept).c_str());
@@ -106,8 +107,8 @@ void print_warnings(const LanguageModelConfig& config, const std::vector<LayerSu
   for (const std::string& warning : covered.text.warnings) std::printf("warning     %s\n", warning.c_str());
   const auto alike = unrotated(config, layers);
   if (alike > 0) {
-    std::printf("warning     rotated: changes nothing in %td of the %zu layers, whose mixer has one head\n",
-                alike, layers.size());
+    std::printf("warning     rotated: changes nothing in %td of the %s, whose mixer has one head\n", alike,
+                counted(layers.size(), "layer").c_str());
   }
 }
 

@@ -14,6 +14,8 @@
 #include <hsm/io/output_file.hpp>
 
 #include "examples/support/run_table.hpp"
+#include "examples/support/terminal.hpp"
+#include "examples/support/text.hpp"
 
 namespace hsm::examples {
 
@@ -84,9 +86,10 @@ inline void open_table(std::optional<RunTable>& table, const ReportFiles& files,
 
 /// Says what a signal has left.
 inline void tell_interrupted(std::size_t done, std::size_t all, const ReportFiles& files) {
-  std::printf("ended by a signal: %zu of %zu runs are finished", done, all);
+  std::printf("ended by a signal: %zu of %s %s finished", done, counted(all, "run").c_str(),
+              done == 1 ? "is" : "are");
   if (files.any()) {
-    std::printf(" and in %s; the same command goes on from there\n", files.table().c_str());
+    std::printf(" and in %s; the same command goes on from there\n", shown(files.table()).c_str());
   } else {
     std::printf(" and lost; with --out they are kept\n");
   }

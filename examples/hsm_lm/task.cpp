@@ -17,6 +17,8 @@
 #include "examples/hsm_lm/task_report.hpp"
 #include "examples/hsm_lm/task_runs.hpp"
 #include "examples/support/numbers.hpp"
+#include "examples/support/terminal.hpp"
+#include "examples/support/text.hpp"
 
 namespace hsm::examples {
 namespace {
@@ -51,7 +53,7 @@ void report_task(const TaskOptions& options, const TaskPlan& plan, const RunTabl
     files.write(".svg", task_picture(options, plan, results));
     files.write("-places.svg", place_picture(options, plan, results));
   }
-  std::printf("\n%s\n", files.written().c_str());
+  std::printf("\n%s\n", shown(files.written()).c_str());
 }
 
 void run_task_command(TaskOptions& options) {
@@ -62,10 +64,10 @@ void run_task_command(TaskOptions& options) {
   open_table(table, files, ".csv", task_columns(options, plan));
   Runtime runtime(options.threads);
   TaskRuns runs(options, plan, *table, runtime.workspace);
-  std::fprintf(stderr, "%s: %s; %zu runs of %td steps", options.name.c_str(),
+  std::fprintf(stderr, "%s: %s; %s of %s", options.name.c_str(),
                plan.by_distance() ? "a model for each distance" : plan.tasks.front().sizes.c_str(),
-               runs.all(), options.steps);
-  if (runs.done() > 0) std::fprintf(stderr, ", %zu of them in %s", runs.done(), files.table().c_str());
+               counted(runs.all(), "run").c_str(), counted(options.steps, "step").c_str());
+  if (runs.done() > 0) std::fprintf(stderr, ", %zu of them in %s", runs.done(), shown(files.table()).c_str());
   std::fprintf(stderr, "%s\n", table->cut() ? ", where half a line at the end was cut off" : "");
   if (runs.run()) return report_task(options, plan, *table, files);
   tell_interrupted(runs.done(), runs.all(), files);

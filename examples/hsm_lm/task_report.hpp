@@ -10,6 +10,7 @@
 
 #include "examples/hsm_lm/task_results.hpp"
 #include "examples/support/plot.hpp"
+#include "examples/support/text.hpp"
 #include "examples/support/text_table.hpp"
 
 namespace hsm::examples {
@@ -81,11 +82,11 @@ inline std::vector<std::string> task_notes(const TaskOptions& options, const Tas
   std::vector<std::string> notes{
       format("seed%s; width %td, about %td parameters each, schedule %s", seeds.c_str(), options.width,
              plan.parameters, options.schedule.c_str()),
-      format("%td steps of %td x %td fresh ids; learning rate%s%s", options.steps, options.batch,
-             options.context, rates.c_str(),
+      format("%s of %td x %td fresh ids; learning rate%s%s", counted(options.steps, "step").c_str(),
+             options.batch, options.context, rates.c_str(),
              options.rates.size() == 1 ? "" : ", the best of them on selection data"),
-      format("accuracy: mean over the seeds, on %td test sequences each; spread: largest less smallest",
-             options.sequences)};
+      format("accuracy: mean over the seeds, on %s each; spread: largest less smallest",
+             counted(options.sequences, "test sequence").c_str())};
   bool edge = false, diverged = false;
   for (const auto& row : results) {
     for (const TaskResult& result : row) {

@@ -24,6 +24,8 @@
 #include <hsm/io/text_tokenizer.hpp>
 
 #include "examples/hsm_lm/model.hpp"
+#include "examples/support/terminal.hpp"
+#include "examples/support/text.hpp"
 
 namespace hsm::examples {
 
@@ -60,8 +62,8 @@ struct Texts {
 
  private:
   std::string size_text(std::size_t tokens, std::size_t bytes) const {
-    const std::string text = std::to_string(bytes) + " bytes";
-    return tokenizer.is_bytes() ? text : std::to_string(tokens) + " tokens of " + text;
+    const std::string text = counted(bytes, "byte");
+    return tokenizer.is_bytes() ? text : counted(tokens, "token") + " of " + text;
   }
 };
 
@@ -69,7 +71,7 @@ struct Texts {
 inline std::string read_text(const std::string& path) {
   std::error_code none;
   if (std::filesystem::is_fifo(path, none))
-    std::fprintf(stderr, "hsm_lm: reading the pipe %s until its end\n", path.c_str());
+    std::fprintf(stderr, "hsm_lm: reading the pipe %s until its end\n", shown(path).c_str());
   return read_text_file(path);
 }
 
@@ -93,16 +95,16 @@ inline Texts read_texts(const std::string& path, const std::string& valid, Index
   }
   Texts texts{tokenizer.encode(text), tokenizer.encode(validation), std::move(tokenizer), text.size(),
               validation.size()};
-  const std::string units = unit_of(texts.tokenizer) + "s";
+  const std::string unit = unit_of(texts.tokenizer);
   const auto got = static_cast<Index>(texts.training.size());
   if (got <= context) {
     throw std::invalid_argument(path + ": a context of " + std::to_string(context) + " needs more than " +
-                                std::to_string(context) + " " + units + " to train on, got " +
-                                std::to_string(got) + (valid.empty() ? " without the last 5 %" : ""));
+                                counted(context, unit) + " to train on, got " + std::to_string(got) +
+                                (valid.empty() ? " without the last 5 %" : ""));
   }
   if (texts.validation.size() < 2) {
     throw std::invalid_argument((valid.empty() ? path + ": the last 5 %, for validation," : valid) +
-                                " must have at least 2 " + units + ", got " +
+                                " must have at least 2 " + unit + "s, got " +
                                 std::to_string(texts.validation.size()));
   }
   return texts;

@@ -15,6 +15,8 @@
 #include "examples/hsm_lm/options.hpp"
 #include "examples/hsm_lm/texts.hpp"
 #include "examples/support/paths.hpp"
+#include "examples/support/terminal.hpp"
+#include "examples/support/text.hpp"
 
 namespace hsm::examples {
 namespace {
@@ -37,9 +39,9 @@ void run_tokenize(const TokenizeOptions& options) {
     const auto tokens = static_cast<double>(tokenizer.encode(text).size());
     file.write(tokenizer.model());
     file.commit();
-    std::printf("%s: saved, %d tokens; the text has %zu bytes, %.0f tokens, %.3f bytes per token\n",
-                options.out.c_str(), static_cast<int>(tokenizer.vocabulary()), text.size(), tokens,
-                static_cast<double>(text.size()) / tokens);
+    std::printf("%s: saved, %s; the text has %s, %s, %.3f bytes per token\n", shown(options.out).c_str(),
+                counted(tokenizer.vocabulary(), "token").c_str(), counted(text.size(), "byte").c_str(),
+                counted(tokens, "token").c_str(), static_cast<double>(text.size()) / tokens);
   } catch (const std::invalid_argument& error) {
     throw std::invalid_argument(options.text + ": " + without_name(error.what()));
   }

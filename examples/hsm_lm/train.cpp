@@ -21,6 +21,7 @@
 #include "examples/hsm_lm/train_run.hpp"
 #include "examples/hsm_lm/training_memory.hpp"
 #include "examples/support/paths.hpp"
+#include "examples/support/terminal.hpp"
 
 namespace hsm::examples {
 namespace {
@@ -91,7 +92,8 @@ void print_run(const TrainOptions& options, const TrainingCheckpoint& at, const 
                options.valid.empty() ? ", the last 5 %" : "", options.training.batch,
                static_cast<unsigned long long>(options.training.seed), dropout.c_str());
   if (!options.resume.empty())
-    std::fprintf(stderr, "%s: goes on after step %td\n", options.resume.c_str(), at.state.progress.step);
+    std::fprintf(stderr, "%s: goes on after step %td\n", shown(options.resume).c_str(),
+                 at.state.progress.step);
 }
 
 void run_train(TrainOptions options) {

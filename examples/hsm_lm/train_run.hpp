@@ -20,6 +20,8 @@
 #include "examples/hsm_lm/texts.hpp"
 #include "examples/hsm_lm/train_checkpoint.hpp"
 #include "examples/support/progress.hpp"
+#include "examples/support/terminal.hpp"
+#include "examples/support/text.hpp"
 
 namespace hsm::examples {
 
@@ -72,10 +74,12 @@ inline bool train_with_progress(TrainingCheckpoint& at, const TrainRun& run) {
                                      after_step, [&] { return run.guard.signal() != 0; });
   line.clear();
   if (end.finished && end.fraction < 1)
-    std::fprintf(stderr, "%td validations in a row were no better than that of step %td: training ends\n",
-                 at.state.stale, end.best_step);
-  std::fprintf(stderr, "%td steps in %s, %.0f tokens/s\n", end.step, duration_text(end.seconds).c_str(),
-               end.tokens_per_second);
+    std::fprintf(stderr, "%s no better than that of step %td: training ends\n",
+                 at.state.stale == 1 ? "1 validation was"
+                                     : format("%td validations in a row were", at.state.stale).c_str(),
+                 end.best_step);
+  std::fprintf(stderr, "%s in %s, %.0f tokens/s\n", counted(end.step, "step").c_str(),
+               duration_text(end.seconds).c_str(), end.tokens_per_second);
   return end.finished;
 }
 
@@ -113,7 +117,7 @@ inline int train_and_save(TrainingCheckpoint& at, const TrainRun& run) {
   run.guard.begin_saving();
   save_trained(at.state.kept(at.model), run.texts.tokenizer, out);
   if (!finished) std::printf("ended by %s; ", signal_name(run.guard.signal()));
-  std::printf("%s: saved%s\n", out.c_str(), kept_text(at.state).c_str());
+  std::printf("%s: saved%s\n", shown(out).c_str(), kept_text(at.state).c_str());
   settle_output();
   return finished ? 0 : ended_by(run.guard.signal());
 }

@@ -42,12 +42,12 @@ inline void check_training_fits(const LanguageModelConfig& config, const Trainin
   const double left = memory_left();
   if (memory.total() <= left) return;
   const bool by_batch = memory.batch > memory.parameters;
-  throw std::invalid_argument(
-      "training would take at least " + bytes_text(memory.total()) + " of memory, " +
-      bytes_text(memory.parameters) + " for the weights and their optimizer and " + bytes_text(memory.batch) +
-      format(" for a batch of %td windows of %td tokens, and ", training.batch, config.context) +
-      bytes_text(left) + " can be had" +
-      (by_batch ? "; a smaller --batch takes less" : "; a smaller model takes less"));
+  throw std::invalid_argument("training would take at least " + bytes_text(memory.total()) + " of memory, " +
+                              bytes_text(memory.parameters) + " for the weights and their optimizer and " +
+                              bytes_text(memory.batch) + " for a batch of " +
+                              counted(training.batch, "window") + " of " + counted(config.context, "token") +
+                              ", and " + bytes_text(left) + " can be had" +
+                              (by_batch ? "; a smaller --batch takes less" : "; a smaller model takes less"));
 }
 
 }  // namespace hsm::examples

@@ -67,8 +67,8 @@ inline void take_product_buffers(Executor& executor) {
   const double left = address_space_left();
   if (const int got = detail::blocks_to_be_had(threads, kBuffer); got < threads) {
     throw std::runtime_error(
-        format("the matrix products of OpenBLAS need %s of address space for each of %d thread%s, and ",
-               bytes_text(static_cast<double>(kBuffer)).c_str(), threads, threads == 1 ? "" : "s") +
+        format("the matrix products of OpenBLAS need %s of address space for each of %s, and ",
+               bytes_text(static_cast<double>(kBuffer)).c_str(), counted(threads, "thread").c_str()) +
         (left < static_cast<double>(kBuffer) * threads
              ? "the limit of this process (ulimit -v) leaves " + bytes_text(left)
              : "the system refuses") +

@@ -27,8 +27,7 @@ inline std::string paths_text(const Coverage& coverage) {
   if (std::find(counts.begin(), counts.end(), Coverage::kUncounted) != counts.end())
     return "up to 2^64 paths and more";
   const auto least = coverage.least_paths(), most = coverage.most_paths();
-  const std::string range = (least < most ? std::to_string(least) + " to " : "") + std::to_string(most);
-  return range + (most == 1 ? " path each" : " paths each");
+  return (least < most ? std::to_string(least) + " to " : "") + counted(most, "path") + " each";
 }
 
 /// The sentences for the offsets 0 ... window-1, where `coverage` was made for this window. The window is
@@ -36,9 +35,9 @@ inline std::string paths_text(const Coverage& coverage) {
 inline CoverageText coverage_text(const Coverage& coverage, Index window, Index context) {
   const Index reached = coverage.reached_count(), holes = coverage.hole_count();
   const std::string scope =
-      format(window < context ? "%td nearest offsets" : "%td offsets of the context", window);
+      window < context ? counted(window, "nearest offset") : counted(window, "offset") + " of the context";
   CoverageText text;
-  text.coverage = reached == window ? "all " : std::to_string(reached) + " of the ";
+  text.coverage = reached == window ? (window == 1 ? "the " : "all ") : std::to_string(reached) + " of the ";
   text.coverage += scope + (coverage.hybrid() ? " by shifts, " : ", ") + paths_text(coverage);
   if (coverage.hybrid()) text.coverage += format("; %td rest on attention alone", window - reached);
   text.holes = "none";
@@ -55,9 +54,9 @@ inline CoverageText coverage_text(const Coverage& coverage, Index window, Index 
   }
   if (coverage.reach() < context - 1) {
     text.warnings.push_back(
-        format("the context of %td tokens is longer than the reach: no path leads to a token from "
+        format("the context of %s is longer than the reach: no path leads to a token from "
                "more than %td back",
-               context, coverage.reach()));
+               counted(context, "token").c_str(), coverage.reach()));
   }
   return text;
 }

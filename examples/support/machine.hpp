@@ -40,7 +40,7 @@ inline std::string product_library() {
 
 /// "<processor>, 2 threads, products by OpenBLAS 0.3.21".
 inline std::string machine_line(int threads) {
-  return format("%s, %d thread%s, products by %s", processor_name().c_str(), threads, threads == 1 ? "" : "s",
+  return format("%s, %s, products by %s", processor_name().c_str(), counted(threads, "thread").c_str(),
                 product_library().c_str());
 }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "examples/support/process.hpp"
+#include "examples/support/terminal.hpp"
 
 namespace hsm::examples {
 
@@ -25,13 +26,13 @@ class ProgressLine {
   /// Whether enough time has gone by since the last line; making the text may be left out otherwise.
   bool due() const { return std::chrono::duration<double>(Clock::now() - last_).count() >= pause_; }
 
-  /// Shows `text` if it is due.
+  /// Shows `text`, as shown() does, if it is due.
   void update(std::string_view text) {
     if (!due()) return;
     last_ = Clock::now();
     if (!terminal_) return print(text);
-    const std::string_view visible = text.substr(0, width());
-    static_cast<void>(std::fprintf(out_, "\r%.*s\x1b[K", static_cast<int>(visible.size()), visible.data()));
+    const std::string visible = shown(text).substr(0, width());
+    static_cast<void>(std::fprintf(out_, "\r%s\x1b[K", visible.c_str()));
     static_cast<void>(std::fflush(out_));
     shown_ = true;
   }
@@ -54,7 +55,7 @@ class ProgressLine {
   using Clock = std::chrono::steady_clock;
 
   void print(std::string_view text) {
-    static_cast<void>(std::fprintf(out_, "%.*s\n", static_cast<int>(text.size()), text.data()));
+    static_cast<void>(std::fprintf(out_, "%s\n", shown(text).c_str()));
     static_cast<void>(std::fflush(out_));
   }
 

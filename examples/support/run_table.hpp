@@ -27,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/io/file_handle.hpp>
 
 namespace hsm::examples {
@@ -241,8 +242,9 @@ inline double RunTable::number(const Cells& key, std::string_view column) const 
 
 inline void RunTable::add(const Cells& key, const Cells& results) {
   if (key.size() != columns_.keys.size() || results.size() != columns_.results.size()) {
-    throw std::invalid_argument("RunTable::add: a run must have " + std::to_string(columns_.keys.size()) +
-                                " keys and " + std::to_string(columns_.results.size()) + " results, got " +
+    throw std::invalid_argument("RunTable::add: a run must have " +
+                                hsm::detail::counted(columns_.keys.size(), "key") + " and " +
+                                hsm::detail::counted(columns_.results.size(), "result") + ", got " +
                                 std::to_string(key.size()) + " and " + std::to_string(results.size()));
   }
   if (find(key) != nullptr)

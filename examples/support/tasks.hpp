@@ -130,8 +130,8 @@ inline Task recall_task(Index time, Index pairs, Index symbols) {
     }
   };
   return {"recall",
-          format("%td pairs of %td keys and %td values, each asked once; length %td", pairs, symbols, symbols,
-                 time),
+          counted(pairs, "pair") + " of " + counted(symbols, "key") + " and " + counted(symbols, "value") +
+              format(", each asked once; length %td", time),
           1 + 2 * symbols,
           time,
           pairs,
@@ -186,14 +186,15 @@ inline Task copy_task(Index time, Index distance, Index symbols) {
       out.places[t] = static_cast<std::int32_t>(t);
     }
   };
-  return {"copy",
-          format("the symbol %td places before, of %td; length %td", distance, symbols, time),
-          symbols,
-          time,
-          time - distance,
-          1.0 / static_cast<double>(symbols),
-          "place in the sequence",
-          draw};
+  return {
+      "copy",
+      format("the symbol %s before, of %td; length %td", counted(distance, "place").c_str(), symbols, time),
+      symbols,
+      time,
+      time - distance,
+      1.0 / static_cast<double>(symbols),
+      "place in the sequence",
+      draw};
 }
 
 /// Ids: 0 the marker, then the symbols. The first marker is anywhere, the second is the last id. Places count

@@ -8,6 +8,9 @@
 #include <cstddef>
 #include <cstdio>
 #include <string>
+#include <string_view>
+
+#include <hsm/core/check.hpp>
 
 // MinGW chooses between its own printf and that of Windows, which knows no %t and %z.
 #if defined(__MINGW_PRINTF_FORMAT)
@@ -31,9 +34,10 @@ namespace hsm::examples {
   return text;
 }
 
-/// "1 token", "2 tokens".
-inline std::string counted(std::ptrdiff_t count, const std::string& what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+/// "1 token", "2 tokens"; also of a count that is kept as a double.
+using hsm::detail::counted;
+inline std::string counted(double count, std::string_view what) {
+  return format("%.0f ", count).append(what) + (count == 1 ? "" : "s");
 }
 
 /// A message of the library as a user reads it: without the name of a class or function, such as
@@ -59,9 +63,9 @@ inline std::string duration_text(double seconds) {
   return format("%ld:%02ld:%02ld h", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
-/// "512 bytes", "1.5 KiB", "20.0 MiB".
+/// "1 byte", "512 bytes", "1.5 KiB", "20.0 MiB".
 inline std::string bytes_text(double bytes) {
-  if (bytes < 1024) return format("%.0f bytes", bytes);
+  if (bytes < 1024) return counted(std::round(bytes), "byte");
   const char* units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   int unit = 0;
   for (bytes /= 1024; bytes >= 1024 && unit < 5; bytes /= 1024) ++unit;

@@ -26,6 +26,13 @@ TEST(Check, ShapesAreShownInBrackets) {
   EXPECT_EQ(to_text(Shape<0>{}), "[]");
 }
 
+TEST(Check, CountsAreWordsWithAnSUnlessThereIsOne) {
+  EXPECT_EQ(counted(Index{0}, "token"), "0 tokens");
+  EXPECT_EQ(counted(1, "more token"), "1 more token");
+  EXPECT_EQ(counted(std::uint64_t{2}, "token"), "2 tokens");
+  EXPECT_EQ(counted(-1, "token"), "-1 tokens");
+}
+
 TEST(Check, EqualSaysWhatWasExpectedAndWhatCame) {
   EXPECT_EQ(message_of([] { check_equal("A::b", "y", Shape<2>{1, 2}, Shape<2>{1, 2}); }), "nothing");
   EXPECT_EQ(message_of([] {

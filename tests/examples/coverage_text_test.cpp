@@ -27,7 +27,7 @@ TEST(CoverageText, SaysThatEverythingIsSeen) {
   EXPECT_EQ(text.warnings, Sentences{});
   EXPECT_EQ(text_of(CyclicSchedule{.layers = 8, .period = 4}, 31).coverage,
             "all 31 offsets of the context, 1 to 16 paths each");
-  EXPECT_EQ(text_of(DyadicSchedule{.layers = 7}, 1).coverage, "all 1 offsets of the context, 1 path each");
+  EXPECT_EQ(text_of(DyadicSchedule{.layers = 7}, 1).coverage, "the 1 offset of the context, 1 path each");
 }
 
 TEST(CoverageText, WarnsOfHolesAndOfAContextPastTheReach) {

@@ -140,7 +140,7 @@ TEST_F(HsmLmTask, KeepsFinishedRunsWhenItIsInterrupted) {
   const Outcome outcome = finish(child);
   if (outcome.code == 0) GTEST_SKIP() << "all runs were finished before Ctrl-C";
   EXPECT_EQ(outcome.code, 130) << outcome.err;
-  EXPECT_TRUE(mentions(outcome.out, {"ended by a signal: ", "of 8 runs are finished and in p.csv"}));
+  EXPECT_TRUE(mentions(outcome.out, {"ended by a signal: ", "of 8 runs ", " finished and in p.csv"}));
   EXPECT_GE(lines("p.csv").size(), 3u);
   EXPECT_EQ(work_.entries(), 2);
   const Outcome resumed = run(arguments);

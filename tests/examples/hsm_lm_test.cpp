@@ -43,6 +43,18 @@ TEST_F(HsmLm, TrainsAModelAndLogsEachStep) {
   EXPECT_EQ(model.config().feed_forward, 64);
 }
 
+TEST_F(HsmLm, SaysPathsSoThatNoTerminalObeysThem) {
+  Arguments arguments = training({"--steps", "1", "--checkpoint", "run\x1B[31m"});
+  arguments[4] = "model\x1B[31m";
+  const Outcome outcome = run(arguments);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "model\\x1b[31m: saved\n");
+  EXPECT_TRUE(mentions(outcome.err, {"1 step in"}));
+  const Outcome again = run(training({"--steps", "1", "--resume", "run\x1B[31m"}));
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_TRUE(mentions(again.err, {"run\\x1b[31m: goes on after step 1\n"}));
+}
+
 TEST_F(HsmLm, TrainsTheSameModelForTheSameSeedAndAnyNumberOfThreads) {
   train_small({"--steps", "6"});
   const std::string first = read_raw(work_ / "model");

@@ -3,9 +3,11 @@
 // Nothing that a terminal would obey gets through, whatever it stands beside and however it is cut.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <string>
 #include <vector>
 
+#include "examples/support/progress.hpp"
 #include "examples/support/terminal.hpp"
 
 namespace hsm::examples {
@@ -98,6 +100,21 @@ TEST(Shown, KeepsNamesAndEscapesTheRest) {
   const std::string text = shown(std::string(100'000, 'x'));
   EXPECT_LT(text.size(), 2100u);
   EXPECT_NE(text.find(" ... "), std::string::npos);
+}
+
+TEST(Terminal, LinesOfProgressAreShownTheSameWay) {
+  std::FILE* const file = std::tmpfile();
+  ASSERT_NE(file, nullptr);
+  {
+    ProgressLine line(file, 0);
+    line.update("a\x1B[31m: 1 %");
+    line.keep("b\x1B[2J: cannot write");
+  }
+  std::rewind(file);
+  char read[100] = {};
+  const std::size_t size = std::fread(read, 1, sizeof read, file);
+  std::fclose(file);
+  EXPECT_EQ(std::string(read, size), "a\\x1b[31m: 1 %\nb\\x1b[2J: cannot write\n");
 }
 
 }  // namespace

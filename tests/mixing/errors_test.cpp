@@ -134,7 +134,7 @@ TEST(MixerErrors, ParametersOfAnotherSizeAreRefused) {
   mixer.forward(x.view(), y.view(), workspace);
   mixer.parameters() = Pair(8, 2);
   const std::string tail =
-      ": the parameters must be of 8 channels, 1 heads, 2 taps and 2 sums, as when the mixer "
+      ": the parameters must be of 8 channels, 1 head, 2 taps and 2 sums, as when the mixer "
       "was made, got 8 channels, 2 heads, 2 taps and 4 sums";
   expect_refused([&] { mixer.forward(x.view(), y.view()); }, "Mixer::forward" + tail);
   expect_refused([&] { mixer.forward_in_place(x.view(), workspace); }, "Mixer::forward_in_place" + tail);

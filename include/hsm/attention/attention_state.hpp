@@ -54,8 +54,8 @@ class AttentionState {
 
   /// "8 channels, 2 heads and rotary base 0", for messages.
   std::string shape_text() const {
-    return std::to_string(channels_) + " channels, " + std::to_string(heads_) + " heads and rotary base " +
-           std::to_string(rotary_);
+    return detail::counted(channels_, "channel") + ", " + detail::counted(heads_, "head") +
+           " and rotary base " + std::to_string(rotary_);
   }
 
   /// Memory held by keys and values.
@@ -187,7 +187,7 @@ void AttentionState<Scalar>::rewind(Index s, Index tokens) {
   Stream& stream = at("AttentionState::rewind", s);
   if (tokens < 0 || tokens > stream.count) {
     detail::raise<std::out_of_range>("AttentionState::rewind: stream " + std::to_string(s) + " holds " +
-                                     std::to_string(stream.count) + " tokens, cannot take back " +
+                                     detail::counted(stream.count, "token") + ", cannot take back " +
                                      std::to_string(tokens));
   }
   stream.count -= tokens;
@@ -244,8 +244,9 @@ auto AttentionState<Scalar>::at(const char* who, Index s) const -> const Stream&
 template <ComputeScalar Scalar>
 void AttentionState<Scalar>::grow(Stream& stream, Index room) const {
   if (room > (std::numeric_limits<Index>::max)() / (2 * channels_)) {
-    detail::raise<std::length_error>("AttentionState: " + std::to_string(room) + " tokens of " +
-                                     std::to_string(channels_) + " channels are more than memory can hold");
+    detail::raise<std::length_error>("AttentionState: " + detail::counted(room, "token") + " of " +
+                                     detail::counted(channels_, "channel") +
+                                     " are more than memory can hold");
   }
   Stream grown;
   grown.count = stream.count;

@@ -37,8 +37,8 @@ inline void check_rotary(const char* who, Index rotary, Index heads, Index chann
   const Index width = channels / heads;
   if (width % 2 != 0) {
     fail(who, "the width of a head with rotary positions", "even",
-         std::to_string(width) + " (" + std::to_string(channels) + " channels, " + std::to_string(heads) +
-             " heads)");
+         std::to_string(width) + " (" + detail::counted(channels, "channel") + ", " +
+             detail::counted(heads, "head") + ")");
   }
 }
 

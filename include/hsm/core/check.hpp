@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <functional>
 #include <stdexcept>
@@ -34,6 +35,15 @@ template <std::size_t Rank>
 }
 
 [[gnu::cold]] inline std::string to_text(Index value) { return std::to_string(value); }
+
+/// "1 token", "2 tokens".
+template <std::integral Count>
+[[gnu::cold, gnu::noinline]] std::string counted(Count count, std::string_view what) {
+  std::string text = std::to_string(count);
+  text.append(" ").append(what);
+  if (count != 1) text += 's';
+  return text;
+}
 
 // What throws is cold and takes views: a check then costs its caller a comparison and a call, to run and to
 // compile.
@@ -70,7 +80,7 @@ inline void check_at_least(const char* who, const char* what, Index got, Index l
 inline void check_heads(const char* who, Index heads, Index channels) {
   check_at_least(who, "heads", heads, 1);
   if (channels % heads != 0) {
-    fail(who, "heads", "a divisor of " + std::to_string(channels) + " channels", std::to_string(heads));
+    fail(who, "heads", "a divisor of " + counted(channels, "channel"), std::to_string(heads));
   }
 }
 

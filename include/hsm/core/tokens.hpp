@@ -195,7 +195,7 @@ bool are_apart(const Tokens<Scalar>& tokens) {
 template <class Scalar>
 [[noreturn]] HSM_NOINLINE void fail_writable(const char* who, const Tokens<Scalar>& tokens) {
   fail(who, "the tokens of what is written",
-       "apart in memory: each of " + std::to_string(tokens.channels) + " channels of its own",
+       "apart in memory: each of " + detail::counted(tokens.channels, "channel") + " of its own",
        to_text(tokens.shape()) + " with token_stride " + std::to_string(tokens.token_stride) +
            " and batch_stride " + std::to_string(tokens.batch_stride) + ", where tokens overlap");
 }

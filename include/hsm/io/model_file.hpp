@@ -49,6 +49,7 @@
 #include <string_view>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/io/fingerprint.hpp>
 #include <hsm/io/model_config.hpp>
 #include <hsm/io/old_recipes.hpp>
@@ -98,7 +99,7 @@ void check_mixer_bytes(const SafetensorsFile& file, const std::string& prefix, s
   const auto width = static_cast<std::uint64_t>(C);  // below 2^31
   if (bytes >= width * width) return;
   throw std::runtime_error(file.source() + ": the tensors " + prefix + "* must have at least " +
-                           std::to_string(width * width) + " bytes for a width of " + std::to_string(C) +
+                           detail::counted(width * width, "byte") + " for a width of " + std::to_string(C) +
                            ", got " + std::to_string(bytes));
 }
 

@@ -30,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/io/file_handle.hpp>
 #include <hsm/io/link_target.hpp>
 #include <hsm/io/replaceable.hpp>
@@ -109,8 +110,7 @@ class OutputFile {
   }
 
   std::runtime_error no_room(std::uint64_t bytes, int reason) const {
-    return detail::file_error(target_, "cannot take the room for " + std::to_string(bytes) + " bytes",
-                              reason);
+    return detail::file_error(target_, "cannot take the room for " + detail::counted(bytes, "byte"), reason);
   }
 
   void write_out(std::span<const std::byte> bytes) {

@@ -28,6 +28,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/io/dtype.hpp>
 #include <hsm/io/file_handle.hpp>
@@ -136,7 +137,8 @@ inline std::uint64_t SafetensorsFile::header_length(std::span<const std::byte> p
   }
   if (length > room) {
     throw std::runtime_error(source + ": the header must fit into the file, which has " +
-                             std::to_string(room) + " bytes left, got the length " + std::to_string(length));
+                             detail::counted(room, "byte") + " left, got the length " +
+                             std::to_string(length));
   }
   return length;
 }
@@ -147,8 +149,8 @@ inline SafetensorsFile SafetensorsFile::load(const std::filesystem::path& path) 
   const std::uint64_t file_bytes = file.size();
   const auto fill = [&](std::span<std::byte> buffer) {
     if (file.read(buffer) != buffer.size())
-      throw std::runtime_error(source + ": must have " + std::to_string(file_bytes) +
-                               " bytes, got fewer while reading");
+      throw std::runtime_error(source + ": must have " + detail::counted(file_bytes, "byte") +
+                               ", got fewer while reading");
   };
   std::vector<std::byte> prefix(
       static_cast<std::size_t>(file_bytes < kPrefixBytes ? file_bytes : kPrefixBytes));
@@ -181,8 +183,9 @@ inline SafetensorsFile SafetensorsFile::parse(std::vector<std::byte> bytes, std:
 inline std::span<const std::byte> SafetensorsFile::bytes(const TensorInfo& info) const {
   const std::size_t data_bytes = storage_.size() - data_begin_;
   if (info.begin > info.end || info.end > data_bytes) {
-    throw std::out_of_range("SafetensorsFile::bytes: the range must lie in " + std::to_string(data_bytes) +
-                            " bytes, got " + std::to_string(info.begin) + " to " + std::to_string(info.end));
+    throw std::out_of_range("SafetensorsFile::bytes: the range must lie in " +
+                            detail::counted(data_bytes, "byte") + ", got " + std::to_string(info.begin) +
+                            " to " + std::to_string(info.end));
   }
   return std::span(storage_).subspan(data_begin_ + static_cast<std::size_t>(info.begin),
                                      static_cast<std::size_t>(info.end - info.begin));
@@ -199,8 +202,8 @@ void SafetensorsFile::read(std::string_view name, const std::vector<std::int64_t
   const std::span<const std::byte> from = bytes(info);
   const std::size_t count = from.size() / dtype_size(info.dtype);
   if (out.size() != count) {
-    throw std::invalid_argument("SafetensorsFile::read: out must have " + std::to_string(count) +
-                                " elements for tensor " + detail::in_quotes(name) + ", got " +
+    throw std::invalid_argument("SafetensorsFile::read: out must have " + detail::counted(count, "element") +
+                                " for tensor " + detail::in_quotes(name) + ", got " +
                                 std::to_string(out.size()));
   }
   switch (info.dtype) {

@@ -27,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/io/dtype.hpp>
 #include <hsm/io/file_handle.hpp>
 #include <hsm/io/tensor_info.hpp>
@@ -227,8 +228,8 @@ inline void SafetensorsHeaderReader::finish_tensor() {
   const std::string type_and_shape = std::string(dtype_name(*dtype_)) + " " + shape_text(*shape_);
   if (!bytes) fail_tensor(name_, "the size must be below 2^63 bytes, got " + type_and_shape);
   if (end - begin != *bytes) {
-    fail_tensor(name_, type_and_shape + " must have " + std::to_string(*bytes) +
-                           " bytes, got the data_offsets " + range);
+    fail_tensor(name_, type_and_shape + " must have " + detail::counted(*bytes, "byte") +
+                           ", got the data_offsets " + range);
   }
   header_.tensors.push_back({name_, *dtype_, std::move(*shape_), begin, end});
 }
@@ -237,8 +238,8 @@ inline void SafetensorsHeaderReader::check_tiling(std::uint64_t data_bytes) cons
   std::uint64_t expected = 0;
   for (const TensorInfo& tensor : header_.tensors) {
     if (tensor.end > data_bytes) {
-      fail_tensor(tensor.name, "data_offsets must lie in the " + std::to_string(data_bytes) +
-                                   " bytes of data, got " + std::to_string(tensor.begin) + " to " +
+      fail_tensor(tensor.name, "data_offsets must lie in the " + detail::counted(data_bytes, "byte") +
+                                   " of data, got " + std::to_string(tensor.begin) + " to " +
                                    std::to_string(tensor.end));
     }
     if (tensor.begin != expected) {

@@ -29,6 +29,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/io/dtype.hpp>
 #include <hsm/io/file_handle.hpp>
 #include <hsm/io/output_file.hpp>
@@ -104,7 +105,7 @@ inline void SafetensorsWriter::add(const std::string& name, DType dtype, std::ve
     fail("shape must have dimensions from 0 on and fewer than 2^63 bytes, got " + detail::shape_text(shape));
   if (*expected != bytes.size()) {
     fail(std::string(dtype_name(dtype)) + " " + detail::shape_text(shape) + " must have " +
-         std::to_string(*expected) + " bytes, got " + std::to_string(bytes.size()));
+         detail::counted(*expected, "byte") + ", got " + std::to_string(bytes.size()));
   }
   const std::uint64_t begin = entries_.empty() ? 0 : entries_.back().info.end;
   entries_.push_back(

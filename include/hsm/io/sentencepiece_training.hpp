@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/io/sentencepiece_tokenizer.hpp>
 
 #if defined(HSM_USE_SENTENCEPIECE)
@@ -174,13 +175,14 @@ inline SentencePieceTokenizer train_sentencepiece(std::string_view text, std::in
   const std::int32_t least = ByteTokenizer::kVocabulary + (std::max)(alphabet.several(), std::int32_t{1});
   if (vocabulary < least) {
     refuse("at least " + std::to_string(least) + " for this text, 256 bytes and " +
-           (alphabet.several() > 0 ? std::to_string(alphabet.several()) + " characters of more than one byte"
-                                   : std::string("a piece")));
+           (alphabet.several() > 0
+                ? detail::counted(alphabet.several(), "character") + " of more than one byte"
+                : std::string("a piece")));
   }
   const std::vector<std::string> sentences = detail::training_sentences(text, alphabet);
   if (sentences.empty())
     throw std::invalid_argument("train_sentencepiece: the text must have words to learn pieces from, got " +
-                                std::to_string(text.size()) + " bytes without any");
+                                detail::counted(text.size(), "byte") + " without any");
   // The model has a piece for unknown characters, and one for each character of one byte, whose id is its byte.
   SentencePieceTokenizer tokenizer(detail::run_sentencepiece(sentences, vocabulary + 1 + alphabet.single()),
                                    "train_sentencepiece");

@@ -251,7 +251,7 @@ class RingState {
     if (k >= 0 && k <= n) {
       const Index most = std::max<Index>(0, n - highest_[checked(stream)] + spare_);
       expected = "at most " + std::to_string(most) + ", or all " + std::to_string(n) +
-                 ", since the state was made with " + std::to_string(spare_) + " spare slots";
+                 ", since the state was made with " + detail::counted(spare_, "spare slot");
     }
     detail::raise<std::out_of_range>("RingState::rewind: the number of tokens must be " + expected +
                                      ", got " + std::to_string(k));
@@ -262,8 +262,8 @@ class RingState {
     constexpr Index kMost = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(Scalar));
     if (length > kMost / std::max<Index>(1, rows) / std::max<Index>(1, streams())) {
       detail::fail("RingState", "the state", "small enough to address",
-                   std::to_string(rows) + " rows x " + std::to_string(length) + " slots x " +
-                       std::to_string(streams()) + " streams");
+                   detail::counted(rows, "row") + " x " + detail::counted(length, "slot") + " x " +
+                       detail::counted(streams(), "stream"));
     }
     return length * streams();
   }

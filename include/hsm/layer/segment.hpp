@@ -106,7 +106,7 @@ inline void check_streams(const char* who, std::span<const Index> streams, Index
 
 [[noreturn]] HSM_NOINLINE inline void fail_streams(const char* who, const char* what, const Shape<3>& got,
                                                    Index streams) {
-  fail(who, what, "one token for each of " + std::to_string(streams) + " streams", to_text(got));
+  fail(who, what, "one token for each of " + detail::counted(streams, "stream"), to_text(got));
 }
 
 // Sentences are made out of line: the checks before them are a part of every step.
@@ -119,7 +119,7 @@ inline void check_streams(const char* who, std::span<const Index> streams, Index
 [[noreturn]] HSM_NOINLINE inline void fail_room(const char* who, const Segment& segment, Index count,
                                                 Index room) {
   raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(segment.stream) + " holds " +
-                           std::to_string(count) + " tokens and has room for " + std::to_string(room) +
+                           detail::counted(count, "token") + " and has room for " + std::to_string(room) +
                            " more, got " + std::to_string(segment.count));
 }
 

@@ -165,8 +165,8 @@ void ShiftLayer<Policy>::set_shifts(std::span<const Index> head_shifts) {
 template <class Policy>
 void ShiftLayer<Policy>::fail_sizes(const char* who, const Sizes& now) const {
   const auto text = [](const Sizes& sizes) {
-    return std::to_string(sizes.channels) + " channels, " + std::to_string(sizes.heads) + " heads, " +
-           std::to_string(sizes.taps) + " taps and " + std::to_string(sizes.sums) + " sums";
+    return detail::counted(sizes.channels, "channel") + ", " + detail::counted(sizes.heads, "head") + ", " +
+           detail::counted(sizes.taps, "tap") + " and " + detail::counted(sizes.sums, "sum");
   };
   detail::fail(who, "the parameters", "of " + text(sizes_) + ", as when the mixer was made", text(now));
 }

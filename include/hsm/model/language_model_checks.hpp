@@ -3,6 +3,7 @@
 // What the entry points of LanguageModel ask of their arguments, before anything is changed.
 #pragma once
 
+#include <hsm/core/check.hpp>
 #include <hsm/model/language_model.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -27,8 +28,8 @@ template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_positions(const char* who, Index before, Index more) const {
   if (positions_.empty() || more <= config_.context - before) return;
   detail::raise<std::out_of_range>(
-      std::string(who) + ": the model has learned " + std::to_string(config_.context) + " positions, got " +
-      std::to_string(before) + " tokens before and " + std::to_string(more) + " more");
+      std::string(who) + ": the model has learned " + detail::counted(config_.context, "position") +
+      ", got " + detail::counted(before, "token") + " before and " + std::to_string(more) + " more");
 }
 
 template <ComputeScalar Scalar, class List>
@@ -53,7 +54,7 @@ std::span<const Segment> LanguageModel<Scalar, List>::every_stream(const char* w
   const auto count = static_cast<Index>(ids.size());
   if (count % state.streams() != 0)
     detail::fail(who, "the number of token ids",
-                 "a multiple of " + std::to_string(state.streams()) + " streams", std::to_string(count));
+                 "a multiple of " + detail::counted(state.streams(), "stream"), std::to_string(count));
   const std::span<const Segment> segments =
       detail::equal_segments(frame, state.streams(), count / state.streams(), true);
   check_segments(who, ids, segments, state);

@@ -18,6 +18,7 @@
 #include <variant>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/core/parameters.hpp>
 #include <hsm/model/any_mixer.hpp>
 
@@ -96,7 +97,7 @@ LayerSize layer_size(LayerRecipe layer, Index channels) {
   const Index heads = given.value_or(1);
   if (channels % heads != 0) {
     detail::fail_layer(layer, "heads of " + detail::in_quotes(layer.name) + " must be a divisor of the " +
-                                  std::to_string(channels) + " channels, got " + std::to_string(heads));
+                                  detail::counted(channels, "channel") + ", got " + std::to_string(heads));
   }
   if (layer.name == kAttentionName) {  // no tensor depends on rotary positions, which odd widths refuse
     if (const auto rotary = layer.options.find("rotary"))

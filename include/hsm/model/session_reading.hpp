@@ -4,6 +4,7 @@
 // positions end.
 #pragma once
 
+#include <hsm/core/check.hpp>
 #include <hsm/model/session.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -32,7 +33,7 @@ void GenerationSession<Model>::prefill(std::span<const std::int32_t> ids) {
   const auto count = static_cast<Index>(ids.size());
   if (count == 0 || count % streams() != 0) {
     detail::fail("GenerationSession::prefill", "the number of token ids",
-                 "a multiple of " + std::to_string(streams()) + " streams above 0", std::to_string(count));
+                 "a multiple of " + detail::counted(streams(), "stream") + " above 0", std::to_string(count));
   }
   read("GenerationSession::prefill", ids, offsets_of(count / streams()), all_);
 }
@@ -49,9 +50,9 @@ void GenerationSession<Model>::read(const char* who, std::span<const std::int32_
     if (more <= room(chosen[i])) continue;
     if (on_full_ == OnFull::kRestart) return restart(ids, offsets, chosen);
     detail::raise<std::out_of_range>("GenerationSession: the model has learned " +
-                                     std::to_string(model_->config().context) + " positions and " +
+                                     detail::counted(model_->config().context, "position") + " and " +
                                      std::to_string(position(chosen[i])) + " are used, got " +
-                                     std::to_string(more) + " more tokens");
+                                     detail::counted(more, "more token"));
   }
   for (std::size_t i = 0; remembers() && i < chosen.size(); ++i) {  // nothing throws once the model has read
     auto& tokens = memory_.history[static_cast<std::size_t>(chosen[i])];

@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/schedule/schedule.hpp>
 
 // A std::vector lives in constant expressions from g++ 12 and libc++ 15 on; before, Coverage is for run time.
@@ -211,7 +212,7 @@ HSM_DETAIL_CONSTEXPR void Coverage::measure(const CoverageLayer& layer) {
   // reach + 1 is an Index too.
   if (largest > ((std::numeric_limits<Index>::max)() - 1 - reach_) / (layer.taps - 1)) {
     fail("the reach must be below 2^" + std::to_string(kIndexBits) + " - 1, got " + std::to_string(reach_) +
-         " and one more layer with " + std::to_string(layer.taps) + " taps at " + std::to_string(largest));
+         " and one more layer with " + detail::counted(layer.taps, "tap") + " at " + std::to_string(largest));
   }
   reach_ += (layer.taps - 1) * largest;
   state_tokens_ += static_cast<double>(layer.taps - 1) * sum / static_cast<double>(layer.shifts.size());

@@ -19,6 +19,7 @@
 #include <string_view>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/core/quote.hpp>
 #include <hsm/schedule/cyclic.hpp>
 #include <hsm/schedule/dyadic.hpp>
@@ -116,7 +117,7 @@ class ScheduleText::Reader {
     } while (take(","));
     if (static_cast<Index>(shifts.size()) != layers_) {
       detail::raise<std::invalid_argument>("schedule: expected one shift for each of " +
-                                           std::to_string(layers_) + " layers at character " +
+                                           detail::counted(layers_, "layer") + " at character " +
                                            std::to_string(start) + ", got " + std::to_string(shifts.size()));
     }
     base(ExplicitSchedule(std::span<const Index>(shifts)), std::move(name));

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 
+#include <hsm/core/check.hpp>
 #include <hsm/core/random.hpp>
 #include <hsm/core/types.hpp>
 
@@ -35,7 +36,7 @@ struct TextMark {
 
   /// "2850 tokens with the hash 0123456789abcdef".
   std::string text() const {
-    std::string result = std::to_string(tokens) + " tokens with the hash ";
+    std::string result = detail::counted(tokens, "token") + " with the hash ";
     for (int shift = 60; shift >= 0; shift -= 4) result += "0123456789abcdef"[(hash >> shift) & 15];
     return result;
   }

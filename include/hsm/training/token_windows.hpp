@@ -47,8 +47,8 @@ class TokenWindows {
     detail::check_at_least("TokenWindows", "time", time, 1);
     if (text.size() <= static_cast<std::size_t>(time)) {
       detail::fail("TokenWindows", "text",
-                   "longer than a window of " + std::to_string(time) + " tokens and 1 target",
-                   std::to_string(text.size()) + " tokens");
+                   "longer than a window of " + detail::counted(time, "token") + " and 1 target",
+                   detail::counted(text.size(), "token"));
     }
   }
 
@@ -89,7 +89,7 @@ class ValidationWindows {
     detail::check_at_least("ValidationWindows", "time", time, 1);
     if (text.size() < 2) {
       detail::fail("ValidationWindows", "text", "at least 2 tokens, one to read and one to predict",
-                   std::to_string(text.size()) + " tokens");
+                   detail::counted(text.size(), "token"));
     }
   }
 
