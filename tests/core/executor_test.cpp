@@ -280,6 +280,8 @@ TEST(ThreadedExecutor, ItsThreadsHaveTheStackThatProductsNeed) {
 
 #if defined(__linux__) && !defined(HSM_TEST_SANITIZED)
 TEST(ThreadedExecutor, SaysWhichThreadCouldNotBeStarted) {
+  // In a process of its own: in this one stacks of threads that ended may wait for the next.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto start = [] {
     const rlimit none{1, 1};  // no address space is left for the stack of a thread
     if (setrlimit(RLIMIT_AS, &none) != 0) _exit(1);

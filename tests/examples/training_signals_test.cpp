@@ -59,7 +59,8 @@ class TrainingSignals : public TrainingProcess {
       // The last step in the log is the last that was done.
       const std::string last = last_line(read_raw(work_ / "log.csv"));
       const std::string steps = last.substr(0, last.find(','));
-      EXPECT_NE(end.err.find(steps + " steps in "), std::string::npos) << last << end.err;
+      EXPECT_NE(end.err.find(steps + (steps == "1" ? " step in " : " steps in ")), std::string::npos)
+          << last << end.err;
       ++(end.code == 0 ? count.finished : count.saved);
     }
   }
