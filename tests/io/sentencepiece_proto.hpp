@@ -46,10 +46,12 @@ inline std::string byte_pieces() {
   return all;
 }
 
+// Of each file that includes this and not inline: clang may otherwise make them after what is made of them.
+
 /// How a model was trained: BPE with byte pieces.
-inline const std::string kTrainedAsBpe = bytes_field(2, number_field(3, 2) + number_field(35, 1));
+const std::string kTrainedAsBpe = bytes_field(2, number_field(3, 2) + number_field(35, 1));
 /// What it does to text: nothing.
-inline const std::string kTextAsItIs =
+const std::string kTextAsItIs =
     bytes_field(3, bytes_field(1, "identity") + number_field(3, 0) + number_field(4, 0));
 
 /// A correct model with these pieces of text, all merges of what is before them.

@@ -17,7 +17,7 @@ namespace hsm::test {
 using Ids = std::vector<std::int32_t>;
 
 /// One layer of every kind, attention also with rotary positions, and one of them twice.
-inline const std::string kEveryKind =
+const std::string kEveryKind =
     "ab:heads=2,gated,attention:heads=2,gated-pair,softmax-local:heads=2:taps=3,channel,matrix,fusion,"
     "attention:heads=2:rotary=100,ab";
 
