@@ -26,7 +26,7 @@ struct Contender {
   std::string name{};  ///< its recipe, and after @ where its positions or schedule are not those of all
   LanguageModelConfig config{};
   Index parameters = 0;
-  double reach = 0;  ///< the farthest offset of its shifts; kEverything with attention
+  double reach = 0;  ///< the farthest offset of its shifts; kEverything where a layer sees all
 
   Index depth() const { return static_cast<Index>(Recipe::parse(config.layers).layers.size()); }
 };
@@ -73,7 +73,7 @@ inline Contender contender_of(const std::string& text, const ContenderDefaults& 
                    (config.schedule == usual ? "" : "@" + config.schedule);
   for (const LayerSummary& layer : layers_of(config))
     contender.reach =
-        layer.attention() || contender.reach < 0 ? Contender::kEverything : contender.reach + layer.reach();
+        layer.sees_all() || contender.reach < 0 ? Contender::kEverything : contender.reach + layer.reach();
   return contender;
 }
 

@@ -83,22 +83,23 @@ void print_info(const LanguageModelConfig& config, const std::vector<LayerSummar
               config.positions == Positions::kLearned ? "learned" : "none");
   print_layers(layers);
   double reach = 1, growth = 0, kept = 0;
+  bool everything = false;
   for (const LayerSummary& layer : layers) {
     reach += layer.reach();
-    if (layer.attention()) {
+    everything = everything || layer.sees_all();
+    if (layer.cost.unbounded()) {
       growth += layer.cost.token_bytes;
     } else {
       kept += layer.cost.state_bytes(std::numeric_limits<double>::max());
     }
   }
-  const bool everything = growth > 0;
   std::printf("\nparameters  %td\n", parameters_of(config));
   std::printf("reach       %s%s, the one itself counted\n",
               everything ? "the whole context; that of the shifts is " : "", counted(reach, "token").c_str());
   std::printf("coverage    %s\n", covered.text.coverage.c_str());
   if (covered.coverage) std::printf("holes       %s\n", covered.text.holes.c_str());
   std::printf("state       %s per stream", bytes_text(kept).c_str());
-  if (everything) std::printf(" and %s more with each token", bytes_text(growth).c_str());
+  if (growth > 0) std::printf(" and %s more with each token", bytes_text(growth).c_str());
   std::printf("\n");
 }
 

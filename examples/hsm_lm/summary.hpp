@@ -18,22 +18,24 @@ namespace hsm::examples {
 /// One layer of a model. Counts that could pass an integer are double.
 struct LayerSummary {
   std::string name;    ///< its recipe
-  CoverageLayer back;  ///< its distances: as many heads as differ, none of attention
+  CoverageLayer back;  ///< its distances: as many heads as differ; none of a layer that sees everything
   LayerCost cost;
   Index mixer_parameters = 0;
   Index parameters = 0;  ///< with norms and feed-forward
 
-  bool attention() const { return cost.unbounded(); }
-  /// (K-1) s of its largest s: how far back it looks, of a mixer; 0 of attention.
+  /// Whether it has no shifts, and looks back to the start: attention, or a recurrence.
+  bool sees_all() const { return back.shifts.empty(); }
+  /// (K-1) s of its largest s: how far back it looks, of a mixer; 0 where it sees everything.
   double reach() const {
     double reach = 0;
+    if (sees_all()) return reach;
     for (const KeptSpan& span : cost.spans) reach = std::max(reach, span.tokens);
     return reach;
   }
-  /// "4", "1,2,4,8", the heads beyond the first four left out; "-" for attention.
+  /// "4", "1,2,4,8", the heads beyond the first four left out; "-" where there are none.
   std::string shifts_text() const {
     constexpr std::size_t kMost = 4;
-    if (attention()) return "-";
+    if (sees_all()) return "-";
     std::string text;
     for (std::size_t h = 0; h < std::min(back.shifts.size(), kMost); ++h)
       text += (h > 0 ? "," : "") + std::to_string(back.shifts[h]);

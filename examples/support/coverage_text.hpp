@@ -39,7 +39,8 @@ inline CoverageText coverage_text(const Coverage& coverage, Index window, Index 
   CoverageText text;
   text.coverage = reached == window ? (window == 1 ? "the " : "all ") : std::to_string(reached) + " of the ";
   text.coverage += scope + (coverage.hybrid() ? " by shifts, " : ", ") + paths_text(coverage);
-  if (coverage.hybrid()) text.coverage += format("; %td rest on attention alone", window - reached);
+  if (coverage.hybrid())
+    text.coverage += format("; %td rest on layers without shifts alone", window - reached);
   text.holes = "none";
   if (holes > 0) {
     text.holes = format("%td of the %td offsets within reach, the nearest %td back, at most %td in a row",

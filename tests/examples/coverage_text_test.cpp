@@ -47,8 +47,9 @@ TEST(CoverageText, WarnsOfHolesAndOfAContextPastTheReach) {
 
 TEST(CoverageText, TellsWhatRestsOnAttentionAlone) {
   const CoverageText text = text_of(DyadicSchedule{.layers = 7}, 128, {0, 6});
-  EXPECT_EQ(text.coverage,
-            "32 of the 128 offsets of the context by shifts, 1 path each; 96 rest on attention alone");
+  EXPECT_EQ(
+      text.coverage,
+      "32 of the 128 offsets of the context by shifts, 1 path each; 96 rest on layers without shifts alone");
   EXPECT_EQ(text.holes, "31 of the 63 offsets within reach, the nearest 1 back, at most 1 in a row");
   EXPECT_EQ(text.warnings, Sentences{});
 }

@@ -10,7 +10,7 @@
 //
 // Where the heads of a layer have different shifts, a path may take any head, because the layers between
 // mix the channels; heads at equal distances count once. Attention reaches everything: here its layers are
-// passed through, and `hybrid()` tells that offsets without a path rest on attention alone. Cost: O(window)
+// passed through, and `hybrid()` tells that offsets without a path rest on layers without shifts alone. Cost: O(window)
 // for each distance of each layer, 8 bytes per offset.
 #pragma once
 
@@ -112,7 +112,7 @@ class Coverage {
 
   /// How many offsets of the window have a path, 0 (the token itself) included.
   HSM_DETAIL_CONSTEXPR Index reached_count() const { return window() - hole_count(); }
-  /// How many have none: holes, or in a hybrid the offsets that rest on attention alone.
+  /// How many have none: holes, or in a hybrid the offsets that rest on layers without shifts alone.
   HSM_DETAIL_CONSTEXPR Index hole_count() const {
     return static_cast<Index>(std::count(counts_.begin(), counts_.end(), std::uint64_t{0}));
   }
