@@ -22,6 +22,7 @@ struct Selection {
 void add_mixing(const Selection& selection);
 void add_stacks(const Selection& selection);
 void add_attention(const Selection& selection);
+void add_recurrent(const Selection& selection);
 void add_blocks(const Selection& selection);
 void add_model(const Selection& selection);
 
@@ -29,6 +30,7 @@ inline void add_all(const Selection& selection) {
   add_mixing(selection);
   add_stacks(selection);
   add_attention(selection);
+  add_recurrent(selection);
   add_blocks(selection);
   add_model(selection);
 }

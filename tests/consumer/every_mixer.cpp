@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// Every mixer and attention in a program of its own, for compilers and machines where the test suite does not
+// Every mixer, attention and the moving average in a program of its own, for compilers and machines where the test suite does not
 // run (.ci/platforms): forward against step, extend, packed and two threads, backward against the slope of
 // forward along a random direction, and what schedules and random numbers promise of every platform.
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/core/threaded_executor.hpp>
 #include <hsm/hsm.hpp>
+#include <hsm/recurrent/moving_average.hpp>
 #include <hsm/schedule/coverage.hpp>
 #include <hsm/schedule/schedule_text.hpp>
 
@@ -140,6 +141,12 @@ hsm::CausalAttention<Scalar> attention(Index rotary = 0) {
   return hsm::CausalAttention<Scalar>(hsm::Attention<Scalar>(C, H, random, rotary));
 }
 
+template <class Scalar>
+hsm::MovingAverage<Scalar> moving_average() {
+  hsm::Random random(7);
+  return hsm::MovingAverage<Scalar>(hsm::EmaLayer<Scalar>(hsm::Ema<Scalar>(C, 3, random)));
+}
+
 /// Schedules as far as Index goes, and the random numbers that are the same everywhere.
 bool platform_agrees() {
   constexpr Index L = hsm::kIndexBits;
@@ -174,6 +181,9 @@ int main() {
   ok &= modes_agree("rotary", attention<float>(10000), Promise::kClose);
   ok &= modes_agree("rotary", attention<double>(10000), Promise::kClose);
   ok &= backward_is_the_slope("rotary", attention<double>(10000));
+  ok &= modes_agree("ema", moving_average<float>(), Promise::kSameBits);
+  ok &= modes_agree("ema", moving_average<double>(), Promise::kSameBits);
+  ok &= backward_is_the_slope("ema", moving_average<double>());
   ok &= platform_agrees();
   std::printf("%s\n", ok ? "every mixer agrees with itself" : "some mixer is wrong");
   return ok ? 0 : 1;

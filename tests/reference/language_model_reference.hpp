@@ -20,6 +20,7 @@
 #include <hsm/model/language_model.hpp>
 
 #include "reference/attention_reference.hpp"
+#include "reference/ema_reference.hpp"
 #include "reference/mixer_reference.hpp"
 
 namespace hsm::test {
@@ -131,6 +132,8 @@ class LanguageModelReference {
     const auto by_kind = [&]<class M>(const M& mixer) {
       if constexpr (std::is_same_v<M, CausalAttention<double>>) {
         return AttentionReference(mixer.parameters()).forward(x);
+      } else if constexpr (std::is_same_v<M, MovingAverage<double>>) {
+        return EmaReference(mixer.parameters()).forward(x);
       } else {
         Shifts shifts;
         for (Index h = 0; h < mixer.heads(); ++h) shifts.push_back(model_->schedule().shift(l, h));

@@ -18,6 +18,7 @@
 //     gated-pair     project.weight [2C,C], rows W, U, .bias [C], that of W
 //     fusion         project.weight [2C,C], rows U, V, .bias [C], that of U; output.weight [C,C], .bias [C]
 //     softmax-local  project.weight [3C,C], rows q, k, v; output.weight [C,C]
+//     ema            alpha, beta, delta, eta [n,C]
 //     attention      project.weight [3C,C], rows q, k, v, .bias [3C]; output.weight [C,C], .bias [C]
 //
 // with the formulas in the header of each; head h owns the rows h C/H ... (h+1) C/H - 1 of each block of C rows.

@@ -22,6 +22,7 @@
 #include <hsm/mixing/policies/matrix_pair.hpp>
 #include <hsm/mixing/policies/scalar_pair.hpp>
 #include <hsm/mixing/policies/softmax_local.hpp>
+#include <hsm/recurrent/moving_average.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -34,8 +35,8 @@ template <template <class> class... Policies>
 using PolicyList = LayerList<Policies..., AttentionLayer>;
 
 /// The layers of the library.
-using StandardLayers =
-    PolicyList<ScalarPair, ChannelPair, MatrixPair, Gated, GatedPair, Fusion, SoftmaxLocal>;
+using StandardLayers = LayerList<ScalarPair, ChannelPair, MatrixPair, Gated, GatedPair, Fusion, SoftmaxLocal,
+                                 EmaLayer, AttentionLayer>;
 
 /// The recipe name of dense causal softmax attention.
 inline constexpr std::string_view kAttentionName = AttentionLayer<float>::kName;

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+//
+// The adjoint of a moving average. With r[t] = q g[t+1], the gradient that comes from later tokens (after the last of a
+// segment that of the state):
+//
+//   g_i[t] = eta_i dy[t] + r_i[t],   dx[t] = sum_i p_i g_i[t]
+//   deta_i = sum_t dy[t] h_i[t],   dp_i = sum_t g_i[t] x[t],   dq_i = sum_t g_i[t] h_i[t-1]
+//
+// It goes from the last block of kEmaBlock tokens to the first and computes the memories of each again, from those that
+// the record has before it. Sums are of Scalar within a block and of double beyond, those of parts added in their order.
+#pragma once
+
+#include <hsm/recurrent/ema_pass.hpp>
+
+namespace hsm::inline HSM_ABI::detail {
+
+/// The memories after each of tokens first ... first + count - 1 of the call, from those before the first.
+template <class Scalar>
+void EmaPass<Scalar>::remember(const In& x, Index first, Index count, const Strip& strip,
+                               Planes<Scalar> memories) const {
+  const Index step = n_ * memories.stride;
+  const auto tokens = [&]<Index kCount>(Index t, std::integral_constant<Index, kCount>) {
+    Scalar* before = memories.data + t * step;
+    advance<kCount, true>(strip, {before, memories.stride}, {before + step, memories.stride}, step,
+                          rows(x, first + t, strip), {nullptr, 0});
+  };
+  Index t = 0;
+  for (; t + kEmaTokens <= count; t += kEmaTokens) tokens(t, std::integral_constant<Index, kEmaTokens>{});
+  for (; t < count; ++t) tokens(t, std::integral_constant<Index, 1>{});
+}
+
+/// kCount tokens back, of which `token` is the first, counted from the start of its block: adds to the sums of the block.
+template <class Scalar>
+template <Index kCount>
+void EmaPass<Scalar>::retreat(const Strip& strip, const Scratch& scratch, Index token, Rows<const Scalar> x,
+                              Rows<const Scalar> dy, Rows<Scalar> dx) const {
+  const Planes<Scalar> q = q_.from(strip.first), p = p_.from(strip.first), eta = eta_.from(strip.first);
+  const Planes<Scalar> carry = scratch.carry, sums = scratch.sums;
+  const Index n = n_, step = n * scratch.memories.stride;
+  const Planes<Scalar> memories{scratch.memories.data + token * step, scratch.memories.stride};
+  for_each_pack<Scalar>(strip.count, [&]<class V>(Index c, V) HSM_INLINE_LAMBDA {
+    V in[kCount], given[kCount], out[kCount];
+    HSM_WRITTEN_OUT
+    for (Index t = 0; t < kCount; ++t) {
+      in[t] = V::read_once(x.data + t * x.step + c);
+      given[t] = V::read_once(dy.data + t * dy.step + c);
+    }
+    const auto memory = [&]<bool kFirst>(Index i, std::bool_constant<kFirst>) HSM_INLINE_LAMBDA {
+      const V qs = V::read_once(q.plane(i) + c), ps = V::read_once(p.plane(i) + c),
+              etas = V::read_once(eta.plane(i) + c);
+      const Scalar* own = memories.plane(i) + c;
+      V d_eta = V::read(sums.plane(i) + c), d_p = V::read(sums.plane(n + i) + c),
+        d_q = V::read(sums.plane(2 * n + i) + c);
+      V r = V::read(carry.plane(i) + c), h = V::read(own + kCount * step);
+      HSM_WRITTEN_OUT
+      for (Index t = kCount - 1; t >= 0; --t) {
+        r.add_product(etas, given[t]);  // g
+        d_eta.add_product(given[t], h);
+        d_p.add_product(r, in[t]);
+        h = V::read_once(own + t * step);
+        d_q.add_product(r, h);
+        if constexpr (kFirst) {
+          out[t] = ps * r;
+        } else {
+          out[t].add_product(ps, r);
+        }
+        r = qs * r;
+      }
+      r.write(carry.plane(i) + c);
+      d_eta.write(sums.plane(i) + c);
+      d_p.write(sums.plane(n + i) + c);
+      d_q.write(sums.plane(2 * n + i) + c);
+    };
+    memory(0, std::true_type{});
+    for (Index i = 1; i < n; ++i) memory(i, std::false_type{});
+    HSM_WRITTEN_OUT
+    for (Index t = 0; t < kCount; ++t) out[t].write(dx.data + t * dx.step + c);
+  });
+}
+
+/// One segment back: the carry comes in as the gradient of what it left and goes out as that of what it began with.
+template <class Scalar>
+void EmaPass<Scalar>::return_segment(const In& x, const In& dy, const Out& dx, const Segment& segment,
+                                     const Strip& strip, const Scalar* record, const Scratch& scratch) const {
+  for (Index block = (segment.count + kEmaBlock - 1) / kEmaBlock; block-- > 0;) {
+    const Index first = segment.first + block * kEmaBlock;
+    const Index count = (std::min)(kEmaBlock, segment.count - block * kEmaBlock);
+    copy(Planes<const Scalar>{record + block * n_ * C_, C_}.from(strip.first), scratch.memories, strip.count);
+    remember(x, first, count, strip, scratch.memories);
+    std::fill(scratch.sums.data, scratch.sums.plane(3 * n_), Scalar(0));
+    const auto tokens = [&]<Index kCount>(Index t, std::integral_constant<Index, kCount>) {
+      retreat<kCount>(strip, scratch, t, rows(x, first + t, strip), rows(dy, first + t, strip),
+                      rows(dx, first + t, strip));
+    };
+    Index t = count;
+    for (; t % kEmaTokens != 0; --t) tokens(t - 1, std::integral_constant<Index, 1>{});
+    for (; t > 0; t -= kEmaTokens) tokens(t - kEmaTokens, std::integral_constant<Index, kEmaTokens>{});
+    for (Index i = 0; i < 3 * n_; ++i) {
+      double* total = scratch.totals + i * C_ + strip.first;
+      for (Index c = 0; c < strip.count; ++c) total[c] += static_cast<double>(scratch.sums.plane(i)[c]);
+    }
+  }
+}
+
+/// Takes what the stream of a segment has, the gradient of the memories after its last token, and leaves zeros.
+template <class Scalar>
+void EmaPass<Scalar>::take_state_gradient(State& d, const Segment& segment, Index past, const Strip& strip,
+                                          Planes<Scalar> carry) const {
+  const RingView<Scalar> ring = d.ring(0, segment.stream);
+  if (past + segment.count > 0) {
+    const Planes<const Scalar> last{ring.slot(past + segment.count - 1), C_};
+    copy(last.from(strip.first), carry, strip.count);
+  }
+  const Planes<Scalar> every{ring.data + strip.first, C_};
+  for (Index plane = 0; plane < ring.slot_count * n_; ++plane)
+    std::fill(every.plane(plane), every.plane(plane) + strip.count, Scalar(0));
+}
+
+template <class Scalar>
+void EmaPass<Scalar>::backward(const In& x, const Saved& saved, const In& dy, const Out& dx,
+                               Ema<Scalar>& gradients, State* state_gradient) {
+  const auto segments = static_cast<Index>(saved.segments.size());
+  if (segments == 0) return;
+  UnfinishedStreams<State> unfinished{state_gradient, saved.segments, false};
+  if (state_gradient) {
+    for (std::size_t i = 0; i < saved.segments.size(); ++i)
+      state_gradient->make_room(saved.past[i] + saved.segments[i].count);
+  }
+  const Index parts = (std::min)(segments, kEmaParts), width = strip_of(segments);
+  const Index each = (kEmaBlock + 5) * n_;  // planes of a worker
+  const Planes<Scalar> scratch = take_planes(each * workspace_.executor().workers(), width);
+  auto* totals = frame_.template take<double>(parts * 3 * n_ * C_);
+  std::fill(totals, totals + parts * 3 * n_ * C_, 0.0);
+  unfinished.written = state_gradient != nullptr;
+  for_each_task(segments, width, [&](const Part& part, const Strip& strip, int worker) {
+    const auto planes = [&](Index first) {
+      return Planes<Scalar>{scratch.plane(worker * each + first * n_), scratch.stride};
+    };
+    const Scratch own{planes(0), planes(kEmaBlock + 1), planes(kEmaBlock + 2),
+                      totals + part.number * 3 * n_ * C_};
+    for (Index i = part.first; i < part.first + part.count; ++i) {
+      const Segment& segment = saved.segments[static_cast<std::size_t>(i)];
+      const Index past = saved.past[static_cast<std::size_t>(i)];
+      std::fill(own.carry.data, own.carry.plane(n_), Scalar(0));
+      if (state_gradient) take_state_gradient(*state_gradient, segment, past, strip, own.carry);
+      return_segment(x, dy, dx, segment, strip, saved.before.data() + first_block(segment, i) * n_ * C_, own);
+      if (!state_gradient || past == 0) continue;
+      const Planes<Scalar> entry{state_gradient->ring(0, segment.stream).slot(past - 1), C_};
+      copy({own.carry.data, own.carry.stride}, entry.from(strip.first), strip.count);
+    }
+  });
+  unfinished.written = false;
+  add_gradients(totals, parts, gradients);
+}
+
+/// Through p = a beta and q = 1 - a d with a = sigmoid(alpha), d = sigmoid(delta), whose slope is a (1 - a).
+template <class Scalar>
+void EmaPass<Scalar>::add_gradients(const double* totals, Index parts, Ema<Scalar>& gradients) const {
+  const Index size = n_ * C_;
+  for (Index k = 0; k < size; ++k) {
+    double d_eta = 0, d_p = 0, d_q = 0;
+    for (Index part = 0; part < parts; ++part) {
+      const double* own = totals + part * 3 * size + k;
+      d_eta += own[0];
+      d_p += own[size];
+      d_q += own[2 * size];
+    }
+    const double a = static_cast<double>(share_[k]), d = static_cast<double>(damping_[k]);
+    const double beta = static_cast<double>(parameters_.beta.data()[k]);
+    gradients.alpha.data()[k] += static_cast<Scalar>((d_p * beta - d_q * d) * a * (1 - a));
+    gradients.beta.data()[k] += static_cast<Scalar>(d_p * a);
+    gradients.delta.data()[k] += static_cast<Scalar>(-d_q * a * d * (1 - d));
+    gradients.eta.data()[k] += static_cast<Scalar>(d_eta);
+  }
+}
+
+}  // namespace hsm::inline HSM_ABI::detail
