@@ -32,8 +32,8 @@ struct FadingSum {
     Shape<3> shape() const { return sizes; }
   };
   static constexpr std::string_view kType = "FadingSum", kName = "fading-sum";
-  static constexpr bool kHasProducts = false;
 
+  static TensorSpecs describe(Index C, const OptionValues&) { return {vector_spec("q", C)}; }
   explicit FadingSum(Index C) { own.q.setConstant(C, S(0.5)); }
 
   Index channels() const { return own.q.size(); }
@@ -93,9 +93,6 @@ struct FadingSum {
     }
     static_cast<void>(x);
   }
-  template <class F>
-  void visit_result(F&&) {}
-
   Parameters own;
 };
 static_assert(MixingLayer<FadingSum<float>>);

@@ -29,6 +29,9 @@ struct Leaky {
 
   Vector<Scalar> decay;  // [C]
 
+  static TensorSpecs describe(Index channels, const OptionValues&) {
+    return {vector_spec("decay", channels)};
+  }
   explicit Leaky(Index channels) { decay.setConstant(channels, Scalar(0.5)); }
 
   Index channels() const { return decay.size(); }

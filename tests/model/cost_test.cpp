@@ -137,6 +137,9 @@ struct OwnMatrix {
 
   Weights<Scalar> m;  // [C,C]
 
+  static TensorSpecs describe(Index channels, const OptionValues&) {
+    return {matrix_spec("m", channels, channels)};
+  }
   explicit OwnMatrix(Index channels) { m.setIdentity(channels, channels); }
   Index channels() const { return m.rows(); }
   Index heads() const { return 1; }

@@ -51,6 +51,28 @@ TEST(LanguageModel, TheEmbeddingIsInputAndOutputMapAndCountedOnce) {
   expect_close(logits_of(model, h)(7, 1), logit, 1e-12, 1e-12, "logit");
 }
 
+TEST(LanguageModel, DescribesEveryTensorInTheOrderOfVisit) {
+  for (const char* layers :
+       {"ab,channel,matrix,gated", "gated-pair,fusion,softmax-local:taps=3", "ema:ndim=3,attention"}) {
+    for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
+      LanguageModelConfig config = small_config(layers);
+      config.positions = positions;
+      Random random(1);
+      const LanguageModel<float> model(config, random);
+      const TensorSpecs specs = model.describe();
+      hsm::detail::check_described("model", specs, model);
+      for (const TensorSpec& spec : specs) {
+        // The maps of the library are called so, and what they add to the residual stream comes from these.
+        const bool matrix = spec.name.ends_with(".weight") && spec.name.find("layers.") == 0;
+        EXPECT_EQ(spec.decays, matrix) << spec.name;
+        const bool of_matrix = layers[0] == 'a' && spec.name == "layers.2.mixer.project.weight";
+        const bool last = spec.name.ends_with("down.weight") || spec.name.ends_with("output.weight");
+        EXPECT_EQ(spec.writes_result, last || of_matrix) << spec.name;
+      }
+    }
+  }
+}
+
 TEST(LanguageModel, NamesEachTensorOnce) {
   const auto model = random_model<float>(small_config("ab,attention"), 21);
   std::set<std::string> names;

@@ -34,8 +34,6 @@ class AttentionLayer {
   using Saved = AttentionSaved<Scalar>;
   /// In messages.
   static constexpr std::string_view kType = "CausalAttention";
-  /// Queries, keys and values, and the output.
-  static constexpr bool kHasProducts = true;
   /// In recipes.
   static constexpr std::string_view kName = "attention";
   /// What a recipe may say: the heads, and the base of rotary positions (attention/rotary.hpp), 0 for none. Of the
@@ -47,6 +45,12 @@ class AttentionLayer {
   /// The layer that options describe.
   static AttentionLayer make(Index channels, const OptionValues& options, Random& random) {
     return AttentionLayer(Parameters(channels, options["heads"], random, options["rotary"]));
+  }
+  /// Its tensors, which do not depend on rotary positions. Throws std::invalid_argument for those that it cannot have.
+  static TensorSpecs describe(Index channels, const OptionValues& options) {
+    detail::check_rotary("recipe: layer 'attention'", options["rotary"], options["heads"], channels);
+    return join({Linear<Scalar>::describe("project", 3 * channels, channels, 3 * channels),
+                 Linear<Scalar>::describe("output", channels, channels, channels, true)});
   }
 
   /// Throws std::invalid_argument unless the tensors of `parameters` fit together.
@@ -105,12 +109,6 @@ class AttentionLayer {
                    const Tokens<Scalar>& dx, Parameters& gradients, State* state_gradient,
                    Workspace& workspace) const {
     detail::attention_backward<Scalar>(parameters_, x, saved, dy, dx, gradients, state_gradient, workspace);
-  }
-
-  /// Calls f(map) for the product that is last.
-  template <class F>
-  void visit_result(F&& f) {
-    f(parameters_.output);
   }
 
  private:

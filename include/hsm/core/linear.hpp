@@ -7,11 +7,14 @@
 
 #include <cmath>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/product.hpp>
 #include <hsm/core/random.hpp>
+#include <hsm/core/tensor_spec.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -35,6 +38,17 @@ struct Linear {
     for (Index i = 0; i < weight.size(); ++i)
       weight.data()[i] = static_cast<Scalar>(random.normal(deviation));
     bias.setZero(biased);
+  }
+
+  /// The tensors of such a map as the member `name`: the weight, which decays, and the bias where there is one.
+  static TensorSpecs describe(std::string_view name, Index out, Index in, Index biased,
+                              bool writes_result = false) {
+    TensorSpec matrix = matrix_spec("weight", out, in);
+    matrix.decays = true;
+    matrix.writes_result = writes_result;
+    TensorSpecs specs{std::move(matrix)};
+    if (biased > 0) specs.push_back(vector_spec("bias", biased));
+    return prefixed(name, std::move(specs));
   }
 
   /// Rows of W.

@@ -80,28 +80,16 @@ std::vector<std::int64_t> file_shape(const Tensor& tensor) {
   }
 }
 
+/// The same of a tensor that a layer describes.
+inline std::vector<std::int64_t> file_shape(const TensorSpec& spec) {
+  if (spec.vector) return {spec.rows};
+  return {spec.rows, spec.columns};
+}
+
 /// The recipe of a file with every option stated. The pointer only names the type.
 template <class Scalar, class List>
 std::string recipe_of_file(const LanguageModelConfig& config, const LanguageModel<Scalar, List>*) {
   return with_old_options(List{}, Recipe::parse(config.layers), config.width).text();
-}
-
-/// What tensors a mixer has is known once one of its kind is made. Before that the file must bear out that there is
-/// room for it: every mixer with products has C^2 values or more, so at least C^2 bytes, whatever the type. Up to
-/// a width of 1024 all are small.
-template <class Scalar, class List>
-void check_mixer_bytes(const SafetensorsFile& file, const std::string& prefix, std::string_view name,
-                       Index C) {
-  constexpr Index kSmall = 1024;
-  if (C <= kSmall || !has_products<Scalar>(List{}, name)) return;
-  std::uint64_t bytes = 0;
-  for (const TensorInfo& info : file.tensors())
-    if (info.name.starts_with(prefix)) bytes += info.end - info.begin;
-  const auto width = static_cast<std::uint64_t>(C);  // below 2^31
-  if (bytes >= width * width) return;
-  throw std::runtime_error(file.source() + ": the tensors " + prefix + "* must have at least " +
-                           detail::counted(width * width, "byte") + " for a width of " + std::to_string(C) +
-                           ", got " + std::to_string(bytes));
 }
 
 /// Compares what a config implies with the tensors of the file, before memory of that size is taken. The
@@ -122,23 +110,13 @@ void check_model_sizes(const SafetensorsFile& file, const LanguageModelConfig& c
   const auto prefix = [](std::size_t l) { return "layers." + std::to_string(l) + "."; };
   for (std::size_t l = 0; l < layers.size(); ++l)
     expect(prefix(l) + "feed_forward.up.weight", {config.feed_forward, C});
-  for (std::size_t l = 0; l < layers.size(); ++l)
-    check_mixer_bytes<Scalar, List>(file, prefix(l) + "mixer.", layers[l].name, C);
-  std::map<std::string, std::map<std::string, std::vector<std::int64_t>>> kinds;
-  Random random(1);
+  std::map<std::string, TensorSpecs> kinds;
   for (std::size_t l = 0; l < layers.size(); ++l) {
     Recipe alone;
     alone.layers.push_back(layers[l]);
-    const std::string kind = alone.text();
-    if (!kinds.contains(kind)) {
-      auto& shapes = kinds[kind];
-      const auto note = [&](std::string_view name, const auto& tensor) {
-        shapes.emplace(std::string(name), file_shape(tensor));
-      };
-      std::visit([&](const auto& mixer) { std::remove_cvref_t<decltype(mixer)>::visit(note, mixer); },
-                 make_mixer<Scalar>(List{}, layers[l], C, 1, random));
-    }
-    for (const auto& [name, shape] : kinds[kind]) expect(prefix(l) + "mixer." + name, shape);
+    const auto [kind, fresh] = kinds.try_emplace(alone.text());
+    if (fresh) kind->second = describe_mixer<Scalar>(List{}, layers[l], C);
+    for (const TensorSpec& spec : kind->second) expect(prefix(l) + "mixer." + spec.name, file_shape(spec));
   }
 }
 

@@ -6,7 +6,7 @@
 //   Scalar, Parameters, State, Saved    its types: the tensors, what a stream carries from call to call, what a forward
 //                                       leaves for backward
 //   kType                               what messages call it, such as "Mixer"
-//   kHasProducts, footprint()           whether tokens are multiplied by matrices C x C; what a token costs
+//   footprint()                         what a token costs
 //   description()                       what tells it from other layers besides its tensors, for files
 //   channels(), parameters()            C; the tensors, to read and to change in place
 //   check(who)                          throws where the parameters, which anybody may change, do not fit together
@@ -22,7 +22,6 @@
 //   run_adjoint(x, saved, dy, dx, gradients, state_gradient, workspace)
 //       overwrites dx, adds to gradients; state_gradient may be null, comes in as the gradient of the state that the
 //       call left and goes out as that of the state it started from
-//   visit_result(f)                     f(map) for the Linear, if there is one, whose product is the layer's result
 //
 // A state holds streams, each at its own number of tokens:
 //
@@ -85,7 +84,6 @@ concept MixingLayer = std::copyable<L> && ComputeScalar<typename L::Scalar> &&
              std::span<const Segment> segments, typename L::State* state, typename L::Saved* saved,
              typename L::Parameters& gradients, Workspace& workspace, StateOptions options, const char* who) {
   { L::kType } -> std::convertible_to<std::string_view>;
-  { L::kHasProducts } -> std::convertible_to<bool>;
   { layer.footprint() } -> std::same_as<LayerFootprint>;
   { layer.description() } -> std::convertible_to<std::string_view>;
   { layer.channels() } -> std::same_as<Index>;
@@ -99,7 +97,6 @@ concept MixingLayer = std::copyable<L> && ComputeScalar<typename L::Scalar> &&
   layer.check_state_gradient(who, *saved, *state);
   layer.run(x, segments, y, state, saved, workspace);
   layer.run_adjoint(x, *saved, x, y, gradients, state, workspace);
-  own.visit_result([](auto&) {});
 };
 
 }  // namespace hsm::inline HSM_ABI

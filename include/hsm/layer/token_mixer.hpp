@@ -184,12 +184,6 @@ class TokenMixer {
   static void visit(F&& f, Self& self, More&... more) {
     Parameters::visit(f, tensors_of(self), tensors_of(more)...);
   }
-  /// Calls f(map) for the Linear whose product is the layer's result, where there is one: what a model scales where
-  /// the result is added to a residual stream.
-  template <class F>
-  void visit_result(F&& f) {
-    layer_.visit_result(f);
-  }
 
  private:
   using In = Tokens<const Scalar>;

@@ -36,8 +36,6 @@ class ShiftLayer {
   using Saved = MixerSaved<Scalar>;
   /// In messages.
   static constexpr std::string_view kType = "Mixer";
-  /// Whether there are products at all.
-  static constexpr bool kHasProducts = Policy::kStages.projected() > 0 || Policy::kStages.output;
 
   /// Throws std::invalid_argument for another number of shifts than heads, a shift < 1, and a policy whose sizes do
   /// not fit together or one of whose tensors would never get a gradient.
@@ -98,16 +96,6 @@ class ShiftLayer {
   void run_adjoint(const Tokens<const Scalar>& x, const Saved& saved, const Tokens<const Scalar>& dy,
                    const Tokens<Scalar>& dx, Policy& gradients, State* state_gradient,
                    Workspace& workspace) const;
-
-  /// Calls f(map) for the product that is last, if there is one.
-  template <class F>
-  void visit_result(F&& f) {
-    if constexpr (Policy::kStages.output) {
-      f(policy_.output);
-    } else if constexpr (Policy::kStages.projects_result) {
-      f(policy_.project);
-    }
-  }
 
   /// The farthest partner of a head of the group: (K-1) s.
   Index reach(const detail::HeadGroup& group) const { return (taps() - 1) * group.shift; }

@@ -16,8 +16,6 @@ struct Stages {
   /// Without products: combine gives the same where tap 0 is z itself, since it writes a column only after all
   /// that read it. Where it is false, forward_in_place is refused.
   bool in_place = false;
-  /// Without an output: z is a sum of projected planes, so that `project` is the map that writes the result.
-  bool projects_result = false;
 
   /// Planes that the project stage makes per token.
   constexpr int projected() const { return own + kept; }

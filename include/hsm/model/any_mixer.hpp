@@ -5,7 +5,7 @@
 //   hsm::LanguageModel<float>                                              what the library has
 //   hsm::LanguageModel<float, hsm::PolicyList<hsm::ScalarPair, MyPolicy>>    one of your own, and attention
 //
-// An entry joins by its constructor, (channels, random) or (channels); one that a recipe may tell more states
+// An entry describes its tensors and joins by its constructor, (channels, random) or (channels); one that a recipe may tell more states
 // its options and how it is made from them (layer/layer_options.hpp). with_all_options gives a recipe in which
 // every option of every layer stands, so that nobody needs to know the defaults to read it.
 #pragma once
@@ -48,6 +48,21 @@ template <class Entry>
 concept HasMake = requires(Index channels, const OptionValues& options, Random& random) {
   { Entry::make(channels, options, random) } -> std::same_as<Entry>;
 };
+
+template <class Entry>
+concept HasDescribe = requires(Index channels, const OptionValues& options) {
+  { Entry::describe(channels, options) } -> std::same_as<TensorSpecs>;
+};
+
+/// The tensors of an entry whose options all have values.
+template <class Entry>
+TensorSpecs describe_entry(Index channels, const OptionValues& options) {
+  static_assert(
+      HasDescribe<Entry>,
+      "hsm: a policy or layer of a list needs a static describe(Index channels, const OptionValues& "
+      "options) that returns hsm::TensorSpecs: the name and shape of every tensor of its visit");
+  if constexpr (HasDescribe<Entry>) return Entry::describe(channels, options);
+}
 
 /// What a recipe may say of an entry of a list.
 template <class Entry>
@@ -117,12 +132,6 @@ inline LayerRecipe with_usual_options(LayerRecipe layer, std::span<const PolicyO
 
 }  // namespace detail
 
-/// Whether the layer of that name multiplies by matrices C x C; those that do not have O(C) parameters.
-template <class Scalar, template <class> class... Entries>
-constexpr bool has_products(LayerList<Entries...>, std::string_view name) {
-  return ((name == Entries<Scalar>::kName && detail::MixerOf<Entries<Scalar>>::Layer::kHasProducts) || ...);
-}
-
 /// What a recipe may say of the layer of that name, nothing where there is none of that name.
 template <template <class> class... Entries>
 constexpr std::span<const PolicyOption> options_of(LayerList<Entries...>, std::string_view name) {
@@ -151,6 +160,28 @@ Recipe with_all_options(LayerList<Entries...> list, Recipe recipe, Index channel
   return recipe;
 }
 
+/// The tensors that such a layer has, without making it. Throws std::invalid_argument as with_all_options does, and for
+/// heads that do not divide the channels.
+template <class Scalar, template <class> class... Entries>
+TensorSpecs describe_mixer(LayerList<Entries...> list, LayerRecipe layer, Index channels) {
+  constexpr int kMostBits = kIndexBits / 2;  // a matrix C x C has a size
+  detail::check_at_least("describe_mixer", "channels", channels, 1);
+  if (channels > Index{1} << kMostBits)
+    detail::fail("describe_mixer", "channels", "at most 2^" + std::to_string(kMostBits),
+                 std::to_string(channels));
+  layer = with_all_options(list, std::move(layer), channels);
+  if (const auto heads = layer.options.find("heads"); heads && channels % *heads != 0) {
+    detail::fail_layer(layer, "heads of " + detail::in_quotes(layer.name) + " must be a divisor of the " +
+                                  detail::counted(channels, "channel") + ", got " + std::to_string(*heads));
+  }
+  TensorSpecs specs;
+  ((layer.name == Entries<Scalar>::kName
+        ? void(specs = detail::describe_entry<Entries<Scalar>>(channels, layer.options))
+        : void()),
+   ...);
+  return specs;
+}
+
 /// Makes the layer that a recipe describes. Head h of a shift mixer mixes at head_shifts[h mod size], so that one shift
 /// is for all heads; other layers use none. Throws std::invalid_argument for what with_all_options refuses, a value
 /// that the layer refuses, or no shift.
@@ -165,9 +196,13 @@ AnyMixer<Scalar, LayerList<Entries...>> make_mixer(LayerList<Entries...> list, L
   const auto attempt = [&]<class Entry>(std::type_identity<Entry>) {
     if (made || layer.name != Entry::kName) return;
     Entry entry = detail::make_entry<Entry>(layer.options, channels, random);
+    const TensorSpecs specs = detail::describe_entry<Entry>(channels, layer.options);
+    const std::string who = "recipe: layer " + detail::in_quotes(layer.name);
     if constexpr (MixingLayer<Entry>) {
+      detail::check_described(who.c_str(), specs, entry.parameters());
       made.emplace(detail::MixerOf<Entry>(std::move(entry)));
     } else {
+      detail::check_described(who.c_str(), specs, entry);
       std::vector<Index> shifts;
       for (std::size_t h = 0; h < static_cast<std::size_t>(entry.heads()); ++h)
         shifts.push_back(head_shifts[h % head_shifts.size()]);

@@ -16,6 +16,7 @@
 #include <hsm/core/executor.hpp>
 #include <hsm/core/product.hpp>
 #include <hsm/core/random.hpp>
+#include <hsm/core/tensor_spec.hpp>
 
 namespace hsm::inline HSM_ABI {
 
@@ -63,6 +64,9 @@ struct Embedding {
       }
     });
   }
+
+  /// The tensor of a table, which does not decay.
+  static TensorSpecs describe(Index rows, Index C) { return {matrix_spec("weight", rows, C)}; }
 
   /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>

@@ -97,10 +97,9 @@ struct FeedForward {
     Linear<Scalar>::visit(named("down", f), self.down, more.down...);
   }
 
-  /// Calls f(map) for the Linear whose product is the layer's result.
-  template <class F>
-  void visit_result(F&& f) {
-    f(down);
+  /// The tensors of a network of width F for C channels.
+  static TensorSpecs describe(Index C, Index F) {
+    return join({Linear<Scalar>::describe("up", F, C, F), Linear<Scalar>::describe("down", C, F, C, true)});
   }
 
  private:

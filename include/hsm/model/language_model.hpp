@@ -160,6 +160,9 @@ class LanguageModel {
   /// Throws std::invalid_argument unless `state` came from make_state of a model with these layers.
   void check_state(const char* who, const State& state) const;
 
+  /// Every tensor, in the order of visit: its shape, whether weight decay applies to it, whether it writes to the
+  /// residual stream. O(L).
+  TensorSpecs describe() const;
   /// Calls f(name, tensor, more...) for every tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
@@ -233,11 +236,35 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
   }
   norm_ = LayerNorm<Scalar>(C);
   const auto scale = static_cast<Scalar>(1 / std::sqrt(2.0 * static_cast<double>(L)));
-  const auto shrink = [&](Linear<Scalar>& map) { map.weight *= scale; };
-  for (auto& block : blocks_) {  // the layers say which of their maps write to the residual stream
-    std::visit([&](auto& mixer) { mixer.visit_result(shrink); }, block.mixer);
-    block.feed_forward.visit_result(shrink);
+  const TensorSpecs specs = describe();
+  std::size_t next = 0;
+  visit(
+      [&](std::string_view, auto& tensor) {
+        if (specs[next++].writes_result) tensor *= scale;
+      },
+      *this);
+}
+
+template <ComputeScalar Scalar, class List>
+TensorSpecs LanguageModel<Scalar, List>::describe() const {
+  const Index C = config_.width;
+  const auto table = [](const char* name, const Embedding<Scalar>& embedding) {
+    return embedding.empty()
+               ? TensorSpecs{}
+               : prefixed(name, Embedding<Scalar>::describe(embedding.rows(), embedding.channels()));
+  };
+  TensorSpecs specs = join({table("embedding", embedding_), table("positions", positions_)});
+  const Recipe recipe = Recipe::parse(config_.layers);
+  for (std::size_t l = 0; l < recipe.layers.size(); ++l) {
+    TensorSpecs block =
+        join({prefixed("mixer_norm", LayerNorm<Scalar>::describe(C)),
+              prefixed("mixer", describe_mixer<Scalar>(List{}, recipe.layers[l], C)),
+              prefixed("feed_forward_norm", LayerNorm<Scalar>::describe(C)),
+              prefixed("feed_forward", FeedForward<Scalar>::describe(C, config_.feed_forward))});
+    for (TensorSpec& spec : prefixed("layers." + std::to_string(l), std::move(block)))
+      specs.push_back(std::move(spec));
   }
+  return join({std::move(specs), prefixed("norm", LayerNorm<Scalar>::describe(C))});
 }
 
 }  // namespace hsm::inline HSM_ABI

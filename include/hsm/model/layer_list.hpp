@@ -2,10 +2,11 @@
 //
 // The list of layers that a stack can hold, a type. Each entry is a template over the scalar: a mixing policy
 // (mixing/mixing_policy.hpp), which joins as a Mixer, or a layer that mixes tokens (layer/mixing_layer.hpp). Either
-// states what recipes call it and what they may say of it:
+// states what recipes call it, what they may say of it, and its tensors:
 //
 //   static constexpr std::string_view kName           the name
 //   static constexpr std::array kOptions, make(...)   options (layer/layer_options.hpp); may be left out
+//   static TensorSpecs describe(channels, options)    every tensor of its visit (core/tensor_spec.hpp)
 #pragma once
 
 #include <concepts>

@@ -14,6 +14,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/executor.hpp>
+#include <hsm/core/tensor_spec.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/core/workspace.hpp>
 
@@ -96,6 +97,9 @@ struct LayerNorm {
       detail::add(C, gradients.bias.data(), at(sums, C, block), gradients.bias.data());
     }
   }
+
+  /// The tensors of a norm of C channels.
+  static TensorSpecs describe(Index C) { return {vector_spec("gain", C), vector_spec("bias", C)}; }
 
   /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>

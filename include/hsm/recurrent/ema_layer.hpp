@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <hsm/core/check.hpp>
+#include <hsm/core/tensor_spec.hpp>
 #include <hsm/layer/layer_options.hpp>
 #include <hsm/layer/mixing_layer.hpp>
 #include <hsm/layer/ring_state.hpp>
@@ -49,8 +50,6 @@ class EmaLayer {
   using Saved = EmaSaved<Scalar>;
   /// In messages.
   static constexpr std::string_view kType = "MovingAverage";
-  /// None.
-  static constexpr bool kHasProducts = false;
   /// In recipes.
   static constexpr std::string_view kName = "ema";
   /// What a recipe may say: the memories of a channel.
@@ -59,6 +58,13 @@ class EmaLayer {
   /// The layer that options describe.
   static EmaLayer make(Index channels, const OptionValues& options, Random& random) {
     return EmaLayer(Parameters(channels, options["ndim"], random));
+  }
+  /// Its tensors; none decays.
+  static TensorSpecs describe(Index channels, const OptionValues& options) {
+    TensorSpecs specs;
+    for (const char* name : {"alpha", "beta", "delta", "eta"})
+      specs.push_back(matrix_spec(name, options["ndim"], channels));
+    return specs;
   }
 
   /// Throws std::invalid_argument unless the tensors of `parameters` have one shape.
@@ -118,10 +124,6 @@ class EmaLayer {
   void run_adjoint(const Tokens<const Scalar>& x, const Saved& saved, const Tokens<const Scalar>& dy,
                    const Tokens<Scalar>& dx, Parameters& gradients, State* state_gradient,
                    Workspace& workspace) const;
-
-  /// There is no product.
-  template <class F>
-  void visit_result(F&&) {}
 
  private:
   RingShape ring_shape() const { return {dimensions() * channels(), 1, 1}; }

@@ -10,6 +10,7 @@ struct PolicyBase {
   using Scalar = ScalarType;
   static constexpr std::string_view kName = "base";
   static constexpr hsm::Stages kStages{.keeps_input = true};
+  static hsm::TensorSpecs describe(hsm::Index, const hsm::OptionValues&) { return {}; }
   hsm::Index channels() const { return 4; }
   hsm::Index heads() const { return 1; }
   template <class F, class Self, class... More>

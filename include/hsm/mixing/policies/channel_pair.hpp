@@ -44,6 +44,10 @@ struct ChannelPair {
   static ChannelPair make(Index channels, const OptionValues& options, Random&) {
     return ChannelPair(channels, options["heads"]);
   }
+  /// Its tensors.
+  static TensorSpecs describe(Index channels, const OptionValues&) {
+    return {vector_spec("a", channels), vector_spec("b", channels)};
+  }
 
   /// C.
   Index channels() const { return a.size(); }

@@ -46,6 +46,11 @@ struct Fusion {
   static Fusion make(Index channels, const OptionValues& options, Random& random) {
     return Fusion(channels, random, options["heads"]);
   }
+  /// Its tensors.
+  static TensorSpecs describe(Index channels, const OptionValues&) {
+    return join({Linear<Scalar>::describe("project", 2 * channels, channels, channels),
+                 Linear<Scalar>::describe("output", channels, channels, channels, true)});
+  }
 
   /// C.
   Index channels() const { return project.in(); }

@@ -43,6 +43,10 @@ struct Gated {
   static Gated make(Index channels, const OptionValues& options, Random& random) {
     return Gated(channels, random, options["heads"]);
   }
+  /// Its tensors.
+  static TensorSpecs describe(Index channels, const OptionValues&) {
+    return Linear<Scalar>::describe("project", channels, channels, channels);
+  }
 
   /// C.
   Index channels() const { return project.in(); }

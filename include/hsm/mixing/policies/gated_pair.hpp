@@ -42,6 +42,10 @@ struct GatedPair {
   static GatedPair make(Index channels, const OptionValues& options, Random& random) {
     return GatedPair(channels, random, options["heads"]);
   }
+  /// Its tensors.
+  static TensorSpecs describe(Index channels, const OptionValues&) {
+    return Linear<Scalar>::describe("project", 2 * channels, channels, channels);
+  }
 
   /// C.
   Index channels() const { return project.in(); }

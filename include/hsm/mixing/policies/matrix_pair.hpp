@@ -21,7 +21,7 @@ struct MatrixPair {
   /// The name in recipes and files.
   static constexpr std::string_view kName = "matrix";
   /// Which stages this policy has.
-  static constexpr Stages kStages{.own = 1, .kept = 1, .projects_result = true};
+  static constexpr Stages kStages{.own = 1, .kept = 1};
   /// What a recipe may say.
   static constexpr std::array kOptions{heads_option()};
 
@@ -39,6 +39,10 @@ struct MatrixPair {
   /// The policy of a recipe.
   static MatrixPair make(Index channels, const OptionValues& options, Random& random) {
     return MatrixPair(channels, random, options["heads"]);
+  }
+  /// Its tensors.
+  static TensorSpecs describe(Index channels, const OptionValues&) {
+    return Linear<Scalar>::describe("project", 2 * channels, channels, 0, true);
   }
 
   /// C.

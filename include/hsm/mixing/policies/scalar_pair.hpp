@@ -46,6 +46,10 @@ struct ScalarPair {
   static ScalarPair make(Index channels, const OptionValues& options, Random&) {
     return ScalarPair(channels, options["heads"]);
   }
+  /// Its tensors.
+  static TensorSpecs describe(Index, const OptionValues& options) {
+    return {vector_spec("a", options["heads"]), vector_spec("b", options["heads"])};
+  }
 
   /// C.
   Index channels() const { return channels_; }

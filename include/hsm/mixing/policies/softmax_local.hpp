@@ -51,6 +51,11 @@ struct SoftmaxLocal {
   static SoftmaxLocal make(Index channels, const OptionValues& options, Random& random) {
     return SoftmaxLocal(channels, random, options["heads"], options["taps"]);
   }
+  /// Its tensors.
+  static TensorSpecs describe(Index channels, const OptionValues&) {
+    return join({Linear<Scalar>::describe("project", 3 * channels, channels, 0),
+                 Linear<Scalar>::describe("output", channels, channels, 0, true)});
+  }
 
   /// C.
   Index channels() const { return project.in(); }
