@@ -72,7 +72,7 @@ CheckResult check_policy_at(const Policy& policy, const std::vector<Index>& shif
       [&](const auto& tried, const LayerTrial& trial) {
         const Mixer<Policy> mixer(tried.parameters(), shifts);
         std::string wrong;
-        if constexpr (Policy::kStages.in_place && !ShiftLayer<Policy>::kHasProducts)
+        if constexpr (Policy::kStages.in_place && Policy::kStages.projected() == 0 && !Policy::kStages.output)
           wrong = check_in_place(mixer, trial);
         if constexpr (HasChannelWeights<Policy>) {
           if (wrong.empty()) wrong = check_channel_weights(mixer, shifts, trial);

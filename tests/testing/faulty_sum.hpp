@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+//
+// A layer that is no shift mixer with one fault at a time: a fading sum whose run or adjoint does something else.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "layer/fading_sum.hpp"
+
+namespace hsm::test {
+
+enum class LayerFault {
+  kNone,
+  kForgottenTensor,      // nothing is added to the gradient of q
+  kDoubledGradient,      // the gradient of q is added twice
+  kOverwrittenGradient,  // the gradient of q is written
+  kDoubledAdjoint,       // dx is doubled
+  kWrongSign,            // dx has the wrong sign
+  kUnwrittenAdjoint,     // dx is left as it was
+  kFuture,               // y[t] sees x[t+1]
+  kLeak,                 // a segment sees the token before it in the call
+  kUnwritten,            // y is not written at the last channel of token 3
+  kNoState,              // what a call leaves is not in the state
+  kForgetsFill,          // fill counts its tokens and keeps nothing of them
+  kForgetsLong,          // an extend by several tokens keeps nothing of the last one
+  kCountsWrong,          // the state counts a token too many
+  kStale,                // a fresh stream continues what its slot held before
+  kHeldInLayer,          // what streams hold is in the layer
+  kNoStateGradient,      // the adjoint takes nothing from the state that the call left
+  kDropsStateGradient,   // the adjoint gives nothing to the state at entry
+  kStaleRecord,          // a record that served a longer call keeps its segments
+  kRefuses,              // a state gradient is refused
+};
+
+/// FadingSum<double> with a fault.
+struct FaultySum : FadingSum<double> {
+  LayerFault fault;
+  std::shared_ptr<std::vector<double>> held = std::make_shared<std::vector<double>>();
+
+  explicit FaultySum(LayerFault of, Index C = 4) : FadingSum<double>(C), fault(of) {}
+  bool has(LayerFault one) const { return fault == one; }
+
+  void check_state_gradient(const char* who, const Saved&, const State&) const {
+    if (has(LayerFault::kRefuses)) throw std::invalid_argument(std::string(who) + ": no gradients of states");
+  }
+
+  void run(const Tokens<const double>& x, std::span<const Segment> segments, const Tokens<double>& y,
+           State* state, Saved* saved, Workspace& workspace) const {
+    const Index C = channels();
+    const std::vector<double> left = what_fresh_streams_hold(segments, state);
+    if (has(LayerFault::kHeldInLayer)) give_held(segments, state);
+    const auto stale = saved && has(LayerFault::kStaleRecord) ? saved->segments : std::vector<Segment>();
+    const auto stale_pasts = saved ? saved->pasts : std::vector<Index>();
+    FadingSum::run(x, segments, y, state, saved, workspace);
+    if (!stale.empty() && stale[0].count > x.time) saved->segments = stale, saved->pasts = stale_pasts;
+    if (has(LayerFault::kHeldInLayer)) take_held(segments, state);
+    for (const Segment& segment : segments) {
+      for (Index t = segment.first; y.data && t < segment.first + segment.count; ++t) {
+        if (has(LayerFault::kFuture) && t + 1 < segment.first + segment.count)
+          y.at(t)[0] += 1e-6 * x.at(t + 1)[0];
+        if (has(LayerFault::kLeak) && t == segment.first && t > 0 && segment.fresh())
+          y.at(t)[0] += 1e-6 * x.at(t - 1)[0];
+        if (has(LayerFault::kUnwritten) && t == 3) y.at(t)[C - 1] = std::numeric_limits<double>::quiet_NaN();
+      }
+      if (segment.fresh() || segment.count == 0) continue;
+      if (has(LayerFault::kStale)) {
+        const double* const h = left.data() + (&segment - segments.data()) * C;
+        for (Index t = 0; y.data && t < segment.count; ++t) {
+          for (Index c = 0; c < C; ++c) y.at(segment.first + t)[c] += std::pow(own.q[c], t + 1) * h[c];
+        }
+      }
+      const Index count = state->count(segment.stream);
+      double* const slot = state->ring(0, segment.stream).slot(count - 1);
+      if (has(LayerFault::kNoState) || (has(LayerFault::kForgetsFill) && !y.data)) std::fill_n(slot, C, 0.0);
+      if (has(LayerFault::kForgetsLong) && segment.count > 1)
+        for (Index c = 0; c < C; ++c) slot[c] -= x.at(segment.first + segment.count - 1)[c];
+      if (has(LayerFault::kCountsWrong)) state->advance(segment.stream, 1);
+    }
+  }
+
+  void run_adjoint(const Tokens<const double>& x, const Saved& saved, const Tokens<const double>& dy,
+                   const Tokens<double>& dx, Parameters& gradients, State* state_gradient,
+                   Workspace& workspace) const {
+    const Vector<double> before = gradients.q;
+    if (has(LayerFault::kNoStateGradient)) state_gradient = nullptr;
+    FadingSum::run_adjoint(x, saved, dy, dx, gradients, state_gradient, workspace);
+    const Vector<double> added = gradients.q - before;
+    if (has(LayerFault::kForgottenTensor)) gradients.q = before;
+    if (has(LayerFault::kDoubledGradient)) gradients.q += added;
+    if (has(LayerFault::kOverwrittenGradient)) gradients.q = added;
+    for (Index t = 0; t < x.count(); ++t) {
+      for (Index c = 0; c < x.channels; ++c) {
+        if (has(LayerFault::kDoubledAdjoint)) dx.at(t)[c] *= 2;
+        if (has(LayerFault::kWrongSign)) dx.at(t)[c] *= -1;
+        if (has(LayerFault::kUnwrittenAdjoint)) dx.at(t)[c] = std::numeric_limits<double>::quiet_NaN();
+      }
+    }
+    for (std::size_t i = 0; has(LayerFault::kDropsStateGradient) && i < saved.segments.size(); ++i) {
+      if (state_gradient && !saved.segments[i].fresh() && saved.pasts[i] > 0)
+        std::fill_n(state_gradient->ring(0, saved.segments[i].stream).slot(saved.pasts[i] - 1), x.channels,
+                    0.0);
+    }
+  }
+
+ private:
+  /// For each segment what the slot before the first token of its stream holds, where that is a fresh one.
+  std::vector<double> what_fresh_streams_hold(std::span<const Segment> segments, State* state) const {
+    std::vector<double> left(segments.size() * static_cast<std::size_t>(channels()));
+    for (std::size_t i = 0; i < segments.size() && has(LayerFault::kStale); ++i) {
+      if (segments[i].fresh() || state->count(segments[i].stream) > 0) continue;
+      const auto ring = state->ring(0, segments[i].stream);
+      std::copy_n(ring.slot(ring.slot_count - 1), channels(),
+                  left.data() + i * static_cast<std::size_t>(channels()));
+    }
+    return left;
+  }
+  void give_held(std::span<const Segment> segments, State* state) const {
+    for (const Segment& segment : segments) {
+      if (segment.fresh() || state->count(segment.stream) == 0 || held->empty()) continue;
+      std::copy_n(held->data() + segment.stream * channels(), channels(),
+                  state->ring(0, segment.stream).slot(state->count(segment.stream) - 1));
+    }
+  }
+  void take_held(std::span<const Segment> segments, State* state) const {
+    for (const Segment& segment : segments) {
+      if (segment.fresh() || state->count(segment.stream) == 0) continue;
+      held->resize(static_cast<std::size_t>(state->streams() * channels()));
+      std::copy_n(state->ring(0, segment.stream).slot(state->count(segment.stream) - 1), channels(),
+                  held->data() + segment.stream * channels());
+    }
+  }
+};
+static_assert(MixingLayer<FaultySum>);
+
+}  // namespace hsm::test

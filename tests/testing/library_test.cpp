@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+//
+// Every policy of the library, attention and a layer of another kind pass the test kit that users get.
+#include <hsm/testing/check.hpp>
+
+#include "attention/attention_cases.hpp"
+#include "layer/fading_sum.hpp"
+#include "mixing/mixer_cases.hpp"
+
+namespace hsm::test {
+namespace {
+
+template <class Policy>
+class KitOfPolicies : public ::testing::Test {};
+TYPED_TEST_SUITE(KitOfPolicies, AllPolicies);
+
+TYPED_TEST(KitOfPolicies, FindsNothing) {
+  Random random(1);
+  for (const Index H : {1, 3}) {
+    const TypeParam policy = PolicyCase<TypeParam>::make(6, H, random);
+    EXPECT_EQ(check_policy(policy, {1, 3, 20}).what(), "");
+    EXPECT_EQ(check_policy(policy, {2}, {.tokens = 8, .seed = 3}).what(), "");
+  }
+}
+
+template <class Scalar>
+class KitOfLayers : public ::testing::Test {};
+TYPED_TEST_SUITE(KitOfLayers, Scalars);
+
+TYPED_TEST(KitOfLayers, FindsNothing) {
+  EXPECT_EQ(check_layer(make_attention<TypeParam>(12, 3)).what(), "");
+  EXPECT_EQ(check_layer(make_attention<TypeParam>(12, 3, 10000)).what(), "");
+  EXPECT_EQ(check_layer(make_attention<TypeParam>(4, 1), {.tokens = 70}).what(), "");
+  EXPECT_EQ(check_layer(FadingSum<TypeParam>(5)).what(), "");
+}
+
+}  // namespace
+}  // namespace hsm::test
