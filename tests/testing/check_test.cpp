@@ -49,15 +49,16 @@ INSTANTIATE_TEST_SUITE_P(
                           "the gradient of b is 0, but the result depends on it",
                           "the adjoint forgets this tensor"},
         Case<PolicyFault>{PolicyFault::kDoubledSums, "the gradient of a is ", ": it is counted twice"},
-        Case<PolicyFault>{PolicyFault::kOverwrittenSums, "a second backward leaves the gradient of a at ",
-                          "gradients must be added to"},
+        Case<PolicyFault>{PolicyFault::kOverwrittenSums, "a second backward gives a the gradient ",
+                          "gradients of tensors are added to"},
         Case<PolicyFault>{PolicyFault::kEmptyAdjoint, "the gradient that output ",
                           ", 3 before it, is 0 in channel "},
         Case<PolicyFault>{PolicyFault::kDoubledAdjoint, "the gradient that output ", ": it is counted twice"},
         Case<PolicyFault>{PolicyFault::kWrongSign, "the gradient that output ", ": its sign is wrong"},
         Case<PolicyFault>{PolicyFault::kWrongSignNow, "the gradient that output ", " itself is "},
         Case<PolicyFault>{PolicyFault::kOverwrittenPast, "the gradient that output ", " itself is 0"},
-        Case<PolicyFault>{PolicyFault::kUnwrittenNow, "the gradient that output ", " is nan in channel "},
+        Case<PolicyFault>{PolicyFault::kUnwrittenNow, "backward gives dx nan at token ",
+                          "it must write every value"},
         Case<PolicyFault>{PolicyFault::kFuture, "output ", "a layer must not read the future"},
         Case<PolicyFault>{PolicyFault::kNotInPlace, "forward_in_place gives ",
                           "kStages says in_place, but combine reads a column after it has written it"},
@@ -69,11 +70,12 @@ INSTANTIATE_TEST_SUITE_P(
                           "a .* x[t] + b .* x[t-s] with the channel_weights gives ", "stacks of such layers"},
         Case<PolicyFault>{PolicyFault::kSumsNobodyCounts, "the gradient of b is 0", "forgets"}));
 
-TEST(CheckPolicyHeads, ATriedAtDifferentShiftsSeeWhichHeadsARunHas) {
+TEST(CheckPolicyHeads, ReadTheirOwnRowsWhicheverTheRunBeginsWith) {
+  constexpr const char* kHint = "a head must read its own rows and parameters, from run.first_head on";
   expect_sentence(check_policy(FaultyPair(PolicyFault::kFirstHeads, 6, 3), {1}),
-                  "pair with heads at shifts 1, 2, 1: ", "");
-  expect_sentence(check_policy(FaultyPair(PolicyFault::kFirstHeads, 6, 3), {2, 5}),
-                  "pair with heads at shifts 2, 5, 2: ", "");
+                  "pair with heads at shifts 1, 2, 1: ", kHint);
+  expect_sentence(check_policy(FaultyPair(PolicyFault::kFirstHeads, 6, 2), {2, 5, 3}),
+                  "pair with heads at shifts 2, 5: ", kHint);
 }
 
 TEST(CheckPolicyHeads, RightOnesPass) {
@@ -94,11 +96,13 @@ INSTANTIATE_TEST_SUITE_P(
         Case<LayerFault>{LayerFault::kForgottenTensor, "the gradient of q is 0, but the result depends on it",
                          "the adjoint forgets this tensor"},
         Case<LayerFault>{LayerFault::kDoubledGradient, "the gradient of q is ", ": it is counted twice"},
-        Case<LayerFault>{LayerFault::kOverwrittenGradient, "a second backward leaves the gradient of q at ",
-                         "gradients must be added to"},
+        Case<LayerFault>{LayerFault::kOverwrittenGradient, "a second backward gives q the gradient ",
+                         "gradients of tensors are added to"},
         Case<LayerFault>{LayerFault::kDoubledAdjoint, "the gradient that output ", ": it is counted twice"},
         Case<LayerFault>{LayerFault::kWrongSign, "the gradient that output ", ": its sign is wrong"},
-        Case<LayerFault>{LayerFault::kUnwrittenAdjoint, "the gradient that output ", " is nan in channel "},
+        Case<LayerFault>{LayerFault::kUnwrittenAdjoint,
+                         "backward gives dx nan at token 0 of sequence 0, channel 0",
+                         "it must write every value"},
         Case<LayerFault>{LayerFault::kFuture, "output 0 changes with the tokens from 1 on",
                          "a layer must not read the future"},
         Case<LayerFault>{LayerFault::kLeak, "forward changes sequence 2 with the tokens of sequence 1",
@@ -115,9 +119,10 @@ INSTANTIATE_TEST_SUITE_P(
                          "stream 1 must start as a fresh one"},
         Case<LayerFault>{LayerFault::kHeldInLayer, "a state whose copy went on with other tokens gives ",
                          "copies must share nothing"},
-        Case<LayerFault>{LayerFault::kNoStateGradient, "backward in chunks gives ", "is lost or wrong"},
-        Case<LayerFault>{LayerFault::kDropsStateGradient, "backward in chunks gives ", "is lost or wrong"},
-        Case<LayerFault>{LayerFault::kStaleRecord, "", ""},
+        Case<LayerFault>{LayerFault::kNoStateGradient, "backward in chunks gives dx ", "is lost or wrong"},
+        Case<LayerFault>{LayerFault::kDropsStateGradient, "backward in chunks gives dx ", "is lost or wrong"},
+        Case<LayerFault>{LayerFault::kStaleRecord, "backward with a record that served a longer call gives ",
+                         "a record must hold its last call alone"},
         Case<LayerFault>{LayerFault::kRefuses, "a call throws: FadingSum::backward: no gradients of states",
                          ""}));
 

@@ -70,7 +70,7 @@ struct FaultyPair {
       }
       const Index next = has(PolicyFault::kFuture) && j + 1 < run.count ? j + 1 : j;
       for (Index i = 0; i < run.rows; ++i) z(i, j) = as[i] * now(i, next) + bs[i] * past(i, j);
-      if (has(PolicyFault::kMemory)) z(0, j) += held, held = 1e-3 * z(0, j);
+      if (has(PolicyFault::kMemory)) z(0, j) += held, held += 1e-9;
     }
   }
   void adjoint_now(const Run<double>& run, ConstColumns<double> dz, const RunGradient<double>& d,

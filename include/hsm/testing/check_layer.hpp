@@ -62,15 +62,16 @@ inline void move_tensors(TestedLayer& layer, LayerTrial& trial, double noise) {
 /// All checks of a layer, up to the first that finds something.
 inline std::string check_tested(LayerTrial& trial) {
   using Check = std::string (*)(LayerTrial&);
-  constexpr Check kChecks[] = {check_forward,   check_future,         check_documents, check_packed,
-                               check_streaming, check_chosen_streams, check_copies,    check_forks,
+  constexpr Check kChecks[] = {check_forward,   check_documents,      check_future, check_packed,
+                               check_streaming, check_chosen_streams, check_copies, check_forks,
                                check_resets,    check_rewinds};
   for (const Check check : kChecks) {
     std::string wrong = check(trial);
     if (!wrong.empty()) return wrong;
   }
   WholeGradients whole;
-  const std::string wrong = check_gradients(trial, whole);
+  std::string wrong = check_gradients(trial, whole);
+  if (wrong.empty()) wrong = check_again(trial, whole);
   return wrong.empty() ? check_chunk_gradients(trial, whole) : wrong;
 }
 

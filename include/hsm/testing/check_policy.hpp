@@ -51,6 +51,30 @@ std::string check_channel_weights(const Mixer<Policy>& mixer, const std::vector<
                  "stacks of such layers would give another result than the layers themselves");
 }
 
+/// Heads at different shifts against all heads at one: the sum of forwards over rotations of the shifts over the heads is
+/// that of forwards with all heads at each of them, since heads are mixed apart and what follows is linear.
+template <class Policy>
+std::string check_heads(const Policy& policy, const std::vector<Index>& rotated, const LayerTrial& trial) {
+  const auto heads = static_cast<std::size_t>(policy.heads());
+  TokenValues different = trial.x, alike = trial.x;
+  std::fill(different.values.begin(), different.values.end(), 0.0);
+  alike.values = different.values;
+  const auto add = [&](const std::vector<Index>& shifts, TokenValues& to) {
+    TestedMixer<ShiftLayer<Policy>> mixer{TokenMixer(ShiftLayer<Policy>(policy, shifts))};
+    const TokenValues y = mixer.forward(trial.x);
+    for (std::size_t i = 0; i < y.values.size(); ++i) to.values[i] += y.values[i];
+  };
+  for (std::size_t r = 0; r < rotated.size(); ++r) {
+    std::vector<Index> shifts;
+    for (std::size_t h = 0; h < heads; ++h) shifts.push_back(rotated[(h + r) % rotated.size()]);
+    add(shifts, different);
+    add(std::vector<Index>(heads, rotated[r]), alike);
+  }
+  return compare("the sum over all rotations of these shifts", different, alike, 4 * trial.mode_bound(),
+                 "a head must read its own rows and parameters, from run.first_head on",
+                 "the sum with all heads at each of them");
+}
+
 /// "at shift 3", or "with heads at shifts 1, 3".
 inline std::string shifts_text(const std::vector<Index>& shifts) {
   if (std::count(shifts.begin(), shifts.end(), shifts.front()) == static_cast<std::ptrdiff_t>(shifts.size()))
@@ -60,10 +84,10 @@ inline std::string shifts_text(const std::vector<Index>& shifts) {
   return text.substr(0, text.size() - 2);
 }
 
-/// The policy with these shifts of its heads.
+/// The policy with these shifts of its heads, which are the first rotation of `rotated` where they differ.
 template <class Policy>
 CheckResult check_policy_at(const Policy& policy, const std::vector<Index>& shifts,
-                            const CheckOptions& options) {
+                            const std::vector<Index>& rotated, const CheckOptions& options) {
   const Index reach = (taps_of(policy) - 1) * *std::max_element(shifts.begin(), shifts.end());
   return check_mixer<ShiftLayer<Policy>>(
       std::string(Policy::kName) + shifts_text(shifts), options,
@@ -72,8 +96,10 @@ CheckResult check_policy_at(const Policy& policy, const std::vector<Index>& shif
       [&](const auto& tried, const LayerTrial& trial) {
         const Mixer<Policy> mixer(tried.parameters(), shifts);
         std::string wrong;
-        if constexpr (Policy::kStages.in_place && Policy::kStages.projected() == 0 && !Policy::kStages.output)
-          wrong = check_in_place(mixer, trial);
+        if (!rotated.empty()) wrong = check_heads(mixer.parameters(), rotated, trial);
+        if constexpr (Policy::kStages.in_place && Policy::kStages.projected() == 0 && !Policy::kStages.output) {
+          if (wrong.empty()) wrong = check_in_place(mixer, trial);
+        }
         if constexpr (HasChannelWeights<Policy>) {
           if (wrong.empty()) wrong = check_channel_weights(mixer, shifts, trial);
         }
@@ -93,14 +119,14 @@ CheckResult check_policy(const Policy& policy, const std::vector<Index>& shifts 
   if (shifts.empty()) detail::fail("check_policy", "the shifts", "at least one", "none");
   const auto heads = static_cast<std::size_t>((std::max)(Index{1}, static_cast<Index>(policy.heads())));
   for (const Index s : shifts) {
-    const CheckResult result = detail::check_policy_at(policy, std::vector<Index>(heads, s), options);
+    const CheckResult result = detail::check_policy_at(policy, std::vector<Index>(heads, s), {}, options);
     if (!result) return result;
   }
   if (heads == 1) return {};
-  std::vector<Index> different;
-  for (std::size_t h = 0; h < heads; ++h)
-    different.push_back(shifts[h % shifts.size()] + (shifts.size() == 1 ? static_cast<Index>(h % 2) : 0));
-  return detail::check_policy_at(policy, different, options);
+  std::vector<Index> rotated = shifts, different;
+  if (rotated.size() == 1) rotated.push_back(shifts[0] + 1);
+  for (std::size_t h = 0; h < heads; ++h) different.push_back(rotated[h % rotated.size()]);
+  return detail::check_policy_at(policy, different, rotated, options);
 }
 
 }  // namespace hsm::inline HSM_ABI

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <hsm/testing/gradient_checks.hpp>
@@ -15,24 +14,6 @@
 #include <hsm/testing/stream_part.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
-
-/// "" or where the gradients of tensors differ from those of the whole sequences.
-inline std::string compare_tensors(const LayerTrial& trial, std::string_view what, const TensorGradients& got,
-                                   const WholeGradients& whole, double bound, std::string_view hint) {
-  double all = largest_of(whole.dx.values);
-  for (const auto& tensor : whole.tensors) all = (std::max)(all, largest_of(tensor));
-  for (std::size_t k = 0; k < got.size(); ++k) {
-    // Of the largest of a tensor; a tensor whose gradient is 0 but for rounding has that of the others.
-    const double tolerance = bound * (largest_of(whole.tensors[k]) + 1e-3 * all);
-    for (std::size_t i = 0; i < got[k].size(); ++i) {
-      if (is_finite(got[k][i]) && std::abs(got[k][i] - whole.tensors[k][i]) <= tolerance) continue;
-      return std::string(what) + " gives " + trial.layer.tensors()[k].name + " the gradient " +
-             number_text(got[k][i]) + " at value " + std::to_string(i) + ", the whole sequence " +
-             number_text(whole.tensors[k][i]) + ": " + std::string(hint);
-    }
-  }
-  return {};
-}
 
 /// The calls of a chunked forward: tokens of all streams, or of chosen ones.
 struct ChunkCall {
@@ -47,14 +28,13 @@ struct ChunkCall {
 };
 
 /// Forward by these calls, and backward from the last to the first.
-inline std::string check_chunks(LayerTrial& trial, const WholeGradients& whole, std::string_view what,
+inline std::string check_chunks(LayerTrial& trial, const WholeGradients& whole, const std::string& what,
                                 const std::vector<ChunkCall>& calls) {
-  constexpr std::string_view kHint =
-      "what a chunk gives to the state before it, and takes from the one after it, is lost or wrong";
   TestedLayer& layer = trial.layer;
   const auto state = layer.make_state(LayerTrial::kStreams, 1), gradient = state->copy();
   std::vector<std::unique_ptr<TestedRecord>> records;
-  TokenValues y = trial.y, dx = whole.dx;
+  TokenValues y = trial.y;
+  WholeGradients got{whole.dx, layer.zero_gradients()};
   for (const ChunkCall& call : calls) {
     records.push_back(layer.make_record());
     const TokenValues x = call.of(trial.x);
@@ -67,14 +47,14 @@ inline std::string check_chunks(LayerTrial& trial, const WholeGradients& whole, 
       compare("extend with a record", y, trial.y, trial.mode_bound(), "the record must change nothing");
   if (!wrong.empty()) return wrong;
 
-  TensorGradients tensors = layer.zero_gradients();
   for (std::size_t i = calls.size(); i-- > 0;) {
     const TokenValues x = calls[i].of(trial.x), dy = calls[i].of(trial.dy);
-    calls[i].put(layer.backward(x, *records[i], dy, tensors, gradient.get()), dx);
+    calls[i].put(layer.backward(x, *records[i], dy, got.tensors, gradient.get()), got.dx);
   }
-  const double bound = 10 * trial.mode_bound();
-  wrong = compare(what, dx, whole.dx, bound, kHint);
-  return wrong.empty() ? compare_tensors(trial, what, tensors, whole, bound, kHint) : wrong;
+  return compare_gradients(
+      trial, what, got, whole,
+      "what a chunk gives to the state before it, and takes from the one after it, is lost or "
+      "wrong");
 }
 
 /// The gradients of `whole` by chunks.
@@ -100,7 +80,8 @@ inline std::string check_chunk_gradients(LayerTrial& trial, const WholeGradients
   TokenValues dx = whole.dx;
   last.put(trial.layer.backward(x, *record, last.of(trial.dy), unused), dx);
   wrong = compare("backward of a chunk without state_gradient", dx, whole.dx, 10 * trial.mode_bound(),
-                  "what lies before the chunk is a constant, its own tokens have all their gradients");
+                  "what lies before the chunk is a constant, its own tokens have all their gradients",
+                  "the whole sequence");
   if (!wrong.empty()) return wrong;
 
   calls.clear();

@@ -11,131 +11,18 @@
 #include <memory>
 #include <numeric>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <hsm/testing/layer_trial.hpp>
+#include <hsm/testing/slopes.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
-
-inline constexpr Index kMostSlopes = 64;
 
 /// What backward gives for the whole sequences of a trial.
 struct WholeGradients {
   TokenValues dx;
   TensorGradients tensors;
 };
-
-/// What is different about a gradient that has one of the usual faults.
-inline std::string gradient_hint(double got, double expected, double tolerance) {
-  const auto is = [&](double value) { return std::abs(got - value) <= tolerance; };
-  if (is(expected)) return "";
-  if (got == 0) return ": it is missing";
-  if (is(0) || is(expected / 2)) return ": a part of it is missing";
-  if (is(-expected)) return ": its sign is wrong";
-  if (is(2 * expected)) return ": it is counted twice";
-  return "";
-}
-
-/// Central differences of the trial's loss.
-class Slopes {
- public:
-  explicit Slopes(LayerTrial& trial) : trial_(trial) {
-    double squares = 0;
-    for (std::size_t i = 0; i < trial.y.values.size(); ++i)
-      squares += std::pow(trial.dy.values[i] * trial.y.values[i], 2);
-    noise_ = 10 * trial.layer.epsilon() * std::sqrt(squares) / trial.step();
-  }
-
-  /// What the rounding of y alone makes of a slope.
-  double noise() const { return noise_; }
-  double tolerance(double largest) const { return trial_.difference_bound() * largest + noise_; }
-
-  /// dy/dv of all outputs where set(v) gives the layer, or the tokens x, a value beside `value`.
-  TokenValues of(double value, const std::function<void(double)>& set, const TokenValues& x) const {
-    const double h = trial_.step() * (std::max)(1.0, std::abs(value));
-    const double above = trial_.layer.rounded(value + h), below = trial_.layer.rounded(value - h);
-    set(above);
-    TokenValues slopes = trial_.layer.forward(x);
-    set(below);
-    const TokenValues lower = trial_.layer.forward(x);
-    set(value);
-    for (std::size_t i = 0; i < slopes.values.size(); ++i)
-      slopes.values[i] = (slopes.values[i] - lower.values[i]) / (above - below);
-    return slopes;
-  }
-  /// The slope of the loss.
-  static double of_loss(const TokenValues& slopes, const TokenValues& dy) {
-    return std::inner_product(slopes.values.begin(), slopes.values.end(), dy.values.begin(), 0.0);
-  }
-
- private:
-  LayerTrial& trial_;
-  double noise_ = 0;
-};
-
-/// Up to kMostSlopes of 0 ... size - 1, all where there are no more.
-inline std::vector<Index> sampled(LayerTrial& trial, Index size) {
-  const Index n = (std::min)(size, kMostSlopes);
-  std::vector<Index> places;
-  for (Index i = 0; i < n; ++i) {
-    const Index first = i * (size / n) + (std::min)(i, size % n), room = size / n + (i < size % n ? 1 : 0);
-    places.push_back(first + static_cast<Index>(trial.random.below(static_cast<std::uint64_t>(room))));
-  }
-  return places;
-}
-
-/// Some gradients of a tensor, or of x, beside the slopes that they must be.
-struct SlopePairs {
-  std::vector<Index> places;
-  std::vector<double> got, expected;
-
-  /// The place in `places` where they are farthest apart, NaN first; -1 where all are within the tolerance.
-  Index worst(double tolerance) const {
-    Index place = -1;
-    for (std::size_t i = 0; i < got.size(); ++i) {
-      const double apart = std::abs(got[i] - expected[i]);
-      if (is_finite(got[i]) && apart <= tolerance) continue;
-      place = static_cast<Index>(i);
-      if (!is_finite(got[i])) break;
-      tolerance = apart;
-    }
-    return place;
-  }
-};
-
-/// Which output gives token t of sequence b a wrong gradient in channel c, and how wrong.
-inline std::string follow_gradient(LayerTrial& trial, const Slopes& slopes, Index b, Index t, Index c) {
-  TokenValues x = trial.x;
-  const TokenValues jacobian = slopes
-                                   .of(
-                                       x.at(b, t)[c], [&](double value) { x.at(b, t)[c] = value; }, x)
-                                   .sequence(b);
-  const TokenValues alone = trial.x.sequence(b);
-  const auto record = trial.layer.make_record();
-  trial.layer.forward(alone, record.get());
-  double worst = -1, worst_got = 0, worst_expected = 0;
-  Index worst_output = t;
-  for (Index output = 0; output < trial.tokens(); ++output) {
-    TokenValues dy(1, trial.tokens(), x.channels);
-    std::copy_n(trial.dy.at(b, output), x.channels, dy.at(0, output));
-    TensorGradients unused = trial.layer.zero_gradients();
-    const double got = trial.layer.backward(alone, *record, dy, unused).at(0, t)[c];
-    const double expected = Slopes::of_loss(jacobian, dy);
-    const double apart = std::abs(got - expected);
-    if (apart <= worst) continue;
-    worst = apart;
-    worst_output = output;
-    worst_got = got;
-    worst_expected = expected;
-  }
-  const Index before = worst_output - t;
-  return "the gradient that output " + std::to_string(worst_output) + " gives to token " + std::to_string(t) +
-         (before == 0 ? " itself" : ", " + std::to_string(before) + " before it,") + " is " +
-         number_text(worst_got) + " in channel " + std::to_string(c) + ", central differences give " +
-         number_text(worst_expected) +
-         gradient_hint(worst_got, worst_expected, slopes.tolerance(std::abs(worst_expected)));
-}
 
 /// The gradient of x.
 inline std::string check_input_gradient(LayerTrial& trial, const Slopes& slopes, const TokenValues& dx) {
@@ -203,20 +90,63 @@ inline std::string check_direction(LayerTrial& trial, const Slopes& slopes, cons
          gradient_hint(got, expected, slopes.tolerance(size));
 }
 
-/// All gradients of whole sequences, which are left in `whole`; and that a second backward gives the same dx and adds
-/// the gradients again. The record has served a longer call before.
+/// All that backward gives is finite.
+inline std::string check_finite(const TestedLayer& layer, const WholeGradients& whole) {
+  const Index C = whole.dx.channels, T = whole.dx.time;
+  const auto place = [](const std::vector<double>& values) {
+    return std::find_if_not(values.begin(), values.end(), is_finite<double>) - values.begin();
+  };
+  const Index wrong = place(whole.dx.values), token = wrong / C;
+  if (token < whole.dx.count())
+    return "backward gives dx " + number_text(whole.dx.at(token / T, token % T)[wrong % C]) + " at " +
+           token_text(whole.dx, token / T, token % T) + ", channel " + std::to_string(wrong % C) +
+           ": it must write every value, and read no scratch that it has not written";
+  for (std::size_t k = 0; k < whole.tensors.size(); ++k) {
+    const Index i = place(whole.tensors[k]);
+    if (i < layer.tensors()[k].size)
+      return "backward gives " + layer.tensors()[k].name + " the gradient " +
+             number_text(whole.tensors[k][static_cast<std::size_t>(i)]) + " at value " + std::to_string(i) +
+             ": it must read no scratch that it has not written";
+  }
+  return {};
+}
+
+/// "" or where gradients differ from those of the whole sequences, which a call of forward gave.
+inline std::string compare_gradients(const LayerTrial& trial, const std::string& what,
+                                     const WholeGradients& got, const WholeGradients& whole,
+                                     const std::string& hint) {
+  const double bound = 10 * trial.mode_bound();
+  const Difference worst = difference(got.dx, whole.dx, bound);
+  if (worst) return difference_text(what + " gives dx", worst, whole.dx, "the whole sequence") + ": " + hint;
+  double all = largest_of(whole.dx.values);
+  for (const auto& tensor : whole.tensors) all = (std::max)(all, largest_of(tensor));
+  for (std::size_t k = 0; k < got.tensors.size(); ++k) {
+    // Of the largest of a tensor; a tensor whose gradient is 0 but for rounding has that of the others.
+    const double tolerance = bound * (largest_of(whole.tensors[k]) + 1e-3 * all);
+    for (std::size_t i = 0; i < got.tensors[k].size(); ++i) {
+      const double value = got.tensors[k][i], expected = whole.tensors[k][i];
+      if (is_finite(value) && std::abs(value - expected) <= tolerance) continue;
+      return what + " gives " + trial.layer.tensors()[k].name + " the gradient " + number_text(value) +
+             " at value " + std::to_string(i) + ", which must be " + number_text(expected) + ": " + hint;
+    }
+  }
+  return {};
+}
+
+/// All gradients of whole sequences, which are left in `whole`, against central differences.
 inline std::string check_gradients(LayerTrial& trial, WholeGradients& whole) {
   TestedLayer& layer = trial.layer;
   const auto record = layer.make_record();
-  layer.forward(trial.drawn(trial.tokens() + 3), record.get());
   layer.forward(trial.x, record.get());
   whole.tensors = layer.zero_gradients();
   whole.dx = layer.backward(trial.x, *record, trial.dy, whole.tensors);
 
+  std::string wrong = check_finite(layer, whole);
+  if (!wrong.empty()) return wrong;
   const Slopes slopes(trial);
   for (std::size_t k = 0; k < whole.tensors.size(); ++k) {
     const TestedTensor& tensor = layer.tensors()[k];
-    std::string wrong = check_tensor_gradient(trial, slopes, k, whole.tensors[k]);
+    wrong = check_tensor_gradient(trial, slopes, k, whole.tensors[k]);
     if (wrong.empty() && tensor.size > kMostSlopes) {
       std::vector<double> values;
       for (Index i = 0; i < tensor.size; ++i) values.push_back(layer.value(k, i));
@@ -226,30 +156,31 @@ inline std::string check_gradients(LayerTrial& trial, WholeGradients& whole) {
     }
     if (!wrong.empty()) return wrong;
   }
-  std::string wrong = check_input_gradient(trial, slopes, whole.dx);
-  if (wrong.empty()) {
-    TokenValues x = trial.x;
-    wrong = check_direction(
-        trial, slopes, "x", x.values, whole.dx.values,
-        [&](std::size_t i, double v) { x.values[i] = layer.rounded(v); }, x);
-  }
+  wrong = check_input_gradient(trial, slopes, whole.dx);
   if (!wrong.empty()) return wrong;
+  TokenValues x = trial.x;
+  return check_direction(
+      trial, slopes, "x", x.values, whole.dx.values,
+      [&](std::size_t i, double v) { x.values[i] = layer.rounded(v); }, x);
+}
 
-  TensorGradients twice = whole.tensors;
-  const TokenValues again = layer.backward(trial.x, *record, trial.dy, twice);
-  wrong = compare("a second backward", again, whole.dx, trial.mode_bound(),
-                  "dx is overwritten, and backward must leave its record as it is");
-  for (std::size_t k = 0; wrong.empty() && k < twice.size(); ++k) {
-    const double tolerance = trial.mode_bound() * largest_of(whole.tensors[k]);
-    for (std::size_t i = 0; i < twice[k].size(); ++i) {
-      const double expected = 2 * whole.tensors[k][i];
-      if (is_finite(twice[k][i]) && std::abs(twice[k][i] - expected) <= 2 * tolerance) continue;
-      return "a second backward leaves the gradient of " + layer.tensors()[k].name + " at " +
-             number_text(twice[k][i]) + " at value " + std::to_string(i) + ", where twice the first is " +
-             number_text(expected) + ": gradients must be added to";
-    }
+/// A record that has served a longer call gives the same gradients, and so does a second backward, which adds them.
+inline std::string check_again(LayerTrial& trial, const WholeGradients& whole) {
+  TestedLayer& layer = trial.layer;
+  const auto record = layer.make_record();
+  layer.forward(trial.drawn(trial.tokens() + 3), record.get());
+  layer.forward(trial.x, record.get());
+  WholeGradients got{{}, layer.zero_gradients()}, twice = whole;
+  got.dx = layer.backward(trial.x, *record, trial.dy, got.tensors);
+  std::string wrong = compare_gradients(trial, "backward with a record that served a longer call", got, whole,
+                                        "a record must hold its last call alone");
+  if (!wrong.empty()) return wrong;
+  got.dx = layer.backward(trial.x, *record, trial.dy, got.tensors);
+  for (auto& tensor : twice.tensors) {
+    for (double& value : tensor) value *= 2;
   }
-  return wrong;
+  return compare_gradients(trial, "a second backward", got, twice,
+                           "dx is overwritten, gradients of tensors are added to, and the record stays");
 }
 
 }  // namespace hsm::inline HSM_ABI::detail

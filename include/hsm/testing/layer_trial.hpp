@@ -59,6 +59,7 @@ struct LayerTrial {
 
 /// "0.417", "nan": a number for a sentence.
 inline std::string number_text(double value) {
+  if (is_nan(value)) return "nan";  // whatever its sign
   char text[32];
   std::snprintf(text, sizeof text, "%.4g", value);
   return text;
@@ -112,19 +113,21 @@ inline Index first_change(const TokenValues& got, const TokenValues& expected, I
   return -1;
 }
 
-/// "step gives 0.41 at token 3 of sequence 1, channel 2, where forward gives 0.2": the start of a sentence.
+/// "step gives", a place: "step gives 0.41 at token 3 of sequence 1, channel 2, where forward gives 0.2": the start of a sentence.
 inline std::string difference_text(std::string_view what, const Difference& worst, const TokenValues& tokens,
-                                   std::string_view reference = "forward") {
-  return std::string(what) + " gives " + number_text(worst.got) + " at " +
-         token_text(tokens, worst.b, worst.t) + ", channel " + std::to_string(worst.c) + ", where " +
-         std::string(reference) + " gives " + number_text(worst.expected);
+                                   std::string_view reference) {
+  return std::string(what) + " " + number_text(worst.got) + " at " + token_text(tokens, worst.b, worst.t) +
+         ", channel " + std::to_string(worst.c) + ", where " + std::string(reference) + " gives " +
+         number_text(worst.expected);
 }
 
 /// The same as a whole sentence, or nothing.
 inline std::string compare(std::string_view what, const TokenValues& got, const TokenValues& expected,
-                           double bound, std::string_view hint) {
+                           double bound, std::string_view hint, std::string_view reference = "forward") {
   const Difference worst = difference(got, expected, bound);
-  return worst ? difference_text(what, worst, expected) + ": " + std::string(hint) : std::string();
+  return worst ? difference_text(std::string(what) + " gives", worst, expected, reference) + ": " +
+                     std::string(hint)
+               : std::string();
 }
 
 }  // namespace hsm::inline HSM_ABI::detail
