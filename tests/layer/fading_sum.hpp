@@ -64,6 +64,7 @@ struct FadingSum {
     for (const Segment& segment : segments) {
       std::vector<S> h(static_cast<std::size_t>(C));
       const Index past = segment.fresh() ? 0 : state->count(segment.stream);
+      if (!segment.fresh()) state->make_room(past + segment.count);
       if (past > 0) std::copy_n(state->ring(0, segment.stream).slot(past - 1), C, h.data());
       if (saved) saved->pasts.push_back(past);
       for (Index t = 0; t < segment.count; ++t) {
@@ -86,6 +87,7 @@ struct FadingSum {
       const Index past = saved.pasts[i], end = past + segment.count;
       std::vector<S> carry(static_cast<std::size_t>(C));  // the gradient of h[t] from what comes after t
       const bool joined = state_gradient && !segment.fresh();
+      if (joined) state_gradient->make_room(end);
       if (joined && end > 0) {
         S* const left = state_gradient->ring(0, segment.stream).slot(end - 1);
         std::copy_n(left, C, carry.data());

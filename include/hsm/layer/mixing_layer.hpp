@@ -32,6 +32,8 @@
 //   is_whole(s), take_back(s, count)    after a call that threw: whether the stream can go on; back to `count` tokens,
 //                                       or not whole
 //   bytes(), shape_text()               held; "8 channels, 2 heads", what must be equal for a layer to take it
+//
+// check_layer of testing/check.hpp tries a layer and tells what it gets wrong.
 #pragma once
 
 #include <concepts>

@@ -28,7 +28,8 @@
 // `sums` are the gradients of combine's own parameters (a, b, ...) as a flat list of doubles,
 // policy.sum_count() of them, which policy.add_sums(sums, gradients) adds to a gradient struct at the end.
 // Policies without such parameters leave the two functions out. A member that may be left out is left out or
-// right: one that the engine could not call, since it is not const or takes something else, is refused.
+// right: one that the engine could not call, since it is not const or takes something else, is refused. What only running
+// it can show is told by check_policy of testing/check.hpp.
 #pragma once
 
 #include <concepts>

@@ -18,8 +18,8 @@ inline std::string check_counts(const TestedState& state, const std::vector<Inde
   for (std::size_t s = 0; s < seen.size(); ++s) {
     const Index count = state.count(static_cast<Index>(s));
     if (count != seen[s])
-      return std::string("the state counts ") + counted(count, "token") + " after " + call + " read " +
-             std::to_string(seen[s]) + " of stream " + std::to_string(s);
+      return std::string("after ") + call + " the state counts " + counted(count, "token") + " of stream " +
+             std::to_string(s) + ", which has read " + std::to_string(seen[s]);
   }
   return {};
 }
