@@ -4,6 +4,7 @@
 // combinations of stages that no policy of the library has.
 #include <algorithm>
 #include <hsm/core/threaded_executor.hpp>
+#include <hsm/testing/check_policy.hpp>
 
 #include "mixing/mixer_cases.hpp"
 
@@ -207,37 +208,9 @@ TYPED_TEST(CustomPolicy, AgreesWithItsOracleInEveryMode) {
   }
 }
 
-TYPED_TEST(CustomPolicy, HasTheGradientsOfItsOracle) {
-  constexpr Index T = 14;
+TYPED_TEST(CustomPolicy, PassesTheTestKit) {
   Random random(2);
-  Workspace workspace;
-  workspace.poison = true;
-  for (const Shifts& shifts : {Shifts{1, 1}, Shifts{2, 3}, Shifts{9, 4}}) {
-    const TypeParam policy(4, random);
-    const Mixer<TypeParam> mixer(policy, shifts);
-    const Data x(2, T, 4, random), dy(2, T, 4, random);
-    Data y(2, T, 4), dx(2, T, 4, kGarbage<double>);
-    const Values expected = difference_input(policy, shifts, x.wide(), dy.wide(), T, kDifferenceStep);
-    const TypeParam parameters =
-        difference_parameters(policy, shifts, x.wide(), dy.wide(), T, kDifferenceStep);
-
-    auto saved = mixer.make_saved(), rest = saved;
-    auto gradients = mixer.make_gradients();
-    mixer.forward(x.view(), y.view(), saved, workspace);
-    mixer.backward(x.view(), saved, dy.view(), dx.view(), gradients, workspace);
-    expect_close_to_scale(dx.values, expected, Tolerance<double>::difference, "dx");
-    expect_close_parameters(gradients, parameters, Tolerance<double>::difference);
-
-    auto state = mixer.make_state({.streams = 2}), state_gradient = state;
-    gradients = mixer.make_gradients();
-    mixer.extend(x.part(0, 5), state, y.part(0, 5), saved, workspace);
-    mixer.extend(x.part(5, T - 5), state, y.part(5, T - 5), rest, workspace);
-    mixer.backward(x.part(5, T - 5), rest, dy.part(5, T - 5), dx.part(5, T - 5), gradients, workspace,
-                   &state_gradient);
-    mixer.backward(x.part(0, 5), saved, dy.part(0, 5), dx.part(0, 5), gradients, workspace, &state_gradient);
-    expect_close_to_scale(dx.values, expected, Tolerance<double>::difference, "dx of two chunks");
-    expect_close_parameters(gradients, parameters, Tolerance<double>::difference);
-  }
+  EXPECT_EQ(check_policy(TypeParam(4, random), {1, 3, 9}).what(), "");
 }
 
 /// A pair policy that claims to have more taps than its adjoint knows of.
@@ -337,27 +310,7 @@ struct Careless {
 };
 
 TEST(CarelessPolicy, FindsNothingToWriteToBesideItsOwn) {
-  constexpr Index T = 30;
-  Random random(6);
-  const Mixer<Careless> mixer(Careless(), Shifts{1, 7});
-  const Data x(2, T, 4, random), dy(2, T, 4, random);
-  Data y(2, T, 4), dx(2, T, 4, kGarbage<double>), expected(2, T, 4);
-  for (Index b = 0; b < 2; ++b) {
-    for (Index t = 0; t < T; ++t) {
-      for (Index c = 0; c < 4; ++c) {
-        const Index s = c < 2 ? 1 : 7;
-        expected.view().at(b, t)[c] = dy.view().at(b, t)[c] + (t + s < T ? dy.view().at(b, t + s)[c] : 0);
-      }
-    }
-  }
-  Workspace workspace;
-  auto saved = mixer.make_saved();
-  auto gradients = mixer.make_gradients();
-  for (int call = 0; call < 2; ++call) {
-    mixer.forward(x.view(), y.view(), saved, workspace);
-    mixer.backward(x.view(), saved, dy.view(), dx.view(), gradients, workspace);
-    expect_close_to_scale(dx.values, expected.values, Tolerance<double>::gradient, "dx");
-  }
+  EXPECT_EQ(check_policy(Careless(), {1, 7}).what(), "");
 }
 
 }  // namespace

@@ -204,30 +204,6 @@ TYPED_TEST(MixerGradients, OfPackedDocumentsAreThoseOfEachAlone) {
   }
 }
 
-TYPED_TEST(MixerGradients, OfParametersAreAddedToAndDxIsOverwritten) {
-  using Scalar = typename TypeParam::Scalar;
-  Random random(7);
-  Workspace workspace;
-  const Mixer<TypeParam> mixer(PolicyCase<TypeParam>::make(6, 2, random), 3);
-  const Activations<Scalar> x(2, 40, 6, random), dy(2, 40, 6, random);
-  Activations<Scalar> y(2, 40, 6), dx(2, 40, 6);
-  auto saved = mixer.make_saved();
-  mixer.forward(x.view(), y.view(), saved, workspace);
-  const auto once = backward(mixer, x, dy);
-  auto gradients = mixer.make_gradients(), expected = gradients;
-  TypeParam::visit(
-      [](std::string_view, auto& tensor, auto& sum, const auto& one) {
-        tensor.setConstant(Scalar(5));
-        sum = tensor + Scalar(2) * one;
-      },
-      gradients, expected, once.parameters);
-  for (int call = 0; call < 2; ++call) {
-    mixer.backward(x.view(), saved, dy.view(), dx.view(), gradients, workspace);
-    expect_same_bits(dx.values, once.dx.values, "dx");
-  }
-  expect_close_parameters(gradients, expected, Tolerance<Scalar>::gradient);
-}
-
 // Many tasks per call: their bounds fall inside of runs, and partners lie in other tasks.
 TYPED_TEST(MixerGradients, OfLongSequencesAreThoseOfShortChunks) {
   using Scalar = typename TypeParam::Scalar;
