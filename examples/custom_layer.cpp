@@ -39,8 +39,11 @@ class FadingSum {
     hsm::Shape<3> shape() const { return sizes; }
   };
   static constexpr std::string_view kType = "FadingSum", kName = "fading-sum";  // in messages; in recipes
-  static constexpr bool kHasProducts = false;
 
+  /// Its tensors, before it is made: models count parameters and check files by that. q does not decay.
+  static hsm::TensorSpecs describe(hsm::Index channels, const hsm::OptionValues&) {
+    return {hsm::vector_spec("q", channels)};
+  }
   explicit FadingSum(hsm::Index channels) { parameters_.q.setConstant(channels, Scalar(0.5)); }
 
   // ---- what it is -------------------------------------------------------------------------------------------
@@ -51,8 +54,6 @@ class FadingSum {
   hsm::LayerFootprint footprint() const { return {.kept = 1, .reads = 1}; }
   std::string description() const { return "fading sum"; }
   void check(const char* who) const { hsm::detail::check_at_least(who, "channels", channels(), 1); }
-  template <class F>
-  void visit_result(F&&) {}  // no product is the result
 
   // ---- states and records -----------------------------------------------------------------------------------
 

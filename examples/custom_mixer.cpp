@@ -84,6 +84,11 @@ struct Decay {
     return Decay(channels, options["heads"], options["taps"]);
   }
 
+  /// Its tensors, before it is made: models count parameters and check files by that. It does not decay.
+  static hsm::TensorSpecs describe(hsm::Index, const hsm::OptionValues& options) {
+    return {hsm::matrix_spec("decay", options["heads"], options["taps"] - 1)};
+  }
+
   Decay(hsm::Index channels, hsm::Index heads, hsm::Index taps) : channels_(channels) {
     decay.setConstant(heads, taps - 1, Scalar(0.5));
   }

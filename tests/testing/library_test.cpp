@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Every policy of the library, attention and a layer of another kind pass the test kit that users get.
+#include <hsm/recurrent/moving_average.hpp>
 #include <hsm/testing/check.hpp>
 
 #include "attention/attention_cases.hpp"
@@ -32,6 +33,8 @@ TYPED_TEST(KitOfLayers, FindsNothing) {
   EXPECT_EQ(check_layer(make_attention<TypeParam>(12, 3, 10000)).what(), "");
   EXPECT_EQ(check_layer(make_attention<TypeParam>(4, 1), {.tokens = 70}).what(), "");
   EXPECT_EQ(check_layer(FadingSum<TypeParam>(5)).what(), "");
+  Random random(1);
+  EXPECT_EQ(check_layer(EmaLayer<TypeParam>(Ema<TypeParam>(3, 2, random)), {.tokens = 70}).what(), "");
 }
 
 }  // namespace

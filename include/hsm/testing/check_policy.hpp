@@ -97,7 +97,8 @@ CheckResult check_policy_at(const Policy& policy, const std::vector<Index>& shif
         const Mixer<Policy> mixer(tried.parameters(), shifts);
         std::string wrong;
         if (!rotated.empty()) wrong = check_heads(mixer.parameters(), rotated, trial);
-        if constexpr (Policy::kStages.in_place && Policy::kStages.projected() == 0 && !Policy::kStages.output) {
+        if constexpr (Policy::kStages.in_place && Policy::kStages.projected() == 0 &&
+                      !Policy::kStages.output) {
           if (wrong.empty()) wrong = check_in_place(mixer, trial);
         }
         if constexpr (HasChannelWeights<Policy>) {
