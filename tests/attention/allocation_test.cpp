@@ -17,10 +17,10 @@ class AttentionAllocations : public testing::Test {};
 TYPED_TEST_SUITE(AttentionAllocations, Scalars);
 
 TYPED_TEST(AttentionAllocations, AStepOfOneStreamMakesNone) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     for (const Index C : {8, 512}) {  // 512: the weights are far beyond what Eigen copies to its stack
-      const auto attention = make_attention<TypeParam>(C, 4, rotary);
+      const auto attention = make_attention<TypeParam>(C, 4, form);
       Workspace workspace;
       auto alone = attention.make_state({.capacity = 100});
       auto state = attention.make_state({.streams = 3, .capacity = 100});
@@ -43,10 +43,10 @@ TYPED_TEST(AttentionAllocations, AStepOfOneStreamMakesNone) {
 }
 
 TYPED_TEST(AttentionAllocations, OtherCallsMakeNoneInSmallSizes) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 12, T = 40;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     Random random(61);
     const auto x = random_matrix<TypeParam>(C, T, random);
     Matrix<TypeParam> y(C, T), dx(C, T);

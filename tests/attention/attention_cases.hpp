@@ -8,6 +8,7 @@
 
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/core/random.hpp>
+#include <ostream>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,14 +39,23 @@ Matrix<Scalar> random_matrix(Index rows, Index cols, Random& random) {
   return m;
 }
 
-/// Without and with rotary positions.
-inline constexpr Index kRotaries[] = {0, 10000};
+/// What a layer is besides its sizes: the base of rotary positions, and the window; 0 for none.
+struct Form {
+  Index rotary = 0, window = 0;
+};
+
+inline std::ostream& operator<<(std::ostream& out, const Form& form) {
+  return out << "rotary " << form.rotary << " window " << form.window;
+}
+
+/// Without and with rotary positions, without and with a window.
+inline constexpr Form kForms[] = {{0, 0}, {10000, 0}, {0, 5}, {10000, 33}};
 
 /// Weights three times the usual ones, so that the softmax is far from flat, and biases that are not 0.
 template <class Scalar>
-CausalAttention<Scalar> make_attention(Index C, Index H, Index rotary = 0) {
+CausalAttention<Scalar> make_attention(Index C, Index H, const Form& form = {}) {
   Random random(5);
-  Attention<Scalar> parameters(C, H, random, rotary);
+  Attention<Scalar> parameters(C, H, random, form.rotary, form.window);
   parameters.project.weight *= Scalar(3);
   for (Index i = 0; i < 3 * C; ++i) parameters.project.bias[i] = static_cast<Scalar>(random.normal(0.3));
   for (Index i = 0; i < C; ++i) parameters.output.bias[i] = static_cast<Scalar>(random.normal(0.3));

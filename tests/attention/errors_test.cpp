@@ -172,7 +172,7 @@ TEST(AttentionErrors, TheGradientOfAStateFitsTheStateThatWasExtended) {
 }
 
 TEST(AttentionErrors, StatesAndRecordsOfOtherRotaryPositionsAreRefused) {
-  const auto attention = make_attention<float>(8, 2, 10000), plain = make_attention<float>(8, 2);
+  const auto attention = make_attention<float>(8, 2, {10000}), plain = make_attention<float>(8, 2);
   Workspace workspace;
   Random random(8);
   const auto x = random_matrix<float>(8, 6, random);

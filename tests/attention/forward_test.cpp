@@ -21,11 +21,13 @@ constexpr Index kLengths[] = {0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 96, 97, 127, 1
 
 TYPED_TEST(AttentionForward, ForwardIsTheDefinition) {
   struct Size {
-    Index C, H, rotary;
+    Index C, H;
+    Form form;
   };
-  for (const Size size : {Size{15, 1, 0}, Size{10, 2, 0}, Size{64, 4, 0}, Size{7, 7, 0}, Size{34, 1, 0},
-                          Size{64, 4, 10000}, Size{34, 1, 100}, Size{6, 3, 2}, Size{20, 5, 1 << 20}}) {
-    const auto attention = make_attention<TypeParam>(size.C, size.H, size.rotary);
+  for (const Size size :
+       {Size{15, 1, {}}, Size{10, 2, {}}, Size{64, 4, {}}, Size{7, 7, {}}, Size{34, 1, {}},
+        Size{64, 4, {10000}}, Size{34, 1, {100}}, Size{6, 3, {2}}, Size{20, 5, {1 << 20}}}) {
+    const auto attention = make_attention<TypeParam>(size.C, size.H, size.form);
     Random random(17);
     for (const Index T : kLengths) {
       const auto x = random_matrix<TypeParam>(size.C, T, random);
@@ -33,7 +35,7 @@ TYPED_TEST(AttentionForward, ForwardIsTheDefinition) {
       attention.forward(x, y);
       expect_close_to_scale(to_double(y), reference_forward(attention, x), Tolerance<TypeParam>::forward,
                             "C " + std::to_string(size.C) + " H " + std::to_string(size.H) + " rotary " +
-                                std::to_string(size.rotary) + " T " + std::to_string(T));
+                                std::to_string(size.form.rotary) + " T " + std::to_string(T));
     }
   }
 }
@@ -52,10 +54,10 @@ TYPED_TEST(AttentionForward, LargeScoresStayFinite) {
 }
 
 TYPED_TEST(AttentionForward, EverySequenceOfABatchIsOnItsOwnWhateverTheStrides) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 12, T = 70, B = 3;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     Random random(9);
     // Sequences of T tokens in a buffer with room for T + 5, tokens C + 3 apart.
     const Index step = C + 3, batch_step = (T + 5) * step;
@@ -98,10 +100,10 @@ TYPED_TEST(AttentionForward, LaterTokensChangeNoBitOfEarlierOutputs) {
 
 // Longer than a stretch of the projection (4096) and two passes of extend (2048).
 TYPED_TEST(AttentionForward, LongSequencesAreWorkedThroughInPieces) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 2, T = 4200;
-    const auto attention = make_attention<TypeParam>(C, 1, rotary);
+    const auto attention = make_attention<TypeParam>(C, 1, form);
     Random random(23);
     const auto x = random_matrix<TypeParam>(C, T, random);
     Matrix<TypeParam> y(C, T), extended(C, T);

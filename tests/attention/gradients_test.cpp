@@ -18,13 +18,16 @@ TYPED_TEST_SUITE(AttentionGradients, Scalars);
 
 TYPED_TEST(AttentionGradients, GradientsAreThoseOfCentralDifferences) {
   struct Size {
-    Index C, H, T, rotary;
+    Index C, H, T;
+    Form form;
   };
   for (const Size size :
-       {Size{6, 2, 5, 0}, Size{5, 1, 1, 0}, Size{3, 3, 20, 0}, Size{2, 1, 66, 0}, Size{8, 2, 5, 100},
-        Size{6, 1, 1, 10000}, Size{4, 2, 20, 10000}, Size{2, 1, 66, 2}}) {
-    const auto [C, H, T, rotary] = size;
-    const auto attention = make_attention<TypeParam>(C, H, rotary);
+       {Size{6, 2, 5, {}}, Size{5, 1, 1, {}}, Size{3, 3, 20, {}}, Size{2, 1, 66, {}}, Size{8, 2, 5, {100}},
+        Size{6, 1, 1, {10000}}, Size{4, 2, 20, {10000}}, Size{2, 1, 66, {2}}, Size{6, 2, 5, {0, 1}},
+        Size{5, 1, 6, {0, 2}}, Size{3, 3, 20, {0, 5}}, Size{4, 2, 20, {100, 7}}, Size{2, 1, 66, {0, 17}},
+        Size{2, 1, 66, {100, 65}}}) {
+    const auto [C, H, T, form] = size;
+    const auto attention = make_attention<TypeParam>(C, H, form);
     Random random(21);
     const auto x = random_matrix<TypeParam>(C, T, random);
     const auto dy = random_matrix<TypeParam>(C, T, random);
@@ -43,8 +46,8 @@ TYPED_TEST(AttentionGradients, GradientsAreThoseOfCentralDifferences) {
     const auto differences = [&](std::vector<double>& of) {
       return central_differences(of, kDifferenceStep, loss);
     };
-    const std::string label =
-        " at C " + std::to_string(C) + " T " + std::to_string(T) + " rotary " + std::to_string(rotary);
+    const std::string label = " at C " + std::to_string(C) + " T " + std::to_string(T);
+    SCOPED_TRACE(testing::Message() << form);
     // Without rotary positions the bias of the keys shifts all scores of a query alike: its gradient is 0, so it is
     // compared beside the others of the bias and not to its own size.
     expect_close_to_scale(to_double(dx), differences(values), tolerance, "dx" + label);
@@ -62,11 +65,11 @@ TYPED_TEST(AttentionGradients, GradientsAreThoseOfCentralDifferences) {
 // Central differences would take too long for long sequences: the derivative along one direction says the
 // same.
 TYPED_TEST(AttentionGradients, GradientsOfLongSequencesAreRightAlongARandomDirection) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     for (const Index T : {63, 64, 65, 127, 129, 200}) {
       const Index C = 20, H = 2;
-      const auto attention = make_attention<TypeParam>(C, H, rotary);
+      const auto attention = make_attention<TypeParam>(C, H, form);
       Random random(31);
       const auto x = random_matrix<TypeParam>(C, T, random);
       const auto dy = random_matrix<TypeParam>(C, T, random);
@@ -111,10 +114,10 @@ TYPED_TEST(AttentionGradients, GradientsOfLongSequencesAreRightAlongARandomDirec
 }
 
 TYPED_TEST(AttentionGradients, BackwardIsTheSameThroughStrides) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 12, T = 70, B = 3, step = C + 3, batch_step = (T + 5) * step;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     Random random(24);
     const auto x = random_matrix<TypeParam>(C, B * T, random);
     const auto dy = random_matrix<TypeParam>(C, B * T, random);

@@ -21,10 +21,10 @@ class AttentionModes : public testing::Test {};
 TYPED_TEST_SUITE(AttentionModes, Scalars);
 
 TYPED_TEST(AttentionModes, AnyCutOfTimeIsForward) {
-  for (const auto& [H, rotary] : {std::pair<Index, Index>{4, 0}, {2, 10000}}) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
-    const Index C = 20, T = 230, B = 2;
-    const auto attention = make_attention<TypeParam>(C, H, rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
+    const Index C = 20, H = form.rotary > 0 ? 2 : 4, T = 230, B = 2;
+    const auto attention = make_attention<TypeParam>(C, H, form);
     Random random(14);
     const auto x = random_matrix<TypeParam>(C, B * T, random);
     Matrix<TypeParam> y(C, B * T), cut(C, B * T);
@@ -61,10 +61,10 @@ TYPED_TEST(AttentionModes, AnyCutOfTimeIsForward) {
 }
 
 TYPED_TEST(AttentionModes, AStepTakesTheTokensOfItsStreamsInAnyShape) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 12, B = 3, T = 5;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     Random random(15);
     Workspace workspace;
     auto state = attention.make_state({.streams = B}), other = state;
@@ -81,10 +81,10 @@ TYPED_TEST(AttentionModes, AStepTakesTheTokensOfItsStreamsInAnyShape) {
 }
 
 TYPED_TEST(AttentionModes, AStepOfAListIsTheStepOfAStateWithThoseStreams) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 12, T = 80;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     const std::vector<Index> streams = {4, 1, 3};
     const auto B = static_cast<Index>(streams.size());
     Random random(16);
@@ -105,10 +105,10 @@ TYPED_TEST(AttentionModes, AStepOfAListIsTheStepOfAStateWithThoseStreams) {
 }
 
 TYPED_TEST(AttentionModes, StreamsOfDifferentLengthsGoOnByThemselves) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 8;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     Random random(16);
     const auto x = random_matrix<TypeParam>(C, 40, random);
     Workspace workspace;
@@ -134,10 +134,10 @@ TYPED_TEST(AttentionModes, StreamsOfDifferentLengthsGoOnByThemselves) {
 // Streams come and go: in each round some of them, in any order, take some tokens each, and one may start
 // again.
 TYPED_TEST(AttentionModes, ChosenStreamsAreEachOnTheirOwnAndTheOthersUnchanged) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 12, S = 5, kMost = 400;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     Random random(17);
     Workspace workspace;
     std::vector<Matrix<TypeParam>> x, y;
@@ -200,10 +200,10 @@ TYPED_TEST(AttentionModes, ChosenStreamsAreEachOnTheirOwnAndTheOthersUnchanged) 
 
 // Together longer than two passes of extend (2048 tokens each), whose bounds lie inside of segments.
 TYPED_TEST(AttentionModes, LongChosenStreamsAreWorkedThroughInPieces) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 2;
-    const auto attention = make_attention<TypeParam>(C, 1, rotary);
+    const auto attention = make_attention<TypeParam>(C, 1, form);
     const std::vector<Index> offsets = {0, 1500, 1500, 1503, 4400}, streams = {2, 1, 3, 0};
     Random random(18);
     const auto x = random_matrix<TypeParam>(C, 4400, random);
@@ -221,10 +221,10 @@ TYPED_TEST(AttentionModes, LongChosenStreamsAreWorkedThroughInPieces) {
 }
 
 TYPED_TEST(AttentionModes, NaNInOneStreamChangesNoBitOfTheOthers) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 12;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     const std::vector<Index> offsets = {0, 37, 50, 120}, streams = {0, 2, 1}, last = {2, 0, 1};
     Random random(19);
     auto x = random_matrix<TypeParam>(C, 120, random);

@@ -18,10 +18,10 @@ class AttentionPacked : public testing::Test {};
 TYPED_TEST_SUITE(AttentionPacked, Scalars);
 
 TYPED_TEST(AttentionPacked, PackedDocumentsAreThoseOnTheirOwn) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 12;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     const std::vector<Index> offsets = {0, 0, 1, 6, 6, 71, 200, 201, 201};
     const Index N = offsets.back();
     Random random(12);

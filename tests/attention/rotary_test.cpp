@@ -23,7 +23,7 @@ TYPED_TEST_SUITE(AttentionRotary, Scalars);
 
 TYPED_TEST(AttentionRotary, TheFirstTokenIsNotTurnedAndTheNextAre) {
   const Index C = 12, T = 3;
-  const auto plain = make_attention<TypeParam>(C, 2), turned = make_attention<TypeParam>(C, 2, 10000);
+  const auto plain = make_attention<TypeParam>(C, 2), turned = make_attention<TypeParam>(C, 2, {10000});
   Random random(71);
   const auto x = random_matrix<TypeParam>(C, T, random);
   Matrix<TypeParam> y(C, T), other(C, T);
@@ -39,8 +39,8 @@ TYPED_TEST(AttentionRotary, ABaseOfItsOwnGivesOutputsOfItsOwn) {
   Random random(72);
   const auto x = random_matrix<TypeParam>(C, T, random);
   Matrix<TypeParam> y(C, T), other(C, T);
-  make_attention<TypeParam>(C, 2, 10000).forward(x, y);
-  make_attention<TypeParam>(C, 2, 1000).forward(x, other);
+  make_attention<TypeParam>(C, 2, {10000}).forward(x, y);
+  make_attention<TypeParam>(C, 2, {1000}).forward(x, other);
   EXPECT_GT((other - y).norm(), TypeParam(0.01) * y.norm());
 }
 
@@ -48,7 +48,7 @@ TYPED_TEST(AttentionRotary, ABaseOfItsOwnGivesOutputsOfItsOwn) {
 // point away from where the bias of the queries points.
 TYPED_TEST(AttentionRotary, OutputsDependOnDistancesAlone) {
   const Index C = 8, H = 2, D = 4, T = 40;
-  auto parameters = make_attention<TypeParam>(C, H, 1 << 20).parameters();
+  auto parameters = make_attention<TypeParam>(C, H, {1 << 20}).parameters();
   for (Index h = 0; h < H; ++h) parameters.project.bias[h * D + 1] = 30;
   const CausalAttention<TypeParam> attention(parameters);
   Random random(73);
@@ -70,7 +70,7 @@ TYPED_TEST(AttentionRotary, OutputsDependOnDistancesAlone) {
 
 TYPED_TEST(AttentionRotary, KeysOfAMillionthTokenAreTurnedAsExactly) {
   const Index C = 4, H = 1, D = 4, base = 10000;
-  const auto attention = make_attention<TypeParam>(C, H, base);
+  const auto attention = make_attention<TypeParam>(C, H, {base});
   const Attention<TypeParam>& p = attention.parameters();
   Random random(74);
   const auto x = random_matrix<TypeParam>(C, 1, random);
@@ -112,7 +112,7 @@ TYPED_TEST(AttentionRotary, KeysOfAMillionthTokenAreTurnedAsExactly) {
 // After a hundred thousand tokens that weigh nothing beside them: their keys are 0, the scores of the next tokens some 30.
 TYPED_TEST(AttentionRotary, AHundredThousandTokensLaterItIsStillTheDefinition) {
   const Index C = 4, T = 4, past = 100000;
-  auto parameters = make_attention<TypeParam>(C, 1, 100).parameters();
+  auto parameters = make_attention<TypeParam>(C, 1, {100}).parameters();
   parameters.project.weight.middleRows(C, C) = parameters.project.weight.topRows(C);
   parameters.project.bias.setZero();
   Random random(75);
@@ -138,7 +138,7 @@ TYPED_TEST(AttentionRotary, AHundredThousandTokensLaterItIsStillTheDefinition) {
 
 TYPED_TEST(AttentionRotary, AForkAndARewoundStreamGoOnFromTheirPlace) {
   const Index C = 12, T = 90;
-  const auto attention = make_attention<TypeParam>(C, 2, 10000);
+  const auto attention = make_attention<TypeParam>(C, 2, {10000});
   Random random(76);
   const auto x = random_matrix<TypeParam>(C, T, random);
   Matrix<TypeParam> y(C, T), out(C, T);

@@ -36,7 +36,8 @@ TYPED_TEST(AttentionStateGradient, IsThatOfCentralDifferences) {
                           Size{2, 2, 3, 66, 0}, Size{8, 2, 5, 4, 100}, Size{4, 1, 0, 3, 10000},
                           Size{6, 3, 9, 1, 2}, Size{2, 1, 66, 5, 10000}, Size{4, 2, 3, 66, 10000}}) {
     const auto [C, H, past, count, rotary] = size;
-    const auto attention = make_attention<TypeParam>(C, H, rotary);
+    const Form form{rotary};
+    const auto attention = make_attention<TypeParam>(C, H, form);
     Random random(41);
     const std::string label =
         " at C " + std::to_string(C) + " past " + std::to_string(past) + " rotary " + std::to_string(rotary);

@@ -50,10 +50,10 @@ TYPED_TEST(AttentionStates, AStateCanBeCopiedResetAndRewound) {
 }
 
 TYPED_TEST(AttentionStates, RewindAndReplayIsNeverHavingRun) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 12, S = 3, T = 200;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     const std::vector<Index> streams = {2, 0};
     Random random(20);
     const auto x = random_matrix<TypeParam>(C, 2 * T, random);
@@ -123,10 +123,10 @@ TYPED_TEST(AttentionStates, AForkGoesOnByItselfAndLeavesItsParentUnchanged) {
 }
 
 TYPED_TEST(AttentionStates, AStateIsRestoredFromItsCountsAndWhatVisitShows) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 10, S = 3;
-    const auto attention = make_attention<TypeParam>(C, 5, rotary);
+    const auto attention = make_attention<TypeParam>(C, 5, form);
     const std::vector<Index> streams = {2, 0}, offsets = {0, 70, 75};
     Random random(22);
     const auto x = random_matrix<TypeParam>(C, 78, random);

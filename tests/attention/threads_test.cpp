@@ -17,10 +17,10 @@ class AttentionThreads : public testing::Test {};
 TYPED_TEST_SUITE(AttentionThreads, Scalars);
 
 TYPED_TEST(AttentionThreads, ThreadsAndPoisonedScratchChangeNoBit) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 32, T = 150, B = 2;
-    const auto attention = make_attention<TypeParam>(C, 4, rotary);
+    const auto attention = make_attention<TypeParam>(C, 4, form);
     Random random(19);
     const auto x = random_matrix<TypeParam>(C, B * T, random);
     const auto dy = random_matrix<TypeParam>(C, B * T, random);

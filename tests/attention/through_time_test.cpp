@@ -52,10 +52,10 @@ struct Chunked {
 };
 
 TYPED_TEST(AttentionThroughTime, AnyCutHasTheGradientsOfTheWhole) {
-  for (const auto& [H, rotary] : {std::pair<Index, Index>{4, 0}, {2, 10000}}) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
-    const Index C = 20, T = 150, B = 2;
-    const auto attention = make_attention<TypeParam>(C, H, rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
+    const Index C = 20, H = form.rotary > 0 ? 2 : 4, T = 150, B = 2;
+    const auto attention = make_attention<TypeParam>(C, H, form);
     Random random(51);
     const auto x = random_matrix<TypeParam>(C, B * T, random);
     const auto dy = random_matrix<TypeParam>(C, B * T, random);
@@ -107,10 +107,10 @@ TYPED_TEST(AttentionThroughTime, TruncatedItStopsAtTheStartOfAChunk) {
 
 // Streams that go on by different lengths, in different calls, and one that a call does not name.
 TYPED_TEST(AttentionThroughTime, ChosenStreamsHaveTheGradientsOfTheirDocuments) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     const Index C = 12, S = 3;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     struct Call {
       std::vector<Index> streams, counts;
     };

@@ -15,10 +15,10 @@ class AttentionViews : public testing::Test {};
 TYPED_TEST_SUITE(AttentionViews, Scalars);
 
 TYPED_TEST(AttentionViews, ThatOverlapAreReadAsTheirCopies) {
-  for (const Index rotary : kRotaries) {
-    SCOPED_TRACE(testing::Message() << "rotary " << rotary);
+  for (const Form& form : kForms) {
+    SCOPED_TRACE(testing::Message() << form);
     constexpr Index B = 2, T = 21, C = 8;
-    const auto attention = make_attention<TypeParam>(C, 2, rotary);
+    const auto attention = make_attention<TypeParam>(C, 2, form);
     Random random(1);
     const auto memory = random_matrix<TypeParam>(1, 100, random),
                slopes = random_matrix<TypeParam>(1, 100, random);

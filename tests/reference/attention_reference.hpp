@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Dense causal attention of one document by its definition, in double and plain loops:
+// Causal attention of one document by its definition, in double and plain loops:
 //
 //   y_i = W_o concat_h sum_{j <= i} softmax_j(q_i . k_j / sqrt(C/H)) v_j + b_o,    [q; k; v] = W x + b
 //
-// with rotary positions (arXiv 2104.09864) of base `rotary`, D = C/H, each q and k of position p turned first:
+// where a window W leaves j > i - W alone, and with rotary positions (arXiv 2104.09864) of base `rotary`, D = C/H, each q and k of position p turned first:
 //
 //   u_c + j u_{c + D/2}  <-  (u_c + j u_{c + D/2}) exp(j p rotary^(-2 c / D)),    c < D/2
 //
@@ -22,7 +22,8 @@ namespace hsm::test {
 /// The parameters, copied into double. `W` [3C][C], `b` [3C], `Wo` [C][C], `bo` [C].
 struct AttentionReference {
   std::size_t C = 0, H = 1;
-  double rotary = 0;  // 0 for none
+  double rotary = 0;       // 0 for none
+  std::size_t window = 0;  // 0 for all
   std::vector<double> W, b, Wo, bo;
 
   AttentionReference() = default;
@@ -31,7 +32,8 @@ struct AttentionReference {
   explicit AttentionReference(const Attention& a)
       : C(static_cast<std::size_t>(a.output.weight.rows())),
         H(static_cast<std::size_t>(a.heads)),
-        rotary(static_cast<double>(a.rotary)) {
+        rotary(static_cast<double>(a.rotary)),
+        window(static_cast<std::size_t>(a.window)) {
     for (std::size_t i = 0; i < 3 * C; ++i) {
       for (std::size_t j = 0; j < C; ++j) W.push_back(static_cast<double>(a.project.weight(at(i), at(j))));
       b.push_back(static_cast<double>(a.project.bias(at(i))));
@@ -55,6 +57,9 @@ struct AttentionReference {
     }
   }
 
+  /// The first of the keys 0 ... t that query t sees.
+  std::size_t first_seen(std::size_t t) const { return window > 0 && t >= window ? t - window + 1 : 0; }
+
   /// y [T][C] of one document x [T][C].
   std::vector<double> forward(const std::vector<double>& x) const {
     const std::size_t T = x.size() / C, D = C / H;
@@ -72,17 +77,17 @@ struct AttentionReference {
       for (std::size_t h = 0; h < H; ++h) {
         const double* q = &joint[t * 3 * C + h * D];
         double largest = -INFINITY, total = 0;
-        for (std::size_t u = 0; u <= t; ++u) {
+        for (std::size_t u = first_seen(t); u <= t; ++u) {
           const double* k = &joint[u * 3 * C + C + h * D];
           score[u] = 0;
           for (std::size_t d = 0; d < D; ++d) score[u] += q[d] * k[d];
           score[u] /= std::sqrt(static_cast<double>(D));
           largest = std::max(largest, score[u]);
         }
-        for (std::size_t u = 0; u <= t; ++u) total += std::exp(score[u] - largest);
+        for (std::size_t u = first_seen(t); u <= t; ++u) total += std::exp(score[u] - largest);
         for (std::size_t d = 0; d < D; ++d) {
           double sum = 0;
-          for (std::size_t u = 0; u <= t; ++u) {
+          for (std::size_t u = first_seen(t); u <= t; ++u) {
             sum += std::exp(score[u] - largest) / total * joint[u * 3 * C + 2 * C + h * D + d];
           }
           mixed[h * D + d] = sum;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// The parameters of dense softmax attention: [q; k; v] = W x + b for all heads at once, and the map of the
+// The parameters of softmax attention: [q; k; v] = W x + b for all heads at once, and the map of the
 // concatenated head outputs back to C channels. q, k and v are C rows each; in each of them head h owns the rows
 // h C/H ... (h+1) C/H - 1. 4 C^2 + 4 C values. With rotary positions (attention/rotary.hpp) C/H is even; they have
-// no values of their own.
+// no values of their own, and neither has a window (attention/window.hpp).
 #pragma once
 
 #include <cmath>
 #include <string_view>
 
 #include <hsm/attention/rotary.hpp>
+#include <hsm/attention/window.hpp>
 #include <hsm/core/check.hpp>
 #include <hsm/core/linear.hpp>
 #include <hsm/core/parameters.hpp>
@@ -29,18 +30,22 @@ struct Attention {
   Index heads = 1;
   /// The base of rotary positions, by which queries and keys are turned; 0 for none.
   Index rotary = 0;
+  /// How many tokens each one sees, the last ones up to itself; 0 for all.
+  Index window = 0;
 
   Attention() = default;
 
   /// Weights normal with deviation 1 / sqrt(3 C), which is the usual 0.02 at C = 768 and grows for narrower
   /// models as it should; biases 0. Throws std::invalid_argument unless heads divides channels, and unless
-  /// rotary_base is 0, for none, or a base of at least 2 (usually 10000) where channels / heads is even.
-  Attention(Index channels, Index head_count, Random& random, Index rotary_base = 0)
-      : project(3 * checked(channels, head_count, rotary_base), channels, 3 * channels, deviation(channels),
-                random),
+  /// rotary_base is 0, for none, or a base of at least 2 (usually 10000) where channels / heads is even, or for a window
+  /// below 0.
+  Attention(Index channels, Index head_count, Random& random, Index rotary_base = 0, Index tokens_seen = 0)
+      : project(3 * checked(channels, head_count, rotary_base, tokens_seen), channels, 3 * channels,
+                deviation(channels), random),
         output(channels, channels, channels, deviation(channels), random),
         heads(head_count),
-        rotary(rotary_base) {}
+        rotary(rotary_base),
+        window(tokens_seen) {}
 
   /// C.
   Index channels() const { return output.out(); }
@@ -53,10 +58,11 @@ struct Attention {
   }
 
  private:
-  static Index checked(Index channels, Index heads, Index rotary) {
+  static Index checked(Index channels, Index heads, Index rotary, Index window) {
     detail::check_at_least("Attention", "channels", channels, 1);
     detail::check_heads("Attention", heads, channels);
     detail::check_rotary("Attention", rotary, heads, channels);
+    detail::check_window("Attention", window);
     return channels;
   }
   static double deviation(Index channels) { return 1 / std::sqrt(3.0 * static_cast<double>(channels)); }

@@ -64,6 +64,8 @@ class AttentionLayer {
   Index heads() const { return parameters_.heads; }
   /// The base of rotary positions, 0 for none.
   Index rotary() const { return parameters_.rotary; }
+  /// How many tokens each one sees, the last ones up to itself; 0 for all.
+  Index window() const { return parameters_.window; }
   /// What a token costs: keys and values are kept, and read by every later one.
   LayerFootprint footprint() const {
     return {.products = 4, .own = 1, .kept = 2, .reads = 1, .unbounded = true};
@@ -84,6 +86,7 @@ class AttentionLayer {
     detail::check_at_least(who, "channels", C, 1);
     detail::check_heads(who, heads(), C);
     detail::check_rotary(who, rotary(), heads(), C);
+    detail::check_window(who, window());
     detail::check_linear(who, "project", parameters_.project, 3 * C, C, 3 * C);
     detail::check_linear(who, "output", parameters_.output, C, C, C);
   }
@@ -96,7 +99,8 @@ class AttentionLayer {
   /// Whether the record is one of this layer, for x.
   bool fits(const Saved& saved, const Tokens<const Scalar>& x) const {
     return saved.mixed.size() == channels() * x.count() && saved.log_sums.size() == heads() * x.count() &&
-           saved.rotary == rotary() && (saved.streams == Segment::kFresh || fits(saved.documents));
+           saved.rotary == rotary() && saved.window == window() &&
+           (saved.streams == Segment::kFresh || fits(saved.documents));
   }
   /// Throws unless d is a gradient of keys and values that the call left.
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const;

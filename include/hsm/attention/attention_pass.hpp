@@ -57,6 +57,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
     saved->sizes = {-1, -1, -1};  // a record of nothing until it is whole
     saved->segments.assign(segments.begin(), segments.end());
     saved->rotary = parameters.rotary;
+    saved->window = parameters.window;
     saved->heads.resize(3 * C * N);
     saved->mixed.resize(C * N);
     saved->log_sums.resize(H * N);
@@ -75,7 +76,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
     if (state) append_keys(segments, memory, *state);
   }
   if (N > 0 && y.data) {
-    attend_segments(segments, memory, state, workspace);
+    attend_segments(keys_seen(parameters.window), segments, memory, state, workspace);
     for_each_stretch(
         N,
         [&](Index first, Index count) {

@@ -22,6 +22,7 @@ struct AttentionSaved {
   Shape<3> sizes{-1, -1, -1};       ///< [B,T,C] of the call that was recorded
   std::vector<Segment> segments;    ///< the documents of the call
   Index rotary = 0;                 ///< the base that queries and keys were turned by, 0 for none
+  Index window = 0;                 ///< how many tokens each one saw, 0 for all
   Vector<Scalar> heads;             ///< queries, keys (turned), values of each head: [3][H][N][C/H]
   Vector<Scalar> mixed;             ///< the concatenated head outputs: [N][C]
   Vector<Scalar> log_sums;          ///< log2 sum_j exp(score): [H][N]

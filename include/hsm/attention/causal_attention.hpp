@@ -35,6 +35,8 @@ class CausalAttention : public TokenMixer<AttentionLayer<Scalar>> {
   Index heads() const { return this->layer_.heads(); }
   /// The base of rotary positions, 0 for none.
   Index rotary() const { return this->layer_.rotary(); }
+  /// How many tokens each one sees, the last ones up to itself; 0 for all.
+  Index window() const { return this->layer_.window(); }
 };
 
 }  // namespace hsm::inline HSM_ABI

@@ -123,9 +123,9 @@ void append_keys(std::span<const Segment> segments, const HeadMemory<Scalar>& me
   }
 }
 
-/// Every query against the keys of its document. Tasks are tiles of queries, the longest of a head first.
+/// Every query against the last `window` keys of its document. Tasks are tiles of queries, the longest of a head first.
 template <class Scalar>
-void attend_segments(std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
+void attend_segments(Index window, std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
                      const AttentionState<Scalar>* state, Workspace& workspace) {
   struct Task {
     const Segment* segment;
@@ -150,7 +150,7 @@ void attend_segments(std::span<const Segment> segments, const HeadMemory<Scalar>
     const Task& task = tasks[i];
     const Segment& segment = *task.segment;
     HeadTokens<Scalar> head{memory.queries(task.head, segment.first), memory.keys(task.head, segment.first),
-                            memory.values(task.head, segment.first)};
+                            memory.values(task.head, segment.first), window};
     Index past = 0;
     if (!segment.fresh()) {
       head.keys = state->keys(segment.stream, task.head);
@@ -184,7 +184,7 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
     const Index at = segment.first * C + h * D;
     Scalar* d_own = d_joint + segment.first * 3 * C + h * D;
     HeadTokens<Scalar> head{memory.queries(h, segment.first), memory.keys(h, segment.first),
-                            memory.values(h, segment.first)};
+                            memory.values(h, segment.first), keys_seen(saved.window)};
     HeadGradients<Scalar> gradients{d_own, d_own + C, d_own + 2 * C, 3 * C, nullptr, nullptr};
     if (!segment.fresh()) {
       head.keys = saved.documents.keys(i, h);

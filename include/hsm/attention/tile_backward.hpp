@@ -7,7 +7,8 @@
 //   dk_j = sum_i ds_ij q_i / sqrt(width)        dq_i = sum_j ds_ij k_j / sqrt(width)
 //
 // Keys are the outer loop: the gradients of a tile of keys are finished before the next is begun, those of
-// the queries grow from tile to tile. Cost 10 width flop and one exp per pair; scratch O(width count).
+// the queries grow from tile to tile. A tile of keys meets the queries from its first key to the end of its last
+// one's window. Cost 10 width flop and one exp per pair that is seen; scratch O(width count).
 // Source: arXiv 2205.14135, appendix; the loops are our own.
 #pragma once
 
@@ -158,44 +159,51 @@ void attend_backward(Index width, Index count, Index past, const HeadTokens<Scal
     const bool wanted = key + keys > past || gradients.document_keys;  // the gradients of these keys
     const Left<Order::kRows, Scalar> key_rows{head.keys + key * width, width};
     const Left<Order::kRows, Scalar> value_rows{head.values + key * width, width};
-    const Left<Order::kColumns, Scalar> key_columns{key_rows.data, width};
     std::fill_n(s.d_keys, keys * s.padded, Scalar(0));
     std::fill_n(s.d_values, keys * s.padded, Scalar(0));
 
-    for (Index first = std::max<Index>(0, key - past) / kTile * kTile; first < count; first += kTile) {
+    const Index last =
+        (std::min)(count, key + keys - 1 + head.window - past);  // the queries behind see none of them
+    for (Index first = std::max<Index>(0, key - past) / kTile * kTile; first < last; first += kTile) {
       bool whole = true;  // every strip of this tile sees all keys
-      for (Index i = 0; i < kTile; i += kStrip) {
-        const Index query = first + i;
-        const Index rows = std::clamp(past + query + kStrip - key, Index{0}, keys);
+      const auto seen_by = [&](Index query) {
+        return seen_keys<Scalar>(key, keys, past + query, head.window);
+      };
+      for (Index query = first; query < first + kTile; query += kStrip) {
+        const SeenKeys seen = seen_by(query);
+        const Index rows = seen.count(), place = (seen.first - key) * kTile + query - first;
         whole = whole && rows == keys;
-        Scalar* weights = s.weights + i;
-        Scalar* d_scores = s.d_scores + i;
-        strip_product<Write::kOverwrite>(rows, width, key_rows, s.query_strips + query * width, kStrip,
+        Scalar* weights = s.weights + place;
+        Scalar* d_scores = s.d_scores + place;
+        const Left<Order::kRows, Scalar> own_keys = key_rows.rows_from(seen.first - key);
+        strip_product<Write::kOverwrite>(rows, width, own_keys, s.query_strips + query * width, kStrip,
                                          weights, kTile);
         exp2_shifted(rows, weights, kTile, StripRow<Scalar>::from(s.log_sum + query));
-        hide_future(rows, weights, kTile, key, past + query, Scalar(0));
-        strip_product<Write::kOverwrite>(rows, width, value_rows, s.d_out_strips + query * width, kStrip,
-                                         d_scores, kTile);
+        hide_unseen(seen, past + query, head.window, weights, kTile, Scalar(0));
+        strip_product<Write::kOverwrite>(rows, width, value_rows.rows_from(seen.first - key),
+                                         s.d_out_strips + query * width, kStrip, d_scores, kTile);
         finish_scores(rows, weights, d_scores, kTile, s.dots + query);
-        strip_product<Write::kAdd>(width, rows, key_columns, d_scores, kTile, s.d_query + query * width,
-                                   kStrip);
+        strip_product<Write::kAdd>(width, rows, Left<Order::kColumns, Scalar>{own_keys.data, width}, d_scores,
+                                   kTile, s.d_query + query * width, kStrip);
       }
-      const auto add = [&](Index rows, Index query, Index queries) {
-        const Left<Order::kRows, Scalar> weights{s.weights + query - first, kTile};
-        const Left<Order::kRows, Scalar> d_scores{s.d_scores + query - first, kTile};
+      const auto add = [&](Index from, Index rows, Index query, Index queries) {
+        const Index place = from * kTile + query - first;
+        const Left<Order::kRows, Scalar> weights{s.weights + place, kTile};
+        const Left<Order::kRows, Scalar> d_scores{s.d_scores + place, kTile};
         for (Index d = 0; d < s.padded; d += kStrip) {
           strip_product<Write::kAdd>(rows, queries, weights, s.d_out + query * s.padded + d, s.padded,
-                                     s.d_values + d, s.padded);
+                                     s.d_values + from * s.padded + d, s.padded);
           strip_product<Write::kAdd>(rows, queries, d_scores, s.queries + query * s.padded + d, s.padded,
-                                     s.d_keys + d, s.padded);
+                                     s.d_keys + from * s.padded + d, s.padded);
         }
       };
       if (!wanted) continue;
       if (whole) {
-        add(keys, first, kTile);
+        add(0, keys, first, kTile);
       } else {
         for (Index query = first; query < first + kTile; query += kStrip) {
-          add(std::clamp(past + query + kStrip - key, Index{0}, keys), query, kStrip);
+          const SeenKeys seen = seen_by(query);
+          add(seen.first - key, seen.count(), query, kStrip);
         }
       }
     }

@@ -2,20 +2,22 @@
 //
 // Attention of a few consecutive queries of one head over all their keys:
 //
-//   out_i = sum_{j <= i} w_ij v_j,   w_ij = 2^(s_ij - largest_i) / sum_i
+//   out_i = sum_{i - window < j <= i} w_ij v_j,   w_ij = 2^(s_ij - largest_i) / sum_i
 //   s_ij  = log2(e) q_i . k_j / sqrt(width)
 //
-// Keys are taken kKeyTile at a time with a running softmax, so no row of scores ever exists as a whole. A
-// strip of queries stops at its own last key, and in the tile on the diagonal a hidden key takes part in no
-// sum: its weight is 0 and zero weights are skipped, so even NaN in a later token changes no bit. One or two
-// queries (streaming) take a form that reads each key once and multiplies nothing else. Cost 4 width flop and
-// one exp per pair; scratch O(width (queries + kKeyTile)).
+// Keys are taken kKeyTile at a time with a running softmax, so no row of scores ever exists as a whole. Tiles
+// begin where the window of the first query does. A strip of queries begins at its own first key and stops at
+// its last, and in the tiles at the edges a hidden key takes part in no sum: its weight is 0 and zero weights
+// are skipped, so even NaN in a token that is not seen changes no bit. One or two queries (streaming) take a
+// form that reads each key once and multiplies nothing else. Cost 4 width flop and one exp per pair that is
+// seen; scratch O(width (queries + kKeyTile)).
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <type_traits>
 
 #include <hsm/attention/tile_product.hpp>
 #include <hsm/attention/tile_softmax.hpp>
@@ -37,6 +39,7 @@ struct HeadTokens {
   const Scalar* queries;  // the first query of the segment
   const Scalar* keys;     // the first token of the document
   const Scalar* values;
+  Index window;  // how many keys a query sees at most
 };
 
 /// Where results go: result i is `width` values from data + i * stride on; log_sum may be null.
@@ -111,7 +114,7 @@ inline Scalar packet_dot(Index width, const Scalar* a, const Scalar* b) {
   return total;
 }
 
-/// One query at `position`: it sees keys 0 ... position.
+/// One query at `position`: it sees the last head.window keys up to there.
 template <class Scalar>
 void attend_one(Index width, const Scalar* query, Index position, const HeadTokens<Scalar>& head, Scalar* out,
                 Scalar* log_sum, Scalar* scratch) {
@@ -120,7 +123,7 @@ void attend_one(Index width, const Scalar* query, Index position, const HeadToke
   Scalar* weights = scratch + width;
   for (Index d = 0; d < width; ++d) scaled[d] = scale * query[d], out[d] = 0;
   Scalar largest = kLeastScore<Scalar>, sum = 0;
-  for (Index first = 0; first <= position; first += kKeyTile) {
+  for (Index first = std::max<Index>(0, position + 1 - head.window); first <= position; first += kKeyTile) {
     const Index count = (std::min)(kKeyTile, position + 1 - first);
     const Scalar before = largest;
     for (Index j = 0; j < count; ++j) {
@@ -181,25 +184,32 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
     softmax[s].clear();
   }
 
+  // Every strip begins in the first tile, and there each of its queries has a key that it sees.
+  static_assert(kKeyTile >= kQueryTile);
   const Index end = position + count;
-  for (Index key = 0; key < end; key += kKeyTile) {
+  for (Index key = std::max<Index>(0, position + 1 - head.window); key < end; key += kKeyTile) {
     for (Index s = 0; s * kStrip < count; ++s) {
       const Index query = position + s * kStrip;  // of lane 0
-      const Index rows = (std::min)({kKeyTile, end - key, query + kStrip - key});
+      const SeenKeys seen = seen_keys<Scalar>(key, (std::min)(kKeyTile, end - key), query, head.window);
+      const Index rows = seen.count();
       if (rows <= 0) continue;
-      const Index seen = std::clamp(query + 1 - key, Index{0}, rows);  // by every lane
       Scalar* sum = sums + s * width * kStrip;
       strip_product<Write::kOverwrite>(rows, width,
-                                       Left<Order::kRows, Scalar>{head.keys + key * width, width},
+                                       Left<Order::kRows, Scalar>{head.keys + seen.first * width, width},
                                        query_strips + s * width * kStrip, kStrip, scores, kStrip);
-      hide_future(rows, scores, kStrip, key, query, kLeastScore<Scalar>);
+      hide_unseen(seen, query, head.window, scores, kStrip, kLeastScore<Scalar>);
       softmax[s].add(rows, scores, width, sum);
-      const Left<Order::kColumns, Scalar> values{head.values + key * width, width};
-      strip_product<Write::kAdd>(width, seen, values, scores, kStrip, sum, kStrip);
-      if (seen == rows) continue;
-      hide_future(rows, scores, kStrip, key, query, Scalar(0));
-      strip_product<Write::kAdd, Zeros::kSkip>(width, rows - seen, values.depth_from(seen),
-                                               scores + seen * kStrip, kStrip, sum, kStrip);
+      if (!seen.by_all()) hide_unseen(seen, query, head.window, scores, kStrip, Scalar(0));
+      const auto add = [&](auto zeros, Index from, Index to) {
+        strip_product<Write::kAdd, decltype(zeros)::value>(
+            width, to - from, Left<Order::kColumns, Scalar>{head.values + from * width, width},
+            scores + (from - seen.first) * kStrip, kStrip, sum, kStrip);
+      };
+      using Multiply = std::integral_constant<Zeros, Zeros::kMultiply>;
+      using Skip = std::integral_constant<Zeros, Zeros::kSkip>;
+      if (seen.first < seen.all_first) add(Skip(), seen.first, seen.all_first);
+      if (seen.all_first < seen.all_end) add(Multiply(), seen.all_first, seen.all_end);
+      if (seen.all_end < seen.end) add(Skip(), seen.all_end, seen.end);
     }
   }
 

@@ -6,18 +6,20 @@
 //
 //   exp2_shifted   2^(score - shift) per query; error 4 epsilon (|score - shift| + 1), never below 2^-126 (float)
 //                  or 2^-1022 (double)
-//   hide_future    puts a given value where the key is later than the query
+//   hide_unseen    puts a given value where the key is later than the query, or before its window
 //   OnlineSoftmax  the running maximum and sum over tiles of keys (arXiv 1805.02867)
 //
 // Scores here are in bits: log2(e) is multiplied into the queries, which leaves of the argument reduction of
 // exp one exact subtraction. The series is that of core/elementwise.hpp, in packets and for arguments <= 0.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 #include <numbers>
 #include <type_traits>
 
 #include <hsm/attention/tile_product.hpp>
+#include <hsm/attention/window.hpp>
 #include <hsm/core/bit_cast.hpp>
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/types.hpp>
@@ -111,11 +113,19 @@ StripRow<Scalar> exp2_shifted(Index rows, Scalar* values, Index stride, const St
   return sum;
 }
 
-/// values[j][lane] = value for every key first_key + j later than the query first_query + lane.
+/// values[j][lane] = value for every key seen.first + j that the query at position query + lane does not see, being
+/// later than it or `window` and more places before; the rows, `stride` apart, are the keys seen.first ... seen.end - 1.
 template <class Scalar>
-void hide_future(Index rows, Scalar* values, Index stride, Index first_key, Index first_query, Scalar value) {
-  for (Index j = std::max<Index>(0, first_query + 1 - first_key); j < rows; ++j) {
-    const Index hidden = (std::min)(first_key + j - first_query, kLanes<Scalar>);
+void hide_unseen(const SeenKeys& seen, Index query, Index window, Scalar* values, Index stride,
+                 Scalar value) {
+  const Index rows = seen.count();
+  for (Index j = 0; j < (std::min)(rows, query + kLanes<Scalar> - window - seen.first); ++j) {
+    const Index lanes =
+        (std::min)(seen.first + j + window - query, kLanes<Scalar>);  // that see it, at least 1
+    std::fill_n(values + j * stride + lanes, kLanes<Scalar> - lanes, value);
+  }
+  for (Index j = std::max<Index>(0, query + 1 - seen.first); j < rows; ++j) {
+    const Index hidden = (std::min)(seen.first + j - query, kLanes<Scalar>);
     std::fill_n(values + j * stride, hidden, value);
   }
 }
