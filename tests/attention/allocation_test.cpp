@@ -22,7 +22,7 @@ TYPED_TEST(AttentionAllocations, AStepOfOneStreamMakesNone) {
     for (const Index C : {8, 512}) {  // 512: the weights are far beyond what Eigen copies to its stack
       const auto attention = make_attention<TypeParam>(C, 4, form);
       Workspace workspace;
-      auto alone = attention.make_state({.capacity = 100});
+      auto alone = attention.make_state({.capacity = 100, .spare = 7});
       auto state = attention.make_state({.streams = 3, .capacity = 100});
       const Vector<TypeParam> x = Vector<TypeParam>::Ones(C);
       Vector<TypeParam> y(C);
@@ -36,8 +36,9 @@ TYPED_TEST(AttentionAllocations, AStepOfOneStreamMakesNone) {
         state.copy_stream(2, 0);
       };
       steps();
+      steps();  // a copy with a window had no room for as many
       EXPECT_EQ(allocations_of(steps), 0) << "C = " << C;
-      EXPECT_EQ(state.count(0), 40);
+      EXPECT_EQ(state.count(0), 60);
     }
   }
 }

@@ -113,6 +113,23 @@ std::vector<Scalar> cache_of(const AttentionState<Scalar>& state, Index stream) 
   return all;
 }
 
+/// The same for the tokens first ... first + count - 1 of the stream, 0 where it does not hold them.
+template <class Scalar>
+std::vector<double> cache_of(const AttentionState<Scalar>& state, Index stream, Index first, Index count) {
+  std::vector<double> all;
+  const Index D = state.channels() / state.heads();
+  state.visit([&](Index s, CachePart, Index, std::span<const Scalar> values) {
+    for (Index t = first; s == stream && t < first + count; ++t) {
+      for (Index d = 0; d < D; ++d) {
+        const Index i = (t - state.first(s)) * D + d;
+        const bool there = t >= state.first(s) && t < state.count(s);
+        all.push_back(there ? static_cast<double>(values[static_cast<std::size_t>(i)]) : 0);
+      }
+    }
+  });
+  return all;
+}
+
 /// Stream a of `state` and stream b of `other` hold the same bits.
 template <class Scalar>
 bool expect_same_stream(const AttentionState<Scalar>& state, Index a, const AttentionState<Scalar>& other,
@@ -129,7 +146,7 @@ bool expect_same_state(const AttentionState<Scalar>& state, const AttentionState
   bool same = state.streams() == other.streams();
   EXPECT_TRUE(same) << label << ", " << file << ":" << line;
   for (Index s = 0; same && s < state.streams(); ++s) {
-    same = state.count(s) == other.count(s);
+    same = state.count(s) == other.count(s) && state.held(s) == other.held(s);
     EXPECT_TRUE(same) << label << ", stream " << s << ", " << file << ":" << line;
     same = same && expect_same_stream(state, s, other, s, label, file, line);
   }

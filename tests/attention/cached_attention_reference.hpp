@@ -5,7 +5,8 @@
 //
 //   y_i = W_o concat_h sum_{j <= P + i} softmax_j(q_i . k_j / sqrt(C/H))_j v_j + b_o,  P cached tokens
 //
-// With rotary positions q_i and k_i are turned for position P + i, and cached keys are as they were turned.
+// where a window W leaves j > P + i - W alone. With rotary positions q_i and k_i are turned for position S + P + i, S
+// tokens before those that are cached, and cached keys are as they were turned.
 #pragma once
 
 #include <cmath>
@@ -20,6 +21,7 @@ namespace hsm::test {
 struct CachedAttentionReference {
   AttentionReference parameters;
   std::vector<double> cache;
+  std::size_t before = 0;  // S
 
   struct Result {
     std::vector<double> y;      // [T][C]
@@ -45,7 +47,8 @@ struct CachedAttentionReference {
           for (std::size_t t = 0; t < P; ++t) cached(part, h, t, d) = cache[((part * H + h) * P + t) * D + d];
           for (std::size_t t = 0; t < T; ++t) cached(part, h, P + t, d) = projected(1 + part, h * D + d, t);
         }
-        for (std::size_t t = 0; part == 0 && t < T; ++t) parameters.turn(&cached(0, h, P + t, 0), P + t);
+        for (std::size_t t = 0; part == 0 && t < T; ++t)
+          parameters.turn(&cached(0, h, P + t, 0), before + P + t);
       }
     }
     for (std::size_t t = 0; t < T; ++t) {
@@ -53,15 +56,15 @@ struct CachedAttentionReference {
       for (std::size_t h = 0; h < H; ++h) {
         std::vector<double> query(D), weight(P + t + 1);
         for (std::size_t d = 0; d < D; ++d) query[d] = projected(0, h * D + d, t);
-        parameters.turn(query.data(), P + t);
+        parameters.turn(query.data(), before + P + t);
         double total = 0;
-        for (std::size_t u = 0; u <= P + t; ++u) {
+        for (std::size_t u = parameters.first_seen(P + t); u <= P + t; ++u) {
           double score = 0;
           for (std::size_t d = 0; d < D; ++d) score += query[d] * cached(0, h, u, d);
           weight[u] = std::exp(score / std::sqrt(static_cast<double>(D)));
           total += weight[u];
         }
-        for (std::size_t u = 0; u <= P + t; ++u) {
+        for (std::size_t u = parameters.first_seen(P + t); u <= P + t; ++u) {
           for (std::size_t d = 0; d < D; ++d) mixed[h * D + d] += weight[u] / total * cached(1, h, u, d);
         }
       }

@@ -40,9 +40,10 @@ TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
       message_of([&] { attention.extend(tokens(3, 5, 8, 0), state, tokens(3, 5, 8, 1000), workspace); }),
       "CausalAttention::extend: the batch of x (streams) must be 4, got 3");
   auto other = make_attention<float>(8, 4).make_state({.streams = 4});
-  EXPECT_EQ(message_of([&] { attention.step(tokens(4, 1, 8, 0), other, tokens(4, 1, 8, 1000), workspace); }),
-            "CausalAttention::step: the state must be one of this layer, with 8 channels, 2 heads and rotary "
-            "base 0, got one with 8 channels, 4 heads and rotary base 0");
+  EXPECT_EQ(
+      message_of([&] { attention.step(tokens(4, 1, 8, 0), other, tokens(4, 1, 8, 1000), workspace); }),
+      "CausalAttention::step: the state must be one of this layer, with 8 channels, 2 heads, rotary base 0 "
+      "and window 0, got one with 8 channels, 4 heads, rotary base 0 and window 0");
 
   const auto packed = [&](std::vector<Index> offsets) {
     return message_of(
@@ -152,8 +153,8 @@ TEST(AttentionErrors, TheGradientOfAStateFitsTheStateThatWasExtended) {
   EXPECT_EQ(backward(attention.make_state({.streams = 2})),
             "CausalAttention::backward: the streams of state_gradient must be 3, got 2");
   EXPECT_EQ(backward(make_attention<float>(4, 4).make_state({.streams = 3})),
-            "CausalAttention::backward: state_gradient must be one of this layer, with 4 channels, 2 heads "
-            "and rotary base 0, got one with 4 channels, 4 heads and rotary base 0");
+            "CausalAttention::backward: state_gradient must be one of this layer, with 4 channels, 2 heads, "
+            "rotary base 0 and window 0, got one with 4 channels, 4 heads, rotary base 0 and window 0");
   auto longer = attention.make_state({.streams = 3});
   longer.resize(1, 100);  // not named by the call
   longer.resize(2, 5);
@@ -181,11 +182,11 @@ TEST(AttentionErrors, StatesAndRecordsOfOtherRotaryPositionsAreRefused) {
   auto gradients = attention.make_gradients();
   auto state = plain.make_state();
   EXPECT_EQ(message_of([&] { attention.extend(x, state, y, workspace); }),
-            "CausalAttention::extend: the state must be one of this layer, with 8 channels, 2 heads and "
-            "rotary base 10000, got one with 8 channels, 2 heads and rotary base 0");
+            "CausalAttention::extend: the state must be one of this layer, with 8 channels, 2 heads, "
+            "rotary base 10000 and window 0, got one with 8 channels, 2 heads, rotary base 0 and window 0");
   EXPECT_EQ(message_of([&] { attention.step(x.col(0), state, y.col(0), workspace); }),
-            "CausalAttention::step: the state must be one of this layer, with 8 channels, 2 heads and rotary "
-            "base 10000, got one with 8 channels, 2 heads and rotary base 0");
+            "CausalAttention::step: the state must be one of this layer, with 8 channels, 2 heads, rotary "
+            "base 10000 and window 0, got one with 8 channels, 2 heads, rotary base 0 and window 0");
   plain.forward(x, y, saved, workspace);
   const auto backward = [&](AttentionState<float>* state_gradient) {
     return message_of([&] { attention.backward(x, saved, x, dx, gradients, workspace, state_gradient); });
@@ -199,10 +200,40 @@ TEST(AttentionErrors, StatesAndRecordsOfOtherRotaryPositionsAreRefused) {
   attention.extend(x, own, y, saved, workspace);
   state.reset();
   EXPECT_EQ(backward(&state),
-            "CausalAttention::backward: state_gradient must be one of this layer, with 8 channels, 2 heads "
-            "and rotary base 10000, got one with 8 channels, 2 heads and rotary base 0");
+            "CausalAttention::backward: state_gradient must be one of this layer, with 8 channels, 2 heads, "
+            "rotary base 10000 and window 0, got one with 8 channels, 2 heads, rotary base 0 and window 0");
   for (const float value : flatten(gradients)) EXPECT_EQ(value, 0.0f);
   EXPECT_EQ(backward(&own), "no exception");
+}
+
+TEST(AttentionErrors, StatesAndRecordsOfAnotherWindowAreRefused) {
+  const auto attention = make_attention<float>(8, 2, {0, 5}), other = make_attention<float>(8, 2, {0, 6});
+  const auto dense = make_attention<float>(8, 2);
+  Workspace workspace;
+  Random random(9);
+  const auto x = random_matrix<float>(8, 6, random);
+  Matrix<float> y(8, 6), dx(8, 6);
+  auto gradients = attention.make_gradients();
+  for (const auto* layer : {&other, &dense}) {
+    const std::string theirs = std::to_string(layer->window());
+    auto saved = attention.make_saved();
+    auto state = layer->make_state();
+    EXPECT_EQ(
+        message_of([&] { attention.extend(x, state, y, workspace); }),
+        "CausalAttention::extend: the state must be one of this layer, with 8 channels, 2 heads, rotary "
+        "base 0 and window 5, got one with 8 channels, 2 heads, rotary base 0 and window " +
+            theirs);
+    const auto backward = [&] {
+      return message_of([&] { attention.backward(x, saved, x, dx, gradients, workspace); });
+    };
+    layer->forward(x, y, saved, workspace);
+    EXPECT_EQ(backward(), "CausalAttention::backward: saved must be the record of this layer, got another's");
+    layer->extend(x, state, y, saved, workspace);
+    EXPECT_EQ(backward(), "CausalAttention::backward: saved must be the record of this layer, got another's");
+    auto own = attention.make_state();
+    attention.extend(x, own, y, saved, workspace);
+    EXPECT_EQ(backward(), "no exception");
+  }
 }
 
 TEST(AttentionErrors, RefuseParametersThatDoNotFit) {
@@ -217,6 +248,15 @@ TEST(AttentionErrors, RefuseParametersThatDoNotFit) {
             "Attention: rotary must be 0 for none or a base of at least 2, got 1");
   EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, -2); }),
             "Attention: rotary must be 0 for none or a base of at least 2, got -2");
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 0, -1); }),
+            "Attention: window must be 0 for all tokens or at least 1, at most " +
+                std::to_string(std::numeric_limits<Index>::max() / 4) + ", got -1");
+  auto windowed = make_attention<float>(8, 2, {0, 3});
+  EXPECT_EQ(message_of([&] { windowed.make_state({.spare = -1}); }),
+            "AttentionState: spare must be at least 0, got -1");
+  EXPECT_THROW(windowed.make_state({.spare = std::numeric_limits<Index>::max() / 2}), std::invalid_argument);
+  windowed.parameters().window = -3;
+  EXPECT_THROW(windowed.make_state(), std::invalid_argument);
   Attention<float> odd(6, 2, random);
   odd.rotary = 2;
   EXPECT_EQ(message_of([&] { CausalAttention<float> attention(odd); }),

@@ -4,6 +4,7 @@
 // state that a call left must go out as that of the state it started from, and reach x and the parameters.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <span>
 #include <string>
@@ -30,28 +31,34 @@ void fill_stream(AttentionState<Scalar>& state, Index s, Index count, Random& ra
 
 TYPED_TEST(AttentionStateGradient, IsThatOfCentralDifferences) {
   struct Size {
-    Index C, H, past, count, rotary;
+    Index C, H, past, count;
+    Form form;
+    Index spare = 0;
   };
-  for (const Size size : {Size{6, 2, 5, 4, 0}, Size{4, 1, 0, 3, 0}, Size{3, 3, 9, 1, 0}, Size{2, 1, 66, 5, 0},
-                          Size{2, 2, 3, 66, 0}, Size{8, 2, 5, 4, 100}, Size{4, 1, 0, 3, 10000},
-                          Size{6, 3, 9, 1, 2}, Size{2, 1, 66, 5, 10000}, Size{4, 2, 3, 66, 10000}}) {
-    const auto [C, H, past, count, rotary] = size;
-    const Form form{rotary};
+  for (const Size size :
+       {Size{6, 2, 5, 4, {}}, Size{4, 1, 0, 3, {}}, Size{3, 3, 9, 1, {}}, Size{2, 1, 66, 5, {}},
+        Size{2, 2, 3, 66, {}}, Size{8, 2, 5, 4, {100}}, Size{4, 1, 0, 3, {10000}}, Size{6, 3, 9, 1, {2}},
+        Size{2, 1, 66, 5, {10000}}, Size{4, 2, 3, 66, {10000}}, Size{6, 2, 5, 4, {0, 1}},
+        Size{6, 2, 5, 4, {0, 2}}, Size{8, 2, 5, 4, {100, 5}}, Size{3, 3, 9, 1, {0, 4}},
+        Size{2, 1, 66, 5, {10000, 17}}, Size{4, 2, 3, 66, {0, 33}}, Size{4, 2, 40, 30, {100, 20}},
+        Size{6, 2, 12, 2, {0, 4}, 5}, Size{4, 2, 40, 30, {100, 20}, 7}}) {
+    const auto [C, H, past, count, form, spare] = size;
     const auto attention = make_attention<TypeParam>(C, H, form);
     Random random(41);
-    const std::string label =
-        " at C " + std::to_string(C) + " past " + std::to_string(past) + " rotary " + std::to_string(rotary);
+    const std::string label = " at C " + std::to_string(C) + " past " + std::to_string(past);
+    SCOPED_TRACE(testing::Message() << form << " spare " << spare);
     // Stream 1 of two goes on; the state that the call leaves has a gradient of its own.
-    auto state = attention.make_state({.streams = 2}), gradient = state;
+    auto state = attention.make_state({.streams = 2, .spare = spare}), gradient = state;
     fill_stream(state, 1, past, random);
     fill_stream(gradient, 1, past + count, random);
+    const Index before = state.first(1), held = state.held(1);
     fill_stream(gradient, 0, 7, random);
     const auto x = random_matrix<TypeParam>(C, count, random);
     const auto dy = random_matrix<TypeParam>(C, count, random);
-    const auto left = to_double(cache_of(gradient, 1)), weights = to_double(dy);
+    const auto left = cache_of(gradient, 1, before, held + count), weights = to_double(dy);
     auto values = to_double(x);
     CachedAttentionReference reference{AttentionReference(attention.parameters()),
-                                       to_double(cache_of(state, 1))};
+                                       to_double(cache_of(state, 1)), static_cast<std::size_t>(before)};
 
     const std::vector<Index> offsets = {0, count}, streams = {1};
     Matrix<TypeParam> y(C, count), dx(C, count);
@@ -62,8 +69,18 @@ TYPED_TEST(AttentionStateGradient, IsThatOfCentralDifferences) {
     attention.extend(x, offsets, streams, state, y, saved, workspace);
     expect_close_to_scale(to_double(y), reference.forward(values).y, Tolerance<TypeParam>::forward,
                           "y" + label);
-    expect_close_to_scale(to_double(cache_of(state, 1)), reference.forward(values).cache,
-                          Tolerance<TypeParam>::forward, "the state" + label);
+    auto expected = state;  // what of the oracle's tokens it should hold
+    expected.hold(1, before, past + count);
+    std::size_t next = 0;
+    const auto all = reference.forward(values).cache;
+    expected.visit([&](Index s, CachePart, Index, std::span<TypeParam> block) {
+      for (TypeParam& value : block) value = s == 1 ? static_cast<TypeParam>(all[next++]) : value;
+    });
+    EXPECT_EQ(state.first(1),
+              form.window > 0 ? std::max<Index>(0, past + count - form.window + 1 - spare) : 0);
+    expect_close_to_scale(cache_of(state, 1, state.first(1), state.held(1)),
+                          cache_of(expected, 1, state.first(1), state.held(1)), Tolerance<TypeParam>::forward,
+                          "the state" + label);
     attention.backward(x, saved, dy, dx, gradients, workspace, &gradient);
 
     const auto loss = [&] { return reference.loss(values, weights, left); };
@@ -73,7 +90,8 @@ TYPED_TEST(AttentionStateGradient, IsThatOfCentralDifferences) {
     };
     ASSERT_EQ(gradient.count(1), past);
     expect_same_stream(gradient, 0, other, 0, "the stream that was not named" + label);
-    expect_close_to_scale(to_double(cache_of(gradient, 1)), differences(reference.cache), tolerance,
+    EXPECT_GE(gradient.first(1), before);
+    expect_close_to_scale(cache_of(gradient, 1, before, held), differences(reference.cache), tolerance,
                           "state" + label);
     expect_close_to_scale(to_double(dx), differences(values), tolerance, "dx" + label);
     auto& p = reference.parameters;

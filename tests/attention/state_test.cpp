@@ -69,7 +69,7 @@ TYPED_TEST(AttentionStates, RewindAndReplayIsNeverHavingRun) {
       const auto go_on = [&](auto& state, auto& out) {
         attention.extend(x.rightCols(2 * taken), then, streams, state, out, workspace);
       };
-      auto state = attention.make_state({.streams = S}), never = attention.make_state({.streams = S});
+      auto state = attention.make_state({.streams = S, .spare = taken}), never = state;
       start(never);
       go_on(never, y);
       start(state);
@@ -143,7 +143,7 @@ TYPED_TEST(AttentionStates, AStateIsRestoredFromItsCountsAndWhatVisitShows) {
     };
     std::vector<Block> saved;
     std::as_const(state).visit([&](Index s, CachePart part, Index h, std::span<const TypeParam> values) {
-      EXPECT_EQ(static_cast<Index>(values.size()), state.count(s) * C / 5);
+      EXPECT_EQ(static_cast<Index>(values.size()), state.held(s) * C / 5);
       saved.push_back({s, part, h, {values.begin(), values.end()}});
     });
     ASSERT_EQ(saved.size(), 2u * 5u * static_cast<std::size_t>(S));

@@ -90,17 +90,18 @@ class AttentionLayer {
     detail::check_linear(who, "project", parameters_.project, 3 * C, C, 3 * C);
     detail::check_linear(who, "output", parameters_.output, C, C, C);
   }
-  /// An empty cache for each stream, which options.capacity limits.
-  State make_state(StateOptions options) const { return State(channels(), heads(), options, rotary()); }
-  /// Whether the state is one of a layer of these sizes and rotary positions.
-  bool fits(const State& state) const {
-    return state.channels() == channels() && state.heads() == heads() && state.rotary() == rotary();
+  /// An empty cache for each stream, which options.capacity limits; with a window options.spare tokens can be taken
+  /// back.
+  State make_state(StateOptions options) const {
+    return State(channels(), heads(), options, rotary(), window());
   }
+  /// Whether the state is one of a layer of these sizes, rotary positions and window.
+  bool fits(const State& state) const { return fits_keys(state) && state.window() == window(); }
   /// Whether the record is one of this layer, for x.
   bool fits(const Saved& saved, const Tokens<const Scalar>& x) const {
     return saved.mixed.size() == channels() * x.count() && saved.log_sums.size() == heads() * x.count() &&
            saved.rotary == rotary() && saved.window == window() &&
-           (saved.streams == Segment::kFresh || fits(saved.documents));
+           (saved.streams == Segment::kFresh || fits_keys(saved.documents));
   }
   /// Throws unless d is a gradient of keys and values that the call left.
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const;
@@ -116,6 +117,10 @@ class AttentionLayer {
   }
 
  private:
+  bool fits_keys(const State& state) const {
+    return state.channels() == channels() && state.heads() == heads() && state.rotary() == rotary();
+  }
+
   Parameters parameters_;
 };
 

@@ -18,7 +18,8 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
-/// Makes room in `saved` for what continuing segments are computed with: their documents up to the last token.
+/// Makes room in `saved` for what continuing segments are computed with: of their documents up to the last token what
+/// the segment sees.
 template <class Scalar>
 void reserve_documents(std::span<const Segment> segments, const AttentionState<Scalar>& state,
                        AttentionSaved<Scalar>& saved) {
@@ -31,19 +32,21 @@ void reserve_documents(std::span<const Segment> segments, const AttentionState<S
   for (Index i = 0; i < count; ++i) {
     const Segment& segment = segments[static_cast<std::size_t>(i)];
     documents.reset(i);
-    documents.reserve(i, state.count(segment.stream) + segment.count);
+    documents.reserve(i, (std::min)(state.held(segment.stream), state.reach()) + segment.count);
   }
 }
 
-/// Copies these documents; there is room for them.
+/// Copies documents that lie in place; there is room for them.
 template <class Scalar>
 void save_documents(std::span<const Segment> segments, const AttentionState<Scalar>& state,
                     AttentionSaved<Scalar>& saved) {
-  for (std::size_t i = 0; i < segments.size(); ++i)
-    saved.documents.copy_stream(state, segments[i].stream, static_cast<Index>(i));
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    if (in_place(segments[i], state, true))
+      saved.documents.copy_stream(state, segments[i].stream, static_cast<Index>(i));
+  }
 }
 
-/// Project, turn by positions where these are rotary, append to the state where segments continue, attend, output.
+/// Project, turn by positions where these are rotary, put behind the past where segments continue, attend, output.
 /// `state` and `saved` may be null, and y.data, where nobody wants results. What throws does so before a stream counts
 /// a token, and leaves a record of nothing.
 template <class Scalar>
@@ -53,6 +56,9 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   const Index C = parameters.channels(), H = parameters.heads, N = x.count();
   Workspace::Frame frame(workspace);
   HeadMemory<Scalar> memory{C, H, N, nullptr, nullptr, nullptr};
+  auto* documents = frame.take<DocumentKeys<Scalar>>(static_cast<Index>(segments.size()));
+  for (std::size_t i = 0; state && i < segments.size(); ++i)
+    state->reserve(segments[i].stream, segments[i].count);
   if (saved) {
     saved->sizes = {-1, -1, -1};  // a record of nothing until it is whole
     saved->segments.assign(segments.begin(), segments.end());
@@ -73,10 +79,10 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   if (N > 0) {
     project_heads(parameters.project, x, memory, workspace);
     if (parameters.rotary > 0) turn_segments(parameters.rotary, segments, memory, state, workspace);
-    if (state) append_keys(segments, memory, *state);
   }
+  place_documents(segments, memory, state, saved, saved || y.data, frame, documents);
   if (N > 0 && y.data) {
-    attend_segments(keys_seen(parameters.window), segments, memory, state, workspace);
+    attend_segments(keys_seen(parameters.window), segments, memory, documents, workspace);
     for_each_stretch(
         N,
         [&](Index first, Index count) {
@@ -85,9 +91,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
         },
         x, Tokens<const Scalar>(y));
   }
-  if (state) {
-    for (const Segment& segment : segments) state->advance(segment.stream, segment.count);
-  }
+  if (state) advance_streams(segments, memory, *state, saved != nullptr);
   if (saved) {
     if (state) save_documents(segments, *state, *saved);
     saved->sizes = x.shape();
@@ -105,8 +109,11 @@ void attention_backward(const Attention<Scalar>& parameters, const Tokens<const 
   const Index C = parameters.channels(), N = x.count();
   if (N == 0) return;
   const auto segments = static_cast<Index>(saved.segments.size());
-  for (Index i = 0; state_gradient && i < segments; ++i)  // tokens without a gradient get the gradient 0
-    state_gradient->resize(saved.segments[static_cast<std::size_t>(i)].stream, saved.documents.count(i));
+  for (Index i = 0; state_gradient && i < segments; ++i) {  // tokens without a gradient get the gradient 0
+    const Index s = saved.segments[static_cast<std::size_t>(i)].stream, first = saved.documents.first(i);
+    const bool earlier = state_gradient->held(s) > 0 && state_gradient->first(s) < first;
+    state_gradient->hold(s, earlier ? state_gradient->first(s) : first, saved.documents.count(i));
+  }
   Executor& executor = workspace.executor();
   Workspace::Frame frame(workspace);
   const ConstColumns<Scalar> mixed(saved.mixed.data(), C, N, Eigen::OuterStride<>(C));

@@ -2,7 +2,7 @@
 //
 // What a forward pass of attention leaves for its backward pass: N (4 C + H) values for N tokens, no T x T
 // matrix. After extend also a copy of the keys and values of each document up to its last token, since the
-// cache itself goes on: 2 C values per token of the documents.
+// cache itself goes on: 2 C values per token of the documents, of which a window leaves the last W-1 before the segment.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ struct AttentionSaved {
   Vector<Scalar> mixed;             ///< the concatenated head outputs: [N][C]
   Vector<Scalar> log_sums;          ///< log2 sum_j exp(score): [H][N]
   Index streams = Segment::kFresh;  ///< of the state that was extended, kFresh where there was none
-  /// After extend: stream i is the document of segment i, as the call left it.
+  /// After extend: stream i is the document of segment i, as the call left it, or what the segment sees of it.
   AttentionState<Scalar> documents;
 
   /// The [B,T,C] of the call that was recorded.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// The key/value cache of one attention layer: for each stream how many tokens it has seen and their keys and
-// values, head by head, so that a query of a head reads one contiguous run. A value: copy it to fork a
-// session. 2 C values per token and stream. With rotary positions the keys are kept as they were turned for the
-// places they were seen at (attention/rotary.hpp); the place of the next token is the count.
+// The key/value cache of one attention layer: for each stream how many tokens it has seen and the keys and
+// values of those that it holds, head by head, so that a query of a head reads one contiguous run. A value: copy it
+// to fork a session. Without a window a stream holds all its tokens, 2 C values each; with a window of W the last
+// W-1 + spare of them, and its memory does not grow with the text (attention/cached_stream.hpp). With rotary positions
+// the keys are kept as they were turned for the places they were seen at (attention/rotary.hpp); the place of the next
+// token is the count.
 //
 // The gradient of a state is a state: keys and values then hold their gradients, tokens that it does not hold
 // have gradient 0, so a fresh state is the gradient 0 of any state.
@@ -18,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/attention/cached_stream.hpp>
 #include <hsm/attention/rotary.hpp>
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
@@ -35,54 +38,64 @@ class AttentionState {
   AttentionState() = default;
 
   /// Throws std::invalid_argument for options that are out of range, and where `rotary`, the base that the keys
-  /// are turned by, is none for these sizes.
-  AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary = 0);
+  /// are turned by, or `window`, how many tokens each one sees (0 for all), is none for these sizes. With a window
+  /// options.capacity is not read, without one options.spare.
+  AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary = 0,
+                 Index window = 0);
 
   /// How many streams it holds.
   Index streams() const { return static_cast<Index>(streams_.size()); }
   /// C.
-  Index channels() const { return channels_; }
+  Index channels() const { return shape_.channels; }
   /// H.
-  Index heads() const { return heads_; }
+  Index heads() const { return shape_.heads; }
   /// The base of the rotary positions that its keys were turned by; 0 for none.
   Index rotary() const { return rotary_; }
-  /// The most tokens per stream; 0 means no limit.
+  /// How many tokens each one sees; 0 for all.
+  Index window() const { return shape_.window; }
+  /// The most tokens per stream; 0 means no limit. With a window there is none.
   Index capacity() const { return limit_; }
+  /// How many tokens below the highest count can always be taken back, with a window; 0 without, where all can.
+  Index spare() const { return shape_.spare; }
 
   /// Tokens that stream `s` has seen. Throws std::out_of_range for a stream that does not exist.
   Index count(Index s) const { return at("AttentionState::count", s).count; }
+  /// How many of them it holds, the last ones; without a window all. Throws as count.
+  Index held(Index s) const { return at("AttentionState::held", s).held(); }
 
-  /// "8 channels, 2 heads and rotary base 0", for messages.
+  /// "8 channels, 2 heads, rotary base 0 and window 0", for messages.
   std::string shape_text() const {
-    return detail::counted(channels_, "channel") + ", " + detail::counted(heads_, "head") +
-           " and rotary base " + std::to_string(rotary_);
+    return detail::counted(channels(), "channel") + ", " + detail::counted(heads(), "head") +
+           ", rotary base " + std::to_string(rotary_) + " and window " + std::to_string(window());
   }
 
   /// Memory held by keys and values.
   std::size_t bytes() const;
 
   /// Stream `s` starts a new sequence; its memory is kept.
-  void reset(Index s) { at("AttentionState::reset", s).count = 0; }
+  void reset(Index s) { at("AttentionState::reset", s).restart(0); }
   /// All streams start new sequences.
   void reset() {
-    for (Stream& stream : streams_) stream.count = 0;
+    for (Stream& stream : streams_) stream.restart(0);
   }
 
   /// Takes the last `tokens` tokens of stream `s` back: what follows continues as if they had never been
-  /// there. Throws std::out_of_range, and changes nothing, if the stream holds fewer.
+  /// there. Throws std::out_of_range, and changes nothing, if the stream has seen fewer, or no longer holds what the
+  /// next token would see.
   void rewind(Index s, Index tokens);
 
-  /// Stream `to` becomes a copy of stream `from`, and goes on by itself. O(count C). Throws std::out_of_range
+  /// Stream `to` becomes a copy of stream `from`, and goes on by itself. O(held C). Throws std::out_of_range
   /// for a stream that does not exist.
   void copy_stream(Index from, Index to);
 
-  /// Stream `s` holds `count` tokens: its first ones, and behind them tokens whose keys and values are 0.
-  /// Before visit() fills a state that is restored. Throws std::out_of_range, and changes nothing, for a
-  /// negative count or one beyond the capacity, std::length_error for more than memory can hold.
+  /// Stream `s` has seen `count` tokens: its first ones, and behind them tokens whose keys and values are 0; with a
+  /// window it holds the last ones of these, 0 where it did not hold them before. Before visit() fills a state that is
+  /// restored. Throws std::out_of_range, and changes nothing, for a negative count or one beyond the capacity,
+  /// std::length_error for more than memory can hold.
   void resize(Index s, Index count);
 
   /// What a session saves besides the counts: calls f(s, part, h, values) for every stream s, part (keys,
-  /// then values) and head h, where values is a std::span of count(s) tokens of C/H values each, without
+  /// then values) and head h, where values is a std::span of held(s) tokens of C/H values each, without
   /// gaps.
   template <class F>
   void visit(F&& f) const {
@@ -94,85 +107,108 @@ class AttentionState {
     visit_blocks<Scalar>(*this, f);
   }
 
-  /// After a call threw: the stream holds its first `count` tokens again.
-  void take_back(Index s, Index count) {
-    Stream& stream = at("AttentionState::take_back", s);
-    stream.count = (std::min)(stream.count, count);
-  }
-  /// Whether rewind(s, tokens) is possible: any of those that are there.
+  /// After a call threw: the stream holds its first `count` tokens again, or with a window, where more than can be
+  /// rewound have come since, is not whole.
+  void take_back(Index s, Index count);
+  /// Whether rewind(s, tokens) is possible: any of those that are there; with a window as many as were spared for it, or
+  /// all.
   bool can_rewind(Index s, Index tokens) const {
-    const Index n = at("AttentionState::can_rewind", s).count;
-    return tokens >= 0 && tokens <= n;
+    return at("AttentionState::can_rewind", s).can_rewind(shape_, tokens);
   }
   /// How many more tokens stream `s` can take. Throws std::out_of_range for a stream that does not exist.
   Index room(Index s) const {
     return (limit_ > 0 ? limit_ : (std::numeric_limits<Index>::max)()) - at("AttentionState::room", s).count;
   }
-  /// Always: a call that throws leaves every stream as it was.
-  bool is_whole(Index s) const { return at("AttentionState::is_whole", s).count >= 0; }
+  /// Whether stream `s` can go on: always without a window, where a call that throws leaves every stream as it was;
+  /// with one false after take_back could not take back, until it is reset.
+  bool is_whole(Index s) const { return at("AttentionState::is_whole", s).whole; }
 
-  // For CausalAttention.
+  // For CausalAttention and for files.
 
+  /// How many tokens before it the next token sees.
+  Index reach() const { return shape_.reach(); }
+  /// How many tokens a stream holds at most.
+  Index most_held() const { return shape_.most(); }
+  /// The first token that stream `s` holds; all behind it are held.
+  Index first(Index s) const { return at("AttentionState::first", s).first; }
+  /// Stream `s` has seen `count` tokens and holds those from `first` on, 0 where it did not before.
+  void hold(Index s, Index first, Index count) { at("AttentionState::hold", s).hold(shape_, first, count); }
+  /// Stream `s` has seen `count` tokens and holds none.
+  void restart(Index s, Index count) { at("AttentionState::restart", s).restart(count); }
   /// Makes room for `more` tokens in stream `s`; doubles the memory where it must grow.
-  void reserve(Index s, Index more);
+  void reserve(Index s, Index more) { at("AttentionState::reserve", s).reserve(shape_, more); }
+  /// Writes `more` tokens, at most most_held(), behind the last ones of stream `s`, without counting them; source(b) is
+  /// the first of them in block b, keys of all heads, then values.
+  template <class Source>
+  void append(Index s, Index more, Source&& source) {
+    at("AttentionState::append", s).append(shape_, more, source);
+  }
   /// Counts `more` tokens, whose keys and values were written behind the last ones.
-  void advance(Index s, Index more) { at("AttentionState::advance", s).count += more; }
+  void advance(Index s, Index more) { at("AttentionState::advance", s).advance(shape_, more); }
+  /// append and advance, for any number of tokens.
+  template <class Source>
+  void take(Index s, Index more, Source&& source) {
+    at("AttentionState::take", s).take(shape_, more, source);
+  }
   /// Stream `to` becomes a copy of stream `from` of `other`, a state of as many channels and heads, and of the
   /// same rotary positions.
-  void copy_stream(const AttentionState& other, Index from, Index to);
+  void copy_stream(const AttentionState& other, Index from, Index to) {
+    const Stream& source = other.at("AttentionState::copy_stream", from);
+    at("AttentionState::copy_stream", to).copy(shape_, source);
+  }
 
-  /// Token 0 of head h; a token is C/H values.
-  const Scalar* keys(Index s, Index h) const { return head(streams_[static_cast<std::size_t>(s)], h); }
+  /// The first token that is held, of head h; a token is C/H values.
+  const Scalar* keys(Index s, Index h) const {
+    return streams_[static_cast<std::size_t>(s)].block(shape_, h);
+  }
   /// The same, to write to.
-  Scalar* keys(Index s, Index h) { return head(streams_[static_cast<std::size_t>(s)], h); }
-  /// The value of token 0 of head h; a token is C/H values.
-  const Scalar* values(Index s, Index h) const { return keys(s, heads_ + h); }
+  Scalar* keys(Index s, Index h) { return streams_[static_cast<std::size_t>(s)].block(shape_, h); }
+  /// The value of the first token that is held, of head h; a token is C/H values.
+  const Scalar* values(Index s, Index h) const { return keys(s, heads() + h); }
   /// The same, to write to.
-  Scalar* values(Index s, Index h) { return keys(s, heads_ + h); }
+  Scalar* values(Index s, Index h) { return keys(s, heads() + h); }
+  /// How far apart the values of two heads are.
+  Index head_stride(Index s) const { return streams_[static_cast<std::size_t>(s)].room * shape_.width(); }
 
  private:
-  static constexpr Index kSmallest = 64;
-
-  struct Stream {
-    Index count = 0;
-    Index room = 0;
-    std::vector<Scalar> values;  // [keys, values][head][room][C/H]
-  };
-
-  Index width() const { return channels_ / heads_; }
-
-  template <class S>
-  auto* head(S& stream, Index h) const {
-    return stream.values.data() + h * stream.room * width();
-  }
+  using Stream = detail::CachedStream<Scalar>;
 
   template <class S, class Self, class F>
   static void visit_blocks(Self& self, F& f) {
     for (Index s = 0; s < self.streams(); ++s) {
-      const auto size = static_cast<std::size_t>(self.count(s) * self.width());
-      for (Index h = 0; h < self.heads_; ++h) f(s, CachePart::kKeys, h, std::span<S>(self.keys(s, h), size));
-      for (Index h = 0; h < self.heads_; ++h)
+      const auto size = static_cast<std::size_t>(self.held(s) * self.shape_.width());
+      for (Index h = 0; h < self.heads(); ++h) f(s, CachePart::kKeys, h, std::span<S>(self.keys(s, h), size));
+      for (Index h = 0; h < self.heads(); ++h)
         f(s, CachePart::kValues, h, std::span<S>(self.values(s, h), size));
     }
   }
 
   Stream& at(const char* who, Index s) { return const_cast<Stream&>(std::as_const(*this).at(who, s)); }
   const Stream& at(const char* who, Index s) const;
-  void grow(Stream& stream, Index room) const;
 
-  Index channels_ = 0, heads_ = 1, limit_ = 0, rotary_ = 0;
+  detail::CacheShape shape_;
+  Index limit_ = 0, rotary_ = 0;
   std::vector<Stream> streams_;
 };
 
 template <ComputeScalar Scalar>
-AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary)
-    : channels_(channels), heads_(heads), limit_(options.capacity), rotary_(rotary) {
-  detail::check_heads("AttentionState", heads, channels);
-  detail::check_rotary("AttentionState", rotary, heads, channels);
-  detail::check_at_least("AttentionState", "streams", options.streams, 0);
-  detail::check_at_least("AttentionState", "capacity", options.capacity, 0);
+AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary,
+                                       Index window)
+    : shape_{channels, heads, window, window > 0 ? options.spare : 0},
+      limit_(window > 0 ? 0 : options.capacity),
+      rotary_(rotary) {
+  constexpr const char* kWho = "AttentionState";
+  detail::check_heads(kWho, heads, channels);
+  detail::check_rotary(kWho, rotary, heads, channels);
+  detail::check_window(kWho, window);
+  detail::check_at_least(kWho, "streams", options.streams, 0);
+  detail::check_at_least(kWho, "capacity", options.capacity, 0);
+  detail::check_at_least(kWho, "spare", shape_.spare, 0);
+  if (shape_.spare > detail::kWholeWindow)
+    detail::fail(kWho, "spare", "at most " + std::to_string(detail::kWholeWindow),
+                 std::to_string(shape_.spare));
   streams_.resize(static_cast<std::size_t>(options.streams));
-  for (Stream& stream : streams_) grow(stream, limit_);
+  for (Stream& stream : streams_) stream.grow(shape_, limit_);
 }
 
 template <ComputeScalar Scalar>
@@ -185,12 +221,27 @@ std::size_t AttentionState<Scalar>::bytes() const {
 template <ComputeScalar Scalar>
 void AttentionState<Scalar>::rewind(Index s, Index tokens) {
   Stream& stream = at("AttentionState::rewind", s);
-  if (tokens < 0 || tokens > stream.count) {
+  if (!stream.can_rewind(shape_, tokens)) {
+    const bool gone = tokens >= 0 && tokens <= stream.count;  // what was seen, and is no longer held
     detail::raise<std::out_of_range>("AttentionState::rewind: stream " + std::to_string(s) + " holds " +
                                      detail::counted(stream.count, "token") + ", cannot take back " +
-                                     std::to_string(tokens));
+                                     std::to_string(tokens) +
+                                     (gone ? ": with a window of " + std::to_string(window()) + " and " +
+                                                 detail::counted(spare(), "spare token") +
+                                                 " it no longer holds what the next token would see"
+                                           : ""));
   }
-  stream.count -= tokens;
+  stream.rewind(tokens);
+}
+
+template <ComputeScalar Scalar>
+void AttentionState<Scalar>::take_back(Index s, Index count) {
+  Stream& stream = at("AttentionState::take_back", s);
+  const Index more = stream.count - count;
+  if (more <= 0) return;
+  if (stream.can_rewind(shape_, more)) return stream.rewind(more);
+  stream.restart(count);
+  stream.whole = false;
 }
 
 template <ComputeScalar Scalar>
@@ -201,16 +252,6 @@ void AttentionState<Scalar>::copy_stream(Index from, Index to) {
 }
 
 template <ComputeScalar Scalar>
-void AttentionState<Scalar>::copy_stream(const AttentionState& other, Index from, Index to) {
-  const Stream& source = other.at("AttentionState::copy_stream", from);
-  Stream& target = at("AttentionState::copy_stream", to);
-  if (source.count > target.room) grow(target, (std::max)(source.count, 2 * target.room));
-  target.count = source.count;
-  for (Index h = 0; source.count > 0 && h < 2 * heads_; ++h)
-    std::copy_n(other.head(source, h), source.count * width(), head(target, h));
-}
-
-template <ComputeScalar Scalar>
 void AttentionState<Scalar>::resize(Index s, Index count) {
   Stream& stream = at("AttentionState::resize", s);
   if (count < 0 || (limit_ > 0 && count > limit_)) {
@@ -218,18 +259,7 @@ void AttentionState<Scalar>::resize(Index s, Index count) {
                                      (limit_ > 0 ? "0 to " + std::to_string(limit_) : "at least 0") +
                                      ", got " + std::to_string(count));
   }
-  if (count > stream.room) grow(stream, (std::max)(count, 2 * stream.room));
-  const Index more = (count - stream.count) * width();
-  for (Index h = 0; more > 0 && h < 2 * heads_; ++h)
-    std::fill_n(head(stream, h) + stream.count * width(), more, Scalar(0));
-  stream.count = count;
-}
-
-template <ComputeScalar Scalar>
-void AttentionState<Scalar>::reserve(Index s, Index more) {
-  Stream& stream = at("AttentionState::reserve", s);
-  if (stream.count + more <= stream.room) return;
-  grow(stream, (std::max)({stream.count + more, 2 * stream.room, kSmallest}));
+  stream.hold(shape_, window() > 0 ? std::max<Index>(0, count - shape_.most()) : 0, count);
 }
 
 template <ComputeScalar Scalar>
@@ -239,22 +269,6 @@ auto AttentionState<Scalar>::at(const char* who, Index s) const -> const Stream&
                                      std::to_string(streams() - 1) + ", got " + std::to_string(s));
   }
   return streams_[static_cast<std::size_t>(s)];
-}
-
-template <ComputeScalar Scalar>
-void AttentionState<Scalar>::grow(Stream& stream, Index room) const {
-  if (room > (std::numeric_limits<Index>::max)() / (2 * channels_)) {
-    detail::raise<std::length_error>("AttentionState: " + detail::counted(room, "token") + " of " +
-                                     detail::counted(channels_, "channel") +
-                                     " are more than memory can hold");
-  }
-  Stream grown;
-  grown.count = stream.count;
-  grown.room = room;
-  grown.values.resize(static_cast<std::size_t>(2 * channels_ * room));
-  for (Index h = 0; stream.count > 0 && h < 2 * heads_; ++h)
-    std::copy_n(head(stream, h), stream.count * width(), head(grown, h));
-  stream = std::move(grown);
 }
 
 }  // namespace hsm::inline HSM_ABI

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The passes of attention over the segments of a call, each a list of tasks for the executor: tokens to
-// heads, rotary positions, keys and values into the cache, queries against keys, and the adjoints. Heads are kept
+// heads, rotary positions, keys and values to those of their document, queries against keys, and the adjoints. Heads are kept
 // one after another,
 //
 //   heads[part][h][token][C/H], part = queries, keys, values        mixed[token][C]        log_sums[h][token]
@@ -38,6 +38,8 @@ struct HeadMemory {
   Scalar* queries(Index h, Index token) const { return heads + (h * N + token) * width(); }
   Scalar* keys(Index h, Index token) const { return queries(h, token) + C * N; }
   Scalar* values(Index h, Index token) const { return queries(h, token) + 2 * C * N; }
+  /// Block b of a cache: the keys of all heads, then the values.
+  Scalar* block(Index b, Index token) const { return queries(H + b, token); }
   Scalar* log_sum(Index h, Index token) const { return log_sums ? log_sums + h * N + token : nullptr; }
 };
 
@@ -108,17 +110,74 @@ void turn_segments_back(const AttentionSaved<Scalar>& saved, Index C, Index H, I
   turn_heads(table, Turn::kBack, N, 2 * H, D, 3 * C, d_joint, workspace.executor());
 }
 
-/// Copies keys and values of continuing segments behind those of their streams; does not count them yet.
+/// Where the keys and values of a segment's document lie, as many of them as its tokens see: a head's one after another.
 template <class Scalar>
-void append_keys(std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
-                 AttentionState<Scalar>& state) {
-  const Index D = memory.width();
+struct DocumentKeys {
+  const Scalar* keys;    // of head 0
+  const Scalar* values;  // of head 0
+  Index head_stride;
+  Index past;  // tokens that are there before the first of the segment
+};
+
+/// Whether a continuing segment is attended to where its stream lies, its tokens behind those that are held. With a
+/// window a record takes the document for itself, and what is longer than the stream would make it grow.
+template <class Scalar>
+bool in_place(const Segment& segment, const AttentionState<Scalar>& state, bool recorded) {
+  return state.window() == 0 || (!recorded && segment.count <= state.most_held());
+}
+
+/// The documents of the segments. Those in place get the segment's keys and values appended, which are not counted yet;
+/// those of a record are made in `saved`, where `before` tokens that a segment sees lie in front of its own; the others,
+/// where `wanted`, in `frame`.
+template <class Scalar>
+void place_documents(std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
+                     AttentionState<Scalar>* state, AttentionSaved<Scalar>* saved, bool wanted,
+                     Workspace::Frame& frame, DocumentKeys<Scalar>* documents) {
+  const Index D = memory.width(), blocks = 2 * memory.H;
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const Segment& segment = segments[i];
+    const Index s = segment.stream, count = segment.count;
+    const auto own = [&](Index b) { return memory.block(b, segment.first); };
+    if (segment.fresh()) {
+      documents[i] = {own(0), own(memory.H), memory.N * D, 0};
+      continue;
+    }
+    if (in_place(segment, *state, saved != nullptr)) {
+      state->append(s, count, own);
+      documents[i] = {state->keys(s, 0), state->values(s, 0), state->head_stride(s), state->held(s)};
+      continue;
+    }
+    if (!wanted) continue;
+    const Index held = state->held(s), before = (std::min)(held, state->reach()), all = before + count;
+    Scalar* start = nullptr;
+    Index stride = all * D;
+    if (saved) {
+      AttentionState<Scalar>& kept = saved->documents;
+      const auto n = static_cast<Index>(i);
+      kept.restart(n, state->count(s) - before);
+      kept.advance(n, all);
+      start = kept.keys(n, 0);
+      stride = kept.head_stride(n);
+    } else {
+      start = frame.template take<Scalar>(blocks * stride);
+    }
+    for (Index b = 0; b < blocks; ++b) {
+      std::copy_n(state->keys(s, b) + (held - before) * D, before * D, start + b * stride);
+      std::copy_n(own(b), count * D, start + b * stride + before * D);
+    }
+    documents[i] = {start, start + memory.H * stride, stride, before};
+  }
+}
+
+/// Counts the tokens of the segments, whose streams then hold them: the last thing that a call does.
+template <class Scalar>
+void advance_streams(std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
+                     AttentionState<Scalar>& state, bool recorded) {
   for (const Segment& segment : segments) {
-    state.reserve(segment.stream, segment.count);
-    const Index past = state.count(segment.stream) * D, size = segment.count * D;
-    for (Index h = 0; h < memory.H; ++h) {
-      std::copy_n(memory.keys(h, segment.first), size, state.keys(segment.stream, h) + past);
-      std::copy_n(memory.values(h, segment.first), size, state.values(segment.stream, h) + past);
+    if (in_place(segment, state, recorded)) {
+      state.advance(segment.stream, segment.count);
+    } else {
+      state.take(segment.stream, segment.count, [&](Index b) { return memory.block(b, segment.first); });
     }
   }
 }
@@ -126,9 +185,9 @@ void append_keys(std::span<const Segment> segments, const HeadMemory<Scalar>& me
 /// Every query against the last `window` keys of its document. Tasks are tiles of queries, the longest of a head first.
 template <class Scalar>
 void attend_segments(Index window, std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
-                     const AttentionState<Scalar>* state, Workspace& workspace) {
+                     const DocumentKeys<Scalar>* documents, Workspace& workspace) {
   struct Task {
-    const Segment* segment;
+    std::size_t segment;
     Index head, first;
   };
   const auto tiles = [](const Segment& segment) { return (segment.count + kQueryTile - 1) / kQueryTile; };
@@ -138,9 +197,9 @@ void attend_segments(Index window, std::span<const Segment> segments, const Head
   Workspace::Frame frame(workspace);
   Task* tasks = frame.take<Task>(count);
   Task* next = tasks;
-  for (const Segment& segment : segments) {
+  for (std::size_t i = 0; i < segments.size(); ++i) {
     for (Index h = 0; h < memory.H; ++h) {
-      for (Index t = tiles(segment) - 1; t >= 0; --t) *next++ = {&segment, h, t * kQueryTile};
+      for (Index t = tiles(segments[i]) - 1; t >= 0; --t) *next++ = {i, h, t * kQueryTile};
     }
   }
   const Index scratch_size = attend_scratch<Scalar>(D);
@@ -148,24 +207,20 @@ void attend_segments(Index window, std::span<const Segment> segments, const Head
 
   parallel_blocks(workspace.executor(), count, 1, [&](Index i, Index, int worker) {
     const Task& task = tasks[i];
-    const Segment& segment = *task.segment;
-    HeadTokens<Scalar> head{memory.queries(task.head, segment.first), memory.keys(task.head, segment.first),
-                            memory.values(task.head, segment.first), window};
-    Index past = 0;
-    if (!segment.fresh()) {
-      head.keys = state->keys(segment.stream, task.head);
-      head.values = state->values(segment.stream, task.head);
-      past = state->count(segment.stream);
-    }
+    const Segment& segment = segments[task.segment];
+    const DocumentKeys<Scalar>& document = documents[task.segment];
+    const Index head_place = task.head * document.head_stride;
+    const HeadTokens<Scalar> head{memory.queries(task.head, segment.first), document.keys + head_place,
+                                  document.values + head_place, window};
     const HeadResults<Scalar> results{memory.mixed + segment.first * C + task.head * D, C,
                                       memory.log_sum(task.head, segment.first)};
-    attend(D, task.first, (std::min)(kQueryTile, segment.count - task.first), past, head, results,
+    attend(D, task.first, (std::min)(kQueryTile, segment.count - task.first), document.past, head, results,
            scratch + worker * scratch_size);
   });
 }
 
 /// From d_mixed [N][C] the gradient of the joint projection, d_joint [N][3C] (overwritten). A task is one
-/// segment and head. `state_gradient`, where given, holds as many tokens as the documents: what it has for
+/// segment and head. `state_gradient`, where given, holds the tokens of the documents, at least: what it has for
 /// the tokens of the segments goes into d_joint, what queries give to the tokens before is added to it.
 template <class Scalar>
 void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMemory<const Scalar>& memory,
@@ -186,15 +241,18 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
     HeadTokens<Scalar> head{memory.queries(h, segment.first), memory.keys(h, segment.first),
                             memory.values(h, segment.first), keys_seen(saved.window)};
     HeadGradients<Scalar> gradients{d_own, d_own + C, d_own + 2 * C, 3 * C, nullptr, nullptr};
+    Index past = 0;
     if (!segment.fresh()) {
       head.keys = saved.documents.keys(i, h);
       head.values = saved.documents.values(i, h);
+      past = saved.documents.held(i) - segment.count;
     }
     if (state_gradient) {
-      gradients.document_keys = state_gradient->keys(segment.stream, h);
-      gradients.document_values = state_gradient->values(segment.stream, h);
+      const Index before = (saved.documents.first(i) - state_gradient->first(segment.stream)) * D;
+      gradients.document_keys = state_gradient->keys(segment.stream, h) + before;
+      gradients.document_values = state_gradient->values(segment.stream, h) + before;
     }
-    attend_backward<Scalar>(D, segment.count, saved.past(static_cast<std::size_t>(i)), head,
+    attend_backward<Scalar>(D, segment.count, past, head,
                             {memory.mixed + at, d_mixed + at, C, memory.log_sum(h, segment.first)}, gradients,
                             scratch + worker * scratch_size);
   });
