@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
 import schedules
 import storage
-from mixers import MIXERS, mix_rotary_attention
+from mixers import MIXERS, mix_attention, mix_rotary_attention
 
 BETAS, EPSILON, DECAY, CLIP, FINAL_RATE, WARMUP = (0.9, 0.95), 1e-8, 0.1, 1.0, 0.1, 0.02  # as hsm_lm train
 
@@ -91,8 +91,13 @@ class Twin:
       mixer, net = self.part(f"layers.{l}.mixer."), self.part(f"layers.{l}.feed_forward.")
       y = normed(x, self.part(f"layers.{l}.mixer_norm."))
       base = options.get("rotary", 0)
-      x = x + (mix_rotary_attention(mixer, y, shifts, None, base) if base else
-               MIXERS[name][1](mixer, y, shifts, options.get("taps", 2)))
+      window = options.get("window", 0)
+      if base:
+        x = x + mix_rotary_attention(mixer, y, shifts, None, base, window)
+      elif name == "attention":
+        x = x + mix_attention(mixer, y, shifts, None, window)
+      else:
+        x = x + MIXERS[name][1](mixer, y, shifts, options.get("taps", 2))
       y = normed(x, self.part(f"layers.{l}.feed_forward_norm."))
       y = functional.gelu(functional.linear(y, net["up.weight"], net["up.bias"]), approximate="tanh")
       x = x + functional.linear(y, net["down.weight"], net["down.bias"])

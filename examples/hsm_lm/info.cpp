@@ -71,8 +71,9 @@ void print_layers(const std::vector<LayerSummary>& layers) {
 /// How many mixers of a rotated schedule have one head, and so stay as they are without it.
 std::ptrdiff_t unrotated(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers) {
   if (config.schedule.find("rotated:") == std::string::npos || layers.size() < 2) return 0;
-  return std::count_if(layers.begin(), layers.end(),
-                       [](const LayerSummary& layer) { return layer.back.shifts.size() == 1; });
+  return std::count_if(layers.begin(), layers.end(), [](const LayerSummary& layer) {
+    return layer.back.shifts.size() == 1 && !layer.cost.windowed();
+  });
 }
 
 void print_info(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers,

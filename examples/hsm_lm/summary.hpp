@@ -17,25 +17,27 @@ namespace hsm::examples {
 
 /// One layer of a model. Counts that could pass an integer are double.
 struct LayerSummary {
-  std::string name;    ///< its recipe
-  CoverageLayer back;  ///< its distances: as many heads as differ; none of a layer that sees everything
+  std::string name;  ///< its recipe
+  /// Its distances: as many heads as differ, 1 in each place of a window; none of a layer that sees everything.
+  CoverageLayer back;
   LayerCost cost;
   Index mixer_parameters = 0;
   Index parameters = 0;  ///< with norms and feed-forward
 
   /// Whether it has no shifts, and looks back to the start: attention, or a recurrence.
   bool sees_all() const { return back.shifts.empty(); }
-  /// (K-1) s of its largest s: how far back it looks, of a mixer; 0 where it sees everything.
+  /// (K-1) s of its largest s, or W-1: how far back it looks; 0 where it sees everything.
   double reach() const {
     double reach = 0;
     if (sees_all()) return reach;
     for (const KeptSpan& span : cost.spans) reach = std::max(reach, span.tokens);
     return reach;
   }
-  /// "4", "1,2,4,8", the heads beyond the first four left out; "-" where there are none.
+  /// "4", "1,2,4,8", the heads beyond the first four left out; "1-63" for a window of 64, "-" where there are none.
   std::string shifts_text() const {
     constexpr std::size_t kMost = 4;
-    if (sees_all()) return "-";
+    if (sees_all() || back.taps == 1) return "-";
+    if (cost.windowed()) return back.taps == 2 ? "1" : "1-" + std::to_string(back.taps - 1);
     std::string text;
     for (std::size_t h = 0; h < std::min(back.shifts.size(), kMost); ++h)
       text += (h > 0 ? "," : "") + std::to_string(back.shifts[h]);
@@ -60,7 +62,9 @@ inline std::vector<LayerSummary> layers_of(const LanguageModelConfig& config) {
     summary.parameters = block_parameters(size.parameters, C, config.feed_forward);
     const std::vector<Index> shifts = schedule.head_shifts(static_cast<Index>(l));
     summary.cost = layer_cost(size, C, config.feed_forward, shifts);
-    if (size.taps > 0) {
+    if (summary.cost.windowed()) {  // every place of the window is a distance
+      summary.back = {.shifts = {1}, .taps = size.footprint.window};
+    } else if (size.taps > 0) {
       const auto H = static_cast<std::size_t>(size.heads), differ = std::min(shifts.size(), H);
       summary.back.taps = size.taps;
       summary.back.shifts.assign(shifts.begin(), shifts.begin() + static_cast<std::ptrdiff_t>(differ));

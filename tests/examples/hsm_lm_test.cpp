@@ -165,6 +165,15 @@ TEST_F(HsmLm, DescribesModelsAndRecipes) {
   const Outcome attention = run({"info", "--layers", "ab,attention", "--width", "16"});
   EXPECT_TRUE(mentions(attention.out,
                        {"the whole context", "64 bytes per stream and 128 bytes more with each token"}));
+  // A window reaches its 9 tokens, and keeps 8 of 2 planes; one of one token keeps nothing.
+  const Outcome windows = run({"info", "--layers", "attention:heads=2:window=9,attention:window=1", "--width",
+                               "16", "--context", "9", "--schedule", "rotated:dyadic"});
+  ASSERT_EQ(windows.code, 0) << windows.err;
+  EXPECT_TRUE(mentions(
+      windows.out,
+      {"attention:heads=2:rotary=0:window=9         1-8 ", "attention:heads=1:rotary=0:window=1           - ",
+       "reach       9 tokens", "all 9 offsets of the context, 1 path each", "1.0 KiB per stream\n"}));
+  EXPECT_EQ(windows.out.find("warning"), std::string::npos);
 }
 
 TEST_F(HsmLm, TellsWhatARecipeCosts) {
@@ -181,6 +190,11 @@ TEST_F(HsmLm, TellsWhatARecipeCosts) {
   // Forward: 4 * 16^2 of products and 32 for each token seen, 50.5 on average.
   EXPECT_TRUE(mentions(attention.out, {"100        30.05k      13.18k   25.0 KiB"}));
   EXPECT_EQ(attention.out.find("of as many parameters"), std::string::npos);
+  const Outcome window = run({"info", "--layers", "2*attention:window=11", "--width", "16", "--context",
+                              "100", "--feed-forward", "10"});
+  ASSERT_EQ(window.code, 0) << window.err;
+  // 11 tokens seen, 11 - 11 * 10 / 200 on average; 10 tokens of 2 * 16 values in each of 2 layers.
+  EXPECT_TRUE(mentions(window.out, {"100        22.36k        7488  2.5 KiB"}));
   const Outcome equal = run({"info", "--layers", "7*ab", "--width", "128", "--context", "128"});
   EXPECT_TRUE(mentions(equal.out, {"no more than 7*attention of as many parameters: training from ",
                                    ", generation from ", ", state from "}));

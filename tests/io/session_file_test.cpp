@@ -222,7 +222,7 @@ TEST(SessionFile, OfTheTimeBeforeRotaryPositionsLoadsAndIsNoneOfAModelThatHasThe
   auto session = make_session(model, workspace);
   save_session(directory / "session", session);
   LanguageModelConfig then = model.config();
-  EXPECT_EQ(then.layers, "ab:heads=2,attention:heads=2:rotary=0");
+  EXPECT_EQ(then.layers, "ab:heads=2,attention:heads=2:rotary=0:window=0");
   then.layers = "ab:heads=2,attention:heads=2";
   const std::string now = fingerprint(model),
                     before = fingerprint("language model " + config_to_json(then), model);
@@ -236,6 +236,32 @@ TEST(SessionFile, OfTheTimeBeforeRotaryPositionsLoadsAndIsNoneOfAModelThatHasThe
   const Net turned = random_model<float>(small_config("ab:heads=2,attention:heads=2:rotary=100"), 7);
   for (const char* name : {"session", "old"})
     EXPECT_THROW(load_session(directory / name, turned), std::runtime_error) << name;
+}
+
+// Before windows, a config said of attention its heads and its rotary positions.
+TEST(SessionFile, OfTheTimeBeforeWindowsLoadsAndIsNoneOfAModelThatHasThem) {
+  const TemporaryDirectory directory;
+  Workspace workspace;
+  for (const std::string rotary : {"0", "100"}) {
+    const std::string layers = "ab:heads=2,attention:heads=2:rotary=" + rotary;
+    const Net model = random_model<float>(small_config(layers), 7);
+    auto session = make_session(model, workspace);
+    save_session(directory / "session", session);
+    LanguageModelConfig then = model.config();
+    EXPECT_EQ(then.layers, layers + ":window=0");
+    then.layers = layers;
+    const std::string now = fingerprint(model),
+                      before = fingerprint("language model " + config_to_json(then), model);
+    std::string bytes = read_raw(directory / "session");
+    const std::size_t place = bytes.find(now);
+    ASSERT_NE(place, std::string::npos);
+    write_raw(directory / "old", bytes.replace(place, now.size(), before));
+    GenerationSession old(model, workspace, load_session(directory / "old", model).memory);
+    EXPECT_EQ(proceed(old), proceed(session));
+    const Net windowed = random_model<float>(small_config(layers + ":window=5"), 7);
+    for (const char* name : {"session", "old"})
+      EXPECT_THROW(load_session(directory / name, windowed), std::runtime_error) << name;
+  }
 }
 
 TEST(SessionFile, NothingThatIsNotFiniteIsWrittenOrRead) {

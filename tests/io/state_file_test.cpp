@@ -137,6 +137,80 @@ TEST(AttentionStateFile, IsContinuedWithTheSameBitsAndUnderTheCapacityOfTheLoade
   EXPECT_EQ(directory.entries(), 1);
 }
 
+TEST(AttentionStateFile, OfAWindowHoldsWhatIsHeldAndIsContinuedWithTheSameBits) {
+  Random random(4);
+  Workspace workspace;
+  const TemporaryDirectory directory;
+  const Index window = 6, spare = 3;
+  const CausalAttention<float> attention(Attention<float>(kChannels, 3, random, 10000, window));
+  const Activations<float> x(3, 60, kChannels, random);
+  Activations<float> y(3, 60, kChannels), again = y;
+  for (const Index before : {2, 30}) {
+    auto state = attention.make_state({.streams = 3, .spare = spare});
+    attention.extend(x.part(0, before), state, y.part(0, before), workspace);
+    state.rewind(1, 2);
+    state.reset(2);
+    save_state(directory / "state", attention, state);
+    auto loaded = load_state(directory / "state", attention, 10);  // a capacity that it does not read
+    EXPECT_EQ(loaded.spare(), spare);
+    EXPECT_EQ(loaded.window(), window);
+    for (Index s = 0; s < 3; ++s) {
+      EXPECT_EQ(loaded.count(s), state.count(s));
+      EXPECT_EQ(loaded.held(s), state.held(s));
+      for (Index k = 0; k <= before + 1; ++k) EXPECT_EQ(loaded.can_rewind(s, k), state.can_rewind(s, k)) << k;
+    }
+    attention.extend(x.part(30, 30), state, y.part(30, 30), workspace);
+    attention.extend(x.part(30, 30), loaded, again.part(30, 30), workspace);
+    for (Index b = 0; b < 3; ++b) {
+      const auto tail = [&](const Activations<float>& of) {
+        return std::vector<float>(of.view().at(b, 30), of.view().at(b, 30) + 30 * kChannels);
+      };
+      expect_same_bits(tail(again), tail(y), "stream " + std::to_string(b));
+    }
+  }
+  for (const Index other_window : {0, 5}) {
+    auto other = attention;
+    other.parameters().window = other_window;
+    message_of<std::runtime_error>([&] { load_state(directory / "state", other); });
+    EXPECT_THROW(save_state(directory / "other", other, attention.make_state()), std::invalid_argument);
+  }
+  EXPECT_EQ(directory.entries(), 1);
+}
+
+TEST(AttentionStateFile, OfAWindowIsCheckedForWhatItMustHold) {
+  Random random(5);
+  const TemporaryDirectory directory;
+  const CausalAttention<float> attention(
+      Attention<float>(4, 2, random, 0, 5));  // 4 tokens are seen, 2 are spared
+  const auto load = [&](std::int64_t count, std::int64_t held) -> std::string {
+    SafetensorsWriter writer;
+    writer.set_metadata("format", "hsm-state");
+    writer.set_metadata("version", "2");
+    writer.set_metadata("fingerprint", fingerprint(attention));
+    writer.set_metadata("spare", "2");
+    const std::vector<std::int64_t> counts{count};
+    const std::vector<float> cache(static_cast<std::size_t>(2 * 2 * held * 2));
+    writer.add("counts", {1}, std::span<const std::int64_t>(counts));
+    writer.add("cache.0", {2, 2, held, 2}, std::span<const float>(cache));
+    writer.write(directory / "state");
+    try {
+      load_state(directory / "state", attention);
+    } catch (const std::runtime_error& error) {
+      return error.what();
+    }
+    return "loaded";
+  };
+  for (const auto& [count, held] : {std::pair(0, 0), {3, 3}, {4, 4}, {5, 4}, {5, 5}, {100, 4}, {100, 6}})
+    EXPECT_EQ(load(count, held), "loaded") << count << " " << held;
+  EXPECT_EQ(load(std::int64_t{1} << 62, 6), "loaded");
+  EXPECT_TRUE(mentions(load((std::int64_t{1} << 62) + 1, 6), {"at most 4611686018427387904"}));
+  EXPECT_TRUE(mentions(load(-1, 0), {"at least 0", "got -1"}));
+  EXPECT_TRUE(mentions(load(3, 2), {"'cache.0' must hold the last 3 to 3 of 3 tokens, got 2"}));
+  EXPECT_TRUE(mentions(load(3, 4), {"must hold the last 3 to 3 of 3 tokens, got 4"}));
+  EXPECT_TRUE(mentions(load(100, 3), {"must hold the last 4 to 6 of 100 tokens, got 3"}));
+  EXPECT_TRUE(mentions(load(100, 7), {"must hold the last 4 to 6 of 100 tokens, got 7"}));
+}
+
 /// A file like the one of `state`, with one tensor replaced or metadata changed by `spoil`.
 std::string message_for(const Mixer<ScalarPair<float>>& mixer, const TemporaryDirectory& directory,
                         std::vector<Index> counts, std::vector<Index> highest,

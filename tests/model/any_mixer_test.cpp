@@ -130,6 +130,8 @@ TEST(AnyMixer, PassesTheOptionsOn) {
   EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=8", 8)).heads(), 8);
   EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4", 8)).rotary(), 0);
   EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4:rotary=10000", 8)).rotary(), 10000);
+  EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4", 8)).window(), 0);
+  EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4:window=64", 8)).window(), 64);
 }
 
 TEST(AnyMixer, HeadsWithoutAnOptionAreThoseWhoseWidthIsNearestToTheWantedOne) {
@@ -172,8 +174,8 @@ TEST(AnyMixer, WithAllOptionsStatesWhatALayerIsMadeWith) {
   };
   EXPECT_EQ(
       stated("2*ab,ab:heads=3,gated,softmax-local:taps=3,attention,channel,matrix,gated-pair,fusion,ema", 48),
-      "3*ab:heads=3,gated:heads=1,softmax-local:heads=2:taps=3,attention:heads=2:rotary=0,channel:heads=3,"
-      "matrix:heads=1,gated-pair:heads=1,fusion:heads=1,ema:ndim=4");
+      "3*ab:heads=3,gated:heads=1,softmax-local:heads=2:taps=3,attention:heads=2:rotary=0:window=0,channel:"
+      "heads=3,matrix:heads=1,gated-pair:heads=1,fusion:heads=1,ema:ndim=4");
   for (const std::string name :
        {"ab", "channel", "matrix", "gated", "gated-pair", "fusion", "softmax-local", "ema", "attention"}) {
     for (const Index channels : {8, 48, 80, 100, 128}) {
@@ -203,7 +205,7 @@ TEST(AnyMixer, RefusesOptionsThatALayerDoesNotTakeByNameAndPlace) {
   EXPECT_EQ(complaint("2*ab,gated-pair:heads=2:taps=2"),
             "recipe: 'gated-pair' takes heads and no other option, got 'taps' at character 5");
   EXPECT_EQ(complaint("attention:taps=2"),
-            "recipe: 'attention' takes heads, rotary and no other option, got 'taps' at character 0");
+            "recipe: 'attention' takes heads, rotary, window and no other option, got 'taps' at character 0");
 }
 
 TEST(AnyMixer, RefusesValuesOutsideTheStatedBoundsByNameAndPlace) {
@@ -225,6 +227,21 @@ TEST(AnyMixer, RotaryPositionsChangeTheLayerAndNoParameter) {
   EXPECT_FALSE(plain.fits(turned.make_state()));
 }
 
+TEST(AnyMixer, AWindowChangesTheLayerAndNoParameter) {
+  const auto dense = std::get<CausalAttention<float>>(make("attention:heads=2", 8));
+  const auto windowed = std::get<CausalAttention<float>>(make("attention:heads=2:window=5", 8));
+  EXPECT_EQ(count_parameters(windowed), count_parameters(dense));
+  EXPECT_TRUE(windowed.fits(windowed.make_state()));
+  EXPECT_FALSE(windowed.fits(dense.make_state()));
+  EXPECT_FALSE(dense.fits(windowed.make_state()));
+  EXPECT_EQ(dense.layer().description(), "attention heads 2") << "what fingerprints of old files cover";
+  EXPECT_EQ(windowed.layer().description(), "attention heads 2 window 5");
+  EXPECT_EQ(dense.layer().footprint(),
+            (LayerFootprint{.products = 4, .own = 1, .kept = 2, .reads = 1, .unbounded = true}));
+  EXPECT_EQ(windowed.layer().footprint(),
+            (LayerFootprint{.products = 4, .own = 1, .kept = 2, .reads = 1, .window = 5}));
+}
+
 TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
   EXPECT_NE(complaint("ab:heads=3"), "");
   EXPECT_NE(complaint("gated:heads=16"), "");
@@ -235,6 +252,9 @@ TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
   EXPECT_EQ(complaint("attention:heads=2:rotary=1"),
             "Attention: rotary must be 0 for none or a base of at least 2, got 1");
   EXPECT_EQ(complaint("attention:heads=2:rotary=1048576"), "");
+  EXPECT_EQ(complaint("attention:window=1048576"), "");
+  EXPECT_EQ(complaint("attention:window=1048577"),
+            "recipe: window of 'attention' must be 0 to 1048576, got 1048577 at character 0");
   EXPECT_NE(complaint("softmax-local:taps=1"), "");
   EXPECT_NE(complaint("softmax-local:taps=17"), "");
   EXPECT_EQ(complaint("softmax-local:heads=8:taps=16"), "");

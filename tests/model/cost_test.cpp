@@ -114,6 +114,32 @@ TEST(Cost, CountsThePairsOfAttention) {
   }
 }
 
+TEST(Cost, CountsThePairsInsideAWindow) {
+  for (const Index W : {1, 2, 5, 64}) {
+    const ModelCost cost = cost_of(config_of("2*attention:heads=3:window=" + std::to_string(W)));
+    const double fixed = static_cast<double>(2 * (4 * C * C + 2 * C * F) + V * C);
+    for (const Index T : {1, 2, 4, 5, 6, 9, 100}) {
+      double last = 0, all = 0;
+      for (Index t = 0; t < T; ++t) {
+        last = 0;
+        for (Index seen = std::max<Index>(0, t - W + 1); seen <= t; ++seen) last += 2 * C;
+        all += last;
+      }
+      const double tokens = static_cast<double>(T);
+      EXPECT_DOUBLE_EQ(cost.at(CostKind::kGeneration, tokens), fixed + 2 * last) << W << " " << T;
+      EXPECT_DOUBLE_EQ(cost.at(CostKind::kTraining, tokens) * tokens, 3 * (fixed * tokens + 2 * all))
+          << W << " " << T;
+      EXPECT_EQ(cost.at(CostKind::kState, tokens),
+                2 * static_cast<double>(2 * C * std::min(T, W - 1)) * sizeof(float))
+          << W << " " << T;
+    }
+    EXPECT_FALSE(cost.layers[0].unbounded());
+    EXPECT_TRUE(cost.layers[0].windowed());
+  }
+  EXPECT_FALSE(cost_of(config_of("attention")).layers[0].windowed());
+  EXPECT_FALSE(cost_of(config_of("ab")).layers[0].windowed());
+}
+
 TEST(Cost, AddsUpItsLayers) {
   const ModelCost cost = cost_of(config_of("ab,attention,fusion"));
   for (const CostKind kind : {CostKind::kTraining, CostKind::kGeneration, CostKind::kState}) {
@@ -226,6 +252,16 @@ TEST(Cost, CountsTheBytesThatAStateHolds) {
   }
 }
 
+TEST(Cost, OfAWindowIsAtLeastHalfOfWhatAStateHolds) {
+  const LanguageModelConfig config = config_of("ab,2*attention:window=40");
+  const ModelCost cost = cost_of(config);
+  for (const Index T : {39, 100, 1000}) {
+    const double need = cost.at(CostKind::kState, static_cast<double>(T));
+    EXPECT_LE(need, held(config, T)) << T;
+    EXPECT_GE(need, held(config, T) / 2) << T;
+  }
+}
+
 TEST(Cost, TellsHowManyHeadsKeepATokenForHowLong) {
   const std::vector<Index> shifts{1, 2, 4};
   LayerSize size{.parameters = 0, .heads = 8, .taps = 3, .footprint = {.kept = 1, .reads = 3}};
@@ -259,9 +295,17 @@ std::optional<double> searched(CostKind kind, const ModelCost& a, const ModelCos
 
 TEST(Cost, FindsTheContextFromWhichOneIsCheaper) {
   constexpr Index kMost = 3000;
-  const std::vector<std::pair<std::string, Index>> models{
-      {"4*ab", 31},   {"4*attention", 7},          {"2*gated-pair,attention,ab", 16}, {"4*fusion", 11},
-      {"4*ab", 3000}, {"2*attention,2*gated", 12}, {"4*softmax-local:taps=8", 1},     {"ab", 1}};
+  const std::vector<std::pair<std::string, Index>> models{{"4*ab", 31},
+                                                          {"4*attention", 7},
+                                                          {"2*gated-pair,attention,ab", 16},
+                                                          {"4*fusion", 11},
+                                                          {"4*ab", 3000},
+                                                          {"2*attention,2*gated", 12},
+                                                          {"4*softmax-local:taps=8", 1},
+                                                          {"ab", 1},
+                                                          {"4*attention:window=9", 13},
+                                                          {"attention,3*attention:window=200", 40},
+                                                          {"3*attention:window=1,attention:window=70", 90}};
   int found = 0, late = 0;
   for (const auto& [first, first_width] : models) {
     for (const auto& [second, second_width] : models) {
@@ -287,6 +331,28 @@ TEST(Cost, FindsTheContextFromWhichOneIsCheaper) {
   }
   EXPECT_GT(found, 100);
   EXPECT_GT(late, 20);
+}
+
+// Costs per token fall behind the end of a window, beside what they rise by elsewhere: less in between than at both ends.
+TEST(Cost, FindsAContextBetweenTwoThatCostMore) {
+  LayerCost rising, falling;
+  rising.seen = 1;
+  falling.seen = 300;
+  falling.most_seen = 50;
+  falling.spans = {{49, 1}};
+  int found = 0;
+  for (const double more : {14'940.0, 14'900.0, 14'850.0, 14'800.0, 14'700.0, 14'500.0, 14'000.0}) {
+    rising.products = more;
+    const ModelCost a{{rising}, 0}, b{{falling}, 0};
+    for (const auto& [left, right] : {std::pair(a, b), std::pair(b, a)}) {
+      const auto expected = searched(CostKind::kTraining, left, right, 20'000);
+      const auto got = overtaking_context(CostKind::kTraining, left, right);
+      ASSERT_EQ(got.has_value() && *got <= 20'000, expected.has_value()) << more;
+      EXPECT_EQ(expected.value_or(0), expected ? *got : 0) << more;
+      found += expected && *expected > 1;
+    }
+  }
+  EXPECT_GT(found, 3);
 }
 
 TEST(Cost, SaysWhenNoContextDoes) {

@@ -76,7 +76,7 @@ TEST(ParameterBudget, CountsEveryLayerWithoutBuildingIt) {
   }
 }
 
-TEST(ParameterBudget, RotaryPositionsHaveNoParametersAndOddWidthsAreRefused) {
+TEST(ParameterBudget, RotaryPositionsAndWindowsHaveNoParametersAndOddWidthsAreRefused) {
   const auto size_of = [](const char* text, Index C) {
     return layer_size(Recipe::parse(text).layers.at(0), C);
   };
@@ -86,6 +86,10 @@ TEST(ParameterBudget, RotaryPositionsHaveNoParametersAndOddWidthsAreRefused) {
     EXPECT_EQ(turned.parameters, plain.parameters);
     EXPECT_EQ(turned.heads, 2);
     EXPECT_EQ(turned.footprint.kept, 2);
+    const LayerSize windowed = size_of("attention:heads=2:window=7", C);
+    EXPECT_EQ(windowed.parameters, plain.parameters);
+    EXPECT_EQ(windowed.footprint.window, 7);
+    EXPECT_FALSE(windowed.footprint.unbounded);
   }
   const auto complaint = [&](const char* text) -> std::string {
     try {

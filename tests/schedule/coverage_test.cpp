@@ -170,6 +170,15 @@ TEST(Coverage, SaturatesCountsAndRefusesToTellThem) {
   EXPECT_THROW(Coverage(CyclicSchedule{.layers = 68, .period = 1}).most_paths(), std::out_of_range);
 }
 
+TEST(Coverage, OfOneTapIsThatOfTheTokenItself) {
+  const Coverage coverage(std::vector<CoverageLayer>{{{1}, 3}, {{1}, 1}, {{1}, 2}});
+  EXPECT_EQ(coverage.reach(), 3);
+  EXPECT_EQ(coverage.state_tokens(), 3);
+  EXPECT_FALSE(coverage.hybrid());
+  for (const auto& [offset, paths] : {std::pair<Index, std::uint64_t>{0, 1}, {1, 2}, {2, 2}, {3, 1}})
+    EXPECT_EQ(coverage.paths(offset), paths) << offset;
+}
+
 TEST(Coverage, RefusesWhatIsNoStackOrTooLarge) {
   const auto refused = [](const auto& schedule, const CoverageOptions& options) {
     try {
@@ -191,6 +200,7 @@ TEST(Coverage, RefusesWhatIsNoStackOrTooLarge) {
             "Coverage: the layers must have at most 1447 distances in all for a window of 2966661, got more");
   EXPECT_EQ(refused(kDyadic, {.heads = 0}), "Coverage: heads must be at least 1, got 0");
   EXPECT_EQ(refused(kDyadic, {.taps = 1}), "Coverage: taps must be at least 2, got 1");
+  EXPECT_THROW(Coverage(std::vector<CoverageLayer>{{{1}, 0}}), std::invalid_argument);
   EXPECT_EQ(refused(kDyadic, {.window = -1}), "Coverage: the window must be at least 0, got -1");
   EXPECT_THROW(Coverage(kDyadic, {.attention = {7}}), std::out_of_range);
   EXPECT_THROW(Coverage(std::vector<CoverageLayer>{{{1, 0}, 2}}), std::invalid_argument);

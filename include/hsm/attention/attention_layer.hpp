@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The layer behind CausalAttention: dense softmax attention as a layer that mixes tokens (layer/mixing_layer.hpp).
+// The layer behind CausalAttention: softmax attention, dense or with a window, as a layer that mixes tokens (layer/mixing_layer.hpp).
 // What it computes is in attention_pass.hpp.
 #pragma once
 
@@ -36,15 +36,19 @@ class AttentionLayer {
   static constexpr std::string_view kType = "CausalAttention";
   /// In recipes.
   static constexpr std::string_view kName = "attention";
-  /// What a recipe may say: the heads, and the base of rotary positions (attention/rotary.hpp), 0 for none. Of the
-  /// values within the bounds the layer refuses 1, which is no base but somebody's "yes".
+  /// What a recipe may say: the heads, the base of rotary positions (attention/rotary.hpp), 0 for none, and the window
+  /// (attention/window.hpp), 0 for all tokens. Of the values within the bounds the layer refuses a base of 1, which is
+  /// none but somebody's "yes".
   static constexpr std::array kOptions{
       heads_option(default_heads),
       PolicyOption{
-          .name = "rotary", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }}};
+          .name = "rotary", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }},
+      PolicyOption{
+          .name = "window", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }}};
   /// The layer that options describe.
   static AttentionLayer make(Index channels, const OptionValues& options, Random& random) {
-    return AttentionLayer(Parameters(channels, options["heads"], random, options["rotary"]));
+    return AttentionLayer(
+        Parameters(channels, options["heads"], random, options["rotary"], options["window"]));
   }
   /// Its tensors, which do not depend on rotary positions. Throws std::invalid_argument for those that it cannot have.
   static TensorSpecs describe(Index channels, const OptionValues& options) {
@@ -66,14 +70,15 @@ class AttentionLayer {
   Index rotary() const { return parameters_.rotary; }
   /// How many tokens each one sees, the last ones up to itself; 0 for all.
   Index window() const { return parameters_.window; }
-  /// What a token costs: keys and values are kept, and read by every later one.
+  /// What a token costs: keys and values are kept, and read by every later one, or by those in whose window they are.
   LayerFootprint footprint() const {
-    return {.products = 4, .own = 1, .kept = 2, .reads = 1, .unbounded = true};
+    return {.products = 4, .own = 1, .kept = 2, .reads = 1, .unbounded = window() == 0, .window = window()};
   }
-  /// Heads, and rotary positions where it has them.
+  /// Heads, and rotary positions and the window where it has them.
   std::string description() const {
     return "attention heads " + std::to_string(heads()) +
-           (rotary() > 0 ? " rotary " + std::to_string(rotary()) : "");
+           (rotary() > 0 ? " rotary " + std::to_string(rotary()) : "") +
+           (window() > 0 ? " window " + std::to_string(window()) : "");
   }
   /// The weights.
   const Parameters& parameters() const { return parameters_; }

@@ -115,9 +115,12 @@ class AttentionState {
   bool can_rewind(Index s, Index tokens) const {
     return at("AttentionState::can_rewind", s).can_rewind(shape_, tokens);
   }
+  /// The most tokens of a stream with a window: 2^62, or 2^30 where Index has 32 bits.
+  static constexpr Index kMostTokens = Index{1} << (kIndexBits - 1);
   /// How many more tokens stream `s` can take. Throws std::out_of_range for a stream that does not exist.
   Index room(Index s) const {
-    return (limit_ > 0 ? limit_ : (std::numeric_limits<Index>::max)()) - at("AttentionState::room", s).count;
+    const Index most = window() > 0 ? kMostTokens : (std::numeric_limits<Index>::max)();
+    return (limit_ > 0 ? limit_ : most) - at("AttentionState::room", s).count;
   }
   /// Whether stream `s` can go on: always without a window, where a call that throws leaves every stream as it was;
   /// with one false after take_back could not take back, until it is reset.

@@ -73,13 +73,14 @@ class FileChecks {
            " elements, got " + shape_text(info.shape));
     return static_cast<Index>(info.shape[0]);
   }
-  /// The second size of a tensor of three.
-  Index columns(const std::string& name) const {
+  /// Size number `place`, from 0 on, of a tensor of so many dimensions.
+  Index size(const std::string& name, std::size_t dimensions, std::size_t place) const {
     const TensorInfo& info = file_.at(name);
-    if (info.shape.size() != 3)
-      fail("tensor " + in_quotes(name) + " must have 3 dimensions, got " + shape_text(info.shape));
+    if (info.shape.size() != dimensions)
+      fail("tensor " + in_quotes(name) + " must have " + std::to_string(dimensions) + " dimensions, got " +
+           shape_text(info.shape));
     return static_cast<Index>(
-        (std::min<std::int64_t>)(info.shape[1], kMost));  // more is borne out by no file
+        (std::min<std::int64_t>)(info.shape[place], kMost));  // more is borne out by no file
   }
   /// Throws unless the values of a tensor are finite.
   template <class Scalar>

@@ -6,11 +6,12 @@
 //   heads of attention, softmax-local   C / 32 below 512 channels, else C / 64, where that divides; else 1
 //   heads of ab, channel                C / 16 where that divides, else 1
 //   heads of others, taps               1, 2, as they are now
-//   rotary of attention                 0: there was none
+//   rotary, window of attention         0: there was none
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,12 +40,13 @@ Recipe with_old_options(List list, Recipe recipe, Index channels) {
   return with_all_options(list, std::move(recipe), channels);
 }
 
-/// The recipe as it was stated before attention had rotary positions, if it has none: sessions of that time are
-/// told by it.
-inline Recipe without_rotary_option(Recipe recipe) {
+/// The recipe as it was stated before attention had these options, where it does not use them: sessions of that time
+/// are told by it.
+inline Recipe without_attention_options(Recipe recipe, std::initializer_list<std::string_view> names) {
   for (LayerRecipe& layer : recipe.layers) {
-    if (layer.name == kAttentionName && layer.options.find("rotary") == Index{0})
-      layer.options.remove("rotary");
+    for (const std::string_view name : names) {
+      if (layer.name == kAttentionName && layer.options.find(name) == Index{0}) layer.options.remove(name);
+    }
   }
   return recipe;
 }
@@ -53,7 +55,7 @@ inline Recipe without_rotary_option(Recipe recipe) {
 /// left out, or given all the same. All left out come first; at most 64. Sessions of that time are told by them.
 template <class List>
 std::vector<Recipe> without_old_options(List list, const Recipe& present, Index channels) {
-  const Recipe recipe = without_rotary_option(present);
+  const Recipe recipe = without_attention_options(present, {"rotary", "window"});
   std::vector<std::pair<std::string, std::string>> usual;  // names of layers and of their options
   const auto usual_options = [&](const LayerRecipe& layer) {
     Recipe bare;

@@ -9,7 +9,8 @@
 //
 //   rings       counts, highest I64 [streams];  rings.<g> [streams, n, rows] for each ring: the first n
 //               slots, where n is the largest of `highest`, but no more than the ring has
-//   attention   counts I64 [streams];  cache.<stream> [2, H, count, C/H]: keys, then values
+//   attention   counts I64 [streams];  cache.<stream> [2, H, held, C/H]: keys, then values of all tokens, or with a
+//               window of the last min(count, W-1) and up to `spare` more
 //
 // A file so holds what was seen, however long the shifts are. Version "1", in which n was always all slots, is
 // read too. All numbers are finite, or nothing is written.
@@ -119,7 +120,7 @@ void add_state(SafetensorsWriter& writer, const std::string& file, const std::st
     check_saved_finite<Scalar>(file, prefix + "cache." + std::to_string(s),
                                caches[first + static_cast<std::size_t>(s)]);
     writer.add(prefix + "cache." + std::to_string(s),
-               {2, state.heads(), state.count(s), state.channels() / state.heads()},
+               {2, state.heads(), state.held(s), state.channels() / state.heads()},
                std::span<const Scalar>(caches[first + static_cast<std::size_t>(s)]));
   }
 }
@@ -142,7 +143,8 @@ auto read_state_of(
         [&](const std::string& name, auto values, const std::vector<Index>& shape) {
           if constexpr (std::is_same_v<typename decltype(values)::value_type, Scalar>) {
             const Index length = of.most_slots(ring++), filled = filled_slots(length, highest);
-            f(prefix + name, values, shape, filled, file.columns(prefix + name) == length ? length : filled);
+            f(prefix + name, values, shape, filled,
+              file.size(prefix + name, 3, 1) == length ? length : filled);
           }
         },
         of);
@@ -184,7 +186,8 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer& mix
   const std::string name = prefix + "counts";
   file.template expect<std::int64_t>(name, {streams});
   const std::vector<Index> counts = file.numbers(name);
-  const AttentionState<Scalar> none = mixer.make_state({.streams = 0});
+  const AttentionState<Scalar> none = mixer.make_state({.streams = 0, .spare = options.spare});
+  std::vector<Index> held = counts;
   const Index H = none.heads(), width = none.channels() / H;
   for (std::size_t s = 0; s < counts.size(); ++s) {
     if (counts[s] < 0 || (options.capacity > 0 && counts[s] > options.capacity)) {
@@ -193,21 +196,36 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer& mix
           (options.capacity > 0 ? "0 to a capacity of " + std::to_string(options.capacity) : "at least 0") +
           ", got " + std::to_string(counts[s]));
     }
-    file.template expect<Scalar>(prefix + "cache." + std::to_string(s), {2, H, counts[s], width});
+    const std::string cache = prefix + "cache." + std::to_string(s);
+    if (none.window() > 0) {  // how many tokens were seen is borne out by nothing
+      if (counts[s] > none.kMostTokens) {
+        file.fail("the counts in " + in_quotes(name) + " must be at most " +
+                  std::to_string(none.kMostTokens) + ", got " + std::to_string(counts[s]));
+      }
+      held[s] = file.size(cache, 4, 2);
+      const Index least = (std::min)(counts[s], none.reach()), most = (std::min)(counts[s], none.most_held());
+      if (held[s] < least || held[s] > most) {
+        file.fail("tensor " + in_quotes(cache) + " must hold the last " + std::to_string(least) + " to " +
+                  std::to_string(most) + " of " + counted(counts[s], "token") + ", got " +
+                  std::to_string(held[s]));
+      }
+    }
+    file.template expect<Scalar>(cache, {2, H, held[s], width});
   }
-  AttentionState<Scalar> state = mixer.make_state({.streams = streams, .capacity = options.capacity});
+  AttentionState<Scalar> state =
+      mixer.make_state({.streams = streams, .capacity = options.capacity, .spare = options.spare});
   for (std::size_t s = 0; s < counts.size(); ++s) {
-    state.resize(static_cast<Index>(s), counts[s]);
-    std::vector<Scalar> cache(static_cast<std::size_t>(2 * H * counts[s] * width));
-    file.template read<Scalar>(prefix + "cache." + std::to_string(s), {2, H, counts[s], width},
+    state.hold(static_cast<Index>(s), counts[s] - held[s], counts[s]);
+    std::vector<Scalar> cache(static_cast<std::size_t>(2 * H * held[s] * width));
+    file.template read<Scalar>(prefix + "cache." + std::to_string(s), {2, H, held[s], width},
                                std::span(cache));
     file.check_finite(prefix + "cache." + std::to_string(s), std::span<const Scalar>(cache));
     const Scalar* next = cache.data();
     for (const Index part : {0, 1}) {
-      for (Index h = 0; h < H; ++h, next += counts[s] * width) {
+      for (Index h = 0; h < H; ++h, next += held[s] * width) {
         Scalar* to =
             part == 0 ? state.keys(static_cast<Index>(s), h) : state.values(static_cast<Index>(s), h);
-        std::copy_n(next, counts[s] * width, to);
+        std::copy_n(next, held[s] * width, to);
       }
     }
   }
@@ -219,8 +237,8 @@ Index spare_of(const RingState<Scalar>& state) {
   return state.spare();
 }
 template <class Scalar>
-Index spare_of(const AttentionState<Scalar>&) {
-  return 0;
+Index spare_of(const AttentionState<Scalar>& state) {
+  return state.spare();
 }
 
 }  // namespace detail

@@ -54,6 +54,7 @@ struct LayerFootprint {
   Index kept = 0;          ///< planes of C values that the state keeps of it
   Index reads = 0;         ///< how many times mixing reads a kept plane for one token; K of a shift mixer
   bool unbounded = false;  ///< whether all that was kept stays, and every later token reads it
+  Index window = 0;  ///< else how many tokens, itself the last, a token reads one by one; 0 of other layers
 
   /// Whether all is equal.
   bool operator==(const LayerFootprint&) const = default;

@@ -6,20 +6,22 @@
 //   forward per token
 //     products     of a layer: P C^2, P its matrices C x C (layer_size.hpp); its feed-forward network: 2 C F
 //     mixing       C (own + K planes), one for each value that `combine` reads; of attention 2 C for each token that is
-//                  seen, C of q.k and C of the weighted sum of values, and a token at place t sees t + 1
+//                  seen, C of q.k and C of the weighted sum of values, and a token at place t sees t + 1, with a
+//                  window W no more than W
 //     logits       V C
-//   training       3 forward, at the mean of a window of T tokens, which see (T+1)/2: the adjoint of each product is
-//                  two of its size
+//   training       3 forward, at the mean of a sequence of T tokens, which see (T+1)/2, with a window W < T of attention
+//                  W - W (W-1) / (2 T): the adjoint of each product is two of its size
 //   generation     forward of one token that sees T
-//   state          of a mixer sum over heads of min(T, (K-1) s_h) planes C/H values, of attention 2 C T, of a recurrence
-//                  what it holds after a token
+//   state          of a mixer sum over heads of min(T, (K-1) s_h) planes C/H values, of attention 2 C T, with a window
+//                  2 C min(T, W-1), of a recurrence what it holds after a token
 //
 // Exact are the products, (a,b), channel and attention's pairs. An estimate is the mixing of the others, which is
 // within a few C of what their formulas count, and for a policy whose combine has tensors of its own, at least one
 // for each of their values. Not counted, since they are O(C + F) and no products: norms, activations, biases, softmax
 // and the look-up of embeddings; nor what an implementation computes twice (attention's backward computes its scores
 // again, C for each pair). A state may hold more memory than it needs: rings of up to 16 MiB are there from the start
-// (mixing/mixer_state.hpp), and longer ones and attention's cache grow by doubling.
+// (mixing/mixer_state.hpp), and longer ones and attention's cache grow by doubling; with a window
+// it comes to twice what is needed (attention/cached_stream.hpp).
 //
 // Sources: arXiv 2601.22852 for the mixers and their linear cost; the factor 3 is the usual count of a forward and a
 // backward pass (arXiv 2001.08361, section 2.1, where a multiply-add is 2 operations).
@@ -27,6 +29,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
@@ -50,13 +53,25 @@ struct LayerCost {
   double mixing = 0;            ///< multiply-adds per token of what is no product, attention's pairs left out
   double feed_forward = 0;      ///< multiply-adds per token of the network behind it
   double seen = 0;              ///< multiply-adds for each token that is seen: 2 C of attention, else 0
+  double most_seen = kAll;      ///< how many tokens are seen at most, the one itself counted
   double token_bytes = 0;       ///< what a state keeps of a token; of a mixer per head
-  std::vector<KeptSpan> spans;  ///< of a mixer: all its heads
+  std::vector<KeptSpan> spans;  ///< of a mixer: all its heads; of attention with a window one
+
+  /// In place of a number of tokens: all of them.
+  static constexpr double kAll = (std::numeric_limits<double>::max)();
 
   /// Whether it sees all tokens, and its state grows with each.
   bool unbounded() const { return spans.empty(); }
-  /// Multiply-adds of a forward pass for a token that sees so many.
-  double forward(double tokens) const { return products + mixing + feed_forward + seen * tokens; }
+  /// Whether it sees the last tokens one by one, and no others.
+  bool windowed() const { return most_seen < kAll; }
+  /// Multiply-adds of a forward pass for a token with so many before it, itself counted.
+  double forward(double tokens) const {
+    return products + mixing + feed_forward + seen * (std::min)(tokens, most_seen);
+  }
+  /// How many tokens are seen by a token of a sequence of T on the average.
+  double mean_seen(double T) const {
+    return T <= most_seen ? (T + 1) / 2 : most_seen - most_seen * (most_seen - 1) / (2 * T);
+  }
   /// Bytes of a stream's state after `tokens` tokens.
   double state_bytes(double tokens) const {
     if (unbounded()) return token_bytes * tokens;
@@ -66,7 +81,7 @@ struct LayerCost {
   }
   /// At the context T.
   double at(CostKind kind, double T) const {
-    if (kind == CostKind::kTraining) return 3 * forward((T + 1) / 2);
+    if (kind == CostKind::kTraining) return 3 * (products + mixing + feed_forward + seen * mean_seen(T));
     return kind == CostKind::kGeneration ? forward(T) : state_bytes(T);
   }
 };
@@ -94,9 +109,12 @@ inline LayerCost layer_cost(const LayerSize& size, Index channels, Index F, std:
   LayerCost cost;
   cost.products = static_cast<double>(token.products) * C * C;
   cost.feed_forward = 2 * C * static_cast<double>(F);
-  if (token.unbounded) {
+  if (token.unbounded || token.window > 0) {
     cost.seen = C * kept;
     cost.token_bytes = plane_bytes;
+    if (token.unbounded) return cost;
+    cost.most_seen = static_cast<double>(token.window);
+    cost.spans.push_back({cost.most_seen - 1, 1});
     return cost;
   }
   cost.mixing = C * (static_cast<double>(token.own) + static_cast<double>(token.reads) * kept);
@@ -135,16 +153,47 @@ ModelCost cost_of(const LanguageModelConfig& config, std::size_t scalar_bytes = 
 
 namespace detail {
 
-/// The contexts between which both costs are straight lines, ascending; 1 is the first.
-inline std::vector<double> cost_bends(const ModelCost& a, const ModelCost& b) {
-  std::vector<double> bends{1};
+/// Sorts numbers, each once.
+inline void sort_once(std::vector<double>& values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+
+/// Where training of `a` costs least beside `b` between the bends `from` and `to`: the difference is a line and
+/// gamma / T, of the windows that are full; nothing where it only rises or falls there, or has no such place.
+inline std::optional<double> least_between(const ModelCost& a, const ModelCost& b, double from, double to) {
+  double slope = 0, gamma = 0;
   for (const ModelCost* cost : {&a, &b}) {
+    const double sign = cost == &a ? 1 : -1;
     for (const LayerCost& layer : cost->layers) {
-      for (const KeptSpan& span : layer.spans) bends.push_back(span.tokens);
+      const double W = layer.most_seen;
+      (W <= from ? gamma : slope) += sign * layer.seen * (W <= from ? -W * (W - 1) : 1);
     }
   }
-  std::sort(bends.begin(), bends.end());
-  bends.erase(std::unique(bends.begin(), bends.end()), bends.end());
+  if (!(slope > 0 && gamma > 0)) return std::nullopt;
+  const double least = std::sqrt(gamma / slope);
+  if (!(least > from && least < to)) return std::nullopt;
+  return least;
+}
+
+/// The contexts between which the difference of both costs changes its sign once at most, ascending; 1 is the first.
+inline std::vector<double> cost_bends(CostKind kind, const ModelCost& a, const ModelCost& b, double most) {
+  std::vector<double> bends{1, most};
+  for (const ModelCost* cost : {&a, &b}) {
+    for (const LayerCost& layer : cost->layers) {
+      for (const KeptSpan& span : layer.spans) bends.push_back((std::max)(span.tokens, 1.0));
+      if (layer.windowed()) bends.push_back(layer.most_seen);
+    }
+  }
+  sort_once(bends);
+  const std::size_t straight = bends.size();
+  for (std::size_t i = 0; kind == CostKind::kTraining && i + 1 < straight; ++i) {
+    if (const auto least = least_between(a, b, bends[i], bends[i + 1])) {
+      bends.push_back(std::floor(*least));
+      bends.push_back(std::floor(*least) + 1);
+    }
+  }
+  sort_once(bends);
   return bends;
 }
 
@@ -155,12 +204,11 @@ inline std::vector<double> cost_bends(const ModelCost& a, const ModelCost& b) {
 inline std::optional<double> overtaking_context(CostKind kind, const ModelCost& a, const ModelCost& b) {
   constexpr double kMost = 9007199254740992.0;  // 2^53: whole numbers are exact up to here
   const auto more = [&](double T) { return a.at(kind, T) - b.at(kind, T); };
-  std::vector<double> bends = detail::cost_bends(a, b);
-  bends.push_back(kMost);
+  const std::vector<double> bends = detail::cost_bends(kind, a, b, kMost);
   for (std::size_t i = 0; i + 1 < bends.size() && bends[i] < kMost; ++i) {
     double above = bends[i], below = (std::min)(bends[i + 1], kMost);
     if (more(above) <= 0) return above;
-    if (more(below) > 0) continue;  // a straight line between the two
+    if (more(below) > 0) continue;  // and so it is between the two
     while (below - above > 1) {
       const double middle = std::floor(above + (below - above) / 2);
       (more(middle) > 0 ? above : below) = middle;

@@ -38,7 +38,7 @@ namespace hsm::inline HSM_ABI {
 /// How one layer looks back.
 struct CoverageLayer {
   std::vector<Index> shifts{};  ///< of its heads, or one for all; none for an attention layer
-  Index taps = 2;               ///< K, the token itself counted
+  Index taps = 2;  ///< K, the token itself counted; with a shift of 1 it is the window of local attention
 };
 
 /// What a schedule does not say of a stack.
@@ -182,6 +182,7 @@ template <Schedule S>
 HSM_DETAIL_CONSTEXPR std::vector<CoverageLayer> Coverage::layers_of(const S& schedule,
                                                                     const CoverageOptions& options) {
   if (options.heads < 1) fail("heads must be at least 1, got " + std::to_string(options.heads));
+  if (options.taps < 2) fail("taps must be at least 2, got " + std::to_string(options.taps));
   const Index L = schedule.layer_count();
   std::vector<CoverageLayer> layers;
   for (Index l = 0; l < L; ++l) {
@@ -197,7 +198,7 @@ HSM_DETAIL_CONSTEXPR std::vector<CoverageLayer> Coverage::layers_of(const S& sch
 
 // Adds a layer to reach and state.
 HSM_DETAIL_CONSTEXPR void Coverage::measure(const CoverageLayer& layer) {
-  if (layer.taps < 2) fail("taps must be at least 2, got " + std::to_string(layer.taps));
+  if (layer.taps < 1) fail("taps must be at least 1, got " + std::to_string(layer.taps));
   if (layer.shifts.empty()) {
     hybrid_ = true;
     return;
@@ -210,6 +211,7 @@ HSM_DETAIL_CONSTEXPR void Coverage::measure(const CoverageLayer& layer) {
     sum += static_cast<double>(s);
   }
   // reach + 1 is an Index too.
+  if (layer.taps == 1) return;  // it sees itself
   if (largest > ((std::numeric_limits<Index>::max)() - 1 - reach_) / (layer.taps - 1)) {
     fail("the reach must be below 2^" + std::to_string(kIndexBits) + " - 1, got " + std::to_string(reach_) +
          " and one more layer with " + detail::counted(layer.taps, "tap") + " at " + std::to_string(largest));
