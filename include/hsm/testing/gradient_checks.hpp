@@ -94,7 +94,8 @@ inline std::string check_direction(LayerTrial& trial, const Slopes& slopes, cons
 inline std::string check_finite(const TestedLayer& layer, const WholeGradients& whole) {
   const Index C = whole.dx.channels, T = whole.dx.time;
   const auto place = [](const std::vector<double>& values) {
-    return std::find_if_not(values.begin(), values.end(), is_finite<double>) - values.begin();
+    return static_cast<Index>(std::find_if_not(values.begin(), values.end(), is_finite<double>) -
+                              values.begin());
   };
   const Index wrong = place(whole.dx.values), token = wrong / C;
   if (token < whole.dx.count())

@@ -4,10 +4,11 @@
 // tokens whose results nobody wanted.
 #pragma once
 
-#include <memory>
+#include <algorithm>
 #include <string>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/testing/layer_trial.hpp>
 #include <hsm/testing/stream_part.hpp>
 

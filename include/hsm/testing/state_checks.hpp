@@ -4,11 +4,12 @@
 // taken up again after calls for others goes on where it stopped.
 #pragma once
 
-#include <memory>
+#include <algorithm>
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
+#include <hsm/core/check.hpp>
 #include <hsm/testing/layer_trial.hpp>
 #include <hsm/testing/stream_part.hpp>
 
