@@ -134,6 +134,7 @@ void add_blocks(const Selection& selection) {
   add_block<MixerLayer<SoftmaxLocal>>(selection);
   add_block<MixerLayer<Fusion>>(selection);
   add_block<AttentionLayer>(selection);
+  add_block<WindowLayer>(selection);
 }
 
 }  // namespace hsm::bench

@@ -6,7 +6,9 @@
 // softmax(q K^T) V.
 #pragma once
 
+#include <algorithm>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include <hsm/attention/causal_attention.hpp>
@@ -76,20 +78,24 @@ struct MixerLayer {
   }
 };
 
-/// Dense causal attention.
-struct AttentionLayer {
+/// Causal attention, dense or of a window.
+template <Index kWindow>
+struct AttentionOf {
   using Layer = CausalAttention<float>;
-  static std::string name() { return "attention"; }
+  static std::string name() {
+    return kWindow > 0 ? "attention-window-" + std::to_string(kWindow) : "attention";
+  }
   template <class Scalar>
   static Attention<Scalar> parameters(Index C) {
     Random random(7);
-    return Attention<Scalar>(C, kHeads, random);
+    return Attention<Scalar>(C, kHeads, random, 0, kWindow);
   }
   static Layer make(Index C, Index /*s*/) { return Layer(parameters<float>(C)); }
   static std::vector<std::pair<Index, Index>> products(Index C) { return {{3 * C, C}, {C, C}}; }
-  /// The causal half of both products of the core.
+  /// The causal half of both products of the core, what lies outside of the window left out.
   static double own_flop(Index T, Index C) {
-    return 2 * static_cast<double>(T) * static_cast<double>(T) * static_cast<double>(C);
+    const auto seen = static_cast<double>(kWindow > 0 ? std::min(kWindow, T) : T);
+    return 2 * seen * (2 * static_cast<double>(T) - seen) * static_cast<double>(C);
   }
 
   static Eigen::MatrixXd expected(Index C, Index /*s*/, Index T, const Column& x,
@@ -99,14 +105,19 @@ struct AttentionLayer {
     Eigen::MatrixXd in(C, T);
     for (Index t = 0; t < T; ++t) in.col(t) = x(t);
     const Eigen::MatrixXd w = p.project.weight;
-    const Eigen::MatrixXd qkv = (w * in).colwise() + p.project.bias;
+    const auto project = [&](Index first, Index n) -> Eigen::MatrixXd {
+      return (w * in.middleCols(first, n)).colwise() + p.project.bias;
+    };
+    Eigen::MatrixXd seen = project(0, kWindow > 0 ? 0 : T);
     Eigen::MatrixXd y(C, static_cast<Index>(tokens.size()));
     for (std::size_t i = 0; i < tokens.size(); ++i) {
-      const Index t = tokens[i];
+      const Index end = tokens[i] + 1, first = kWindow > 0 ? std::max<Index>(0, end - kWindow) : 0;
+      if (kWindow > 0) seen = project(first, end - first);
       Eigen::VectorXd mixed(C);
       for (Index h = 0; h < kHeads; ++h) {
-        const auto rows = [&](Index plane) { return qkv.block(plane * C + h * D, 0, D, t + 1); };
-        Eigen::VectorXd weight = rows(1).transpose() * rows(0).col(t) / std::sqrt(static_cast<double>(D));
+        const auto rows = [&](Index plane) { return seen.block(plane * C + h * D, 0, D, end - first); };
+        Eigen::VectorXd weight =
+            rows(1).transpose() * rows(0).rightCols(1) / std::sqrt(static_cast<double>(D));
         weight = (weight.array() - weight.maxCoeff()).exp();
         mixed.segment(h * D, D) = rows(2) * weight / weight.sum();
       }
@@ -115,6 +126,11 @@ struct AttentionLayer {
     return y;
   }
 };
+
+/// Dense causal attention.
+using AttentionLayer = AttentionOf<0>;
+/// The last 256 tokens.
+using WindowLayer = AttentionOf<256>;
 
 /// Parameters of the products of a layer with C channels.
 template <class L>

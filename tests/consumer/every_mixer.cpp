@@ -136,9 +136,9 @@ bool mixer_works(const char* name, Promise promise, Random... random) {
 }
 
 template <class Scalar>
-hsm::CausalAttention<Scalar> attention(Index rotary = 0) {
+hsm::CausalAttention<Scalar> attention(Index rotary = 0, Index window = 0) {
   hsm::Random random(7);
-  return hsm::CausalAttention<Scalar>(hsm::Attention<Scalar>(C, H, random, rotary));
+  return hsm::CausalAttention<Scalar>(hsm::Attention<Scalar>(C, H, random, rotary, window));
 }
 
 template <class Scalar>
@@ -184,6 +184,9 @@ int main() {
   ok &= modes_agree("ema", moving_average<float>(), Promise::kSameBits);
   ok &= modes_agree("ema", moving_average<double>(), Promise::kSameBits);
   ok &= backward_is_the_slope("ema", moving_average<double>());
+  ok &= modes_agree("window", attention<float>(0, 5), Promise::kClose);
+  ok &= modes_agree("window", attention<double>(0, 5), Promise::kClose);
+  ok &= backward_is_the_slope("window", attention<double>(0, 5));
   ok &= platform_agrees();
   std::printf("%s\n", ok ? "every mixer agrees with itself" : "some mixer is wrong");
   return ok ? 0 : 1;

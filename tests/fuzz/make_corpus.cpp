@@ -105,6 +105,7 @@ void make_sessions() {
   put_state("pair", '\2', fuzz_pair());
   put_state("local", '\3', fuzz_local());
   put_state("attention", '\4', fuzz_attention());
+  put_state("window", '\5', fuzz_attention(2));
   std::filesystem::remove(directory / "one");
 }
 

@@ -3,7 +3,7 @@
 // Session and state files of known models: the first byte chooses the reader, the rest is the bytes of a file.
 //
 //   0, 1        a session of the fuzz model without positions, with learned ones
-//   2, 3, 4     the state of (a,b), softmax-local and attention
+//   2, 3, 4, 5  the state of (a,b), softmax-local, attention, and attention with a window
 //
 // What is not refused with std::runtime_error saves to a file of the same tensors, bit by bit, can be gone on
 // with, and saves again.
@@ -22,7 +22,7 @@
 
 namespace hsm::test {
 
-inline constexpr Index kFuzzReaders = 5;
+inline constexpr Index kFuzzReaders = 6;
 
 /// Loads, saves and continues a session.
 inline bool fuzz_session_of(const FuzzModel& model, const SafetensorsFile& file) {
@@ -89,9 +89,9 @@ inline Mixer<SoftmaxLocal<float>> fuzz_local() {
   set_exact(policy);
   return {policy, 2};
 }
-inline CausalAttention<double> fuzz_attention() {
+inline CausalAttention<double> fuzz_attention(Index window = 0) {
   Random random(1);
-  Attention<double> parameters(4, 2, random);
+  Attention<double> parameters(4, 2, random, 0, window);
   set_exact(parameters);
   return CausalAttention<double>(parameters);
 }
@@ -114,8 +114,10 @@ inline bool fuzz_session(Input input) {
       return fuzz_state_of(fuzz_pair(), file[0]);
     case 3:
       return fuzz_state_of(fuzz_local(), file[0]);
-    default:
+    case 4:
       return fuzz_state_of(fuzz_attention(), file[0]);
+    default:
+      return fuzz_state_of(fuzz_attention(2), file[0]);
   }
 }
 

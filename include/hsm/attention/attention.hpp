@@ -37,8 +37,8 @@ struct Attention {
 
   /// Weights normal with deviation 1 / sqrt(3 C), which is the usual 0.02 at C = 768 and grows for narrower
   /// models as it should; biases 0. Throws std::invalid_argument unless heads divides channels, and unless
-  /// rotary_base is 0, for none, or a base of at least 2 (usually 10000) where channels / heads is even, or for a window
-  /// below 0.
+  /// rotary_base is 0, for none, or a base of at least 2 (usually 10000) where channels / heads is even, and
+  /// tokens_seen, the window, is 0, for all, or more.
   Attention(Index channels, Index head_count, Random& random, Index rotary_base = 0, Index tokens_seen = 0)
       : project(3 * checked(channels, head_count, rotary_base, tokens_seen), channels, 3 * channels,
                 deviation(channels), random),

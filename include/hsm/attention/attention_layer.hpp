@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The layer behind CausalAttention: softmax attention, dense or with a window, as a layer that mixes tokens (layer/mixing_layer.hpp).
-// What it computes is in attention_pass.hpp.
+// The layer behind CausalAttention: softmax attention, dense or with a window, as a layer that mixes tokens
+// (layer/mixing_layer.hpp). What it computes is in attention_pass.hpp.
 #pragma once
 
 #include <algorithm>

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// Dense causal multi-head softmax attention, the baseline that the shift mixers are measured against:
+// Causal multi-head softmax attention, the baseline that the shift mixers are measured against:
 //
-//   y = W_o concat_h softmax(mask(q_h k_h^T / sqrt(C/H))) v_h + b_o,    [q; k; v] = W x + b
+//   y_t = W_o concat_h sum_j softmax_j(q_t . k_j / sqrt(C/H)) v_j + b_o,    [q; k; v] = W x + b
 //
-// where q and k are turned by their positions first if the parameters say so (attention/rotary.hpp). In every mode
+// over all j <= t, or with a window of W over t-W+1 ... t alone (attention/window.hpp, which tells the source), where q
+// and k are turned by their positions first if the parameters say so (attention/rotary.hpp). In every mode
 // (layer/token_mixer.hpp): queries of a segment against the keys of its document, which lie in the call's own scratch,
 // or for a continuing segment in the state.
 //
-// 8 C^2 flop per token and 4 C flop per pair of tokens; no T x T matrix, scratch 4 C per token, which does not grow
-// with T in extend. A step costs O(C^2 + count C). Tokens after t, other documents and other streams change no bit of
-// output t, be they NaN. Modes agree within 1e-5 (float) and 1e-13 (double) of the largest output, their gradients
-// within 1e-4 and 1e-12 of the largest of a tensor; step is bitwise equal to step of as many streams. A stream has
-// room up to its capacity. A call that throws leaves every stream as it was.
+// 8 C^2 flop per token and 4 C flop per pair of tokens that is seen: T of a token, min(T, W) with a window. No T x T
+// matrix; scratch 4 C per token, which does not grow with T in extend. A step costs O(C^2 + count C), O(C^2 + W C). A
+// stream's state is 2 C values per token, 2 C (W-1 + spare) with a window, in memory of up to twice as much. Tokens that
+// are not seen, those after t, other documents and other streams change no bit of output t, be they NaN. Modes agree
+// within 1e-5 (float) and 1e-13 (double) of the largest output, their gradients within 1e-4 and 1e-12 of the largest of
+// a tensor; step is bitwise equal to step of as many streams; a window that holds every token gives the bits of dense
+// attention. A stream has room up to its capacity, with a window always. A call that throws leaves every stream as it
+// was; with a window, where it takes several passes (more than 2048 tokens), or not whole.
 #pragma once
 
 #include <hsm/attention/attention_layer.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The passes of attention over the segments of a call, each a list of tasks for the executor: tokens to
-// heads, rotary positions, keys and values to those of their document, queries against keys, and the adjoints. Heads are kept
-// one after another,
+// The passes of attention over the segments of a call, each a list of tasks for the executor: tokens to heads, rotary
+// positions, keys and values to those of their document, queries against keys, and the adjoints. Heads are kept one
+// after another,
 //
 //   heads[part][h][token][C/H], part = queries, keys, values        mixed[token][C]        log_sums[h][token]
 //

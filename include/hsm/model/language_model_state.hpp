@@ -3,7 +3,7 @@
 // The memory of a language model between calls: the state of each layer, for some streams, each at its own
 // number of tokens. A plain value: copy it to fork all streams, copy_stream to fork one. Shift mixers hold
 // (K-1) s_l columns (and the spare ones) per stream and layer however long the text is, attention 2 C values
-// per token. The gradient of a state is a state.
+// per token, with a window those of the last ones. The gradient of a state is a state.
 #pragma once
 
 #include <algorithm>
@@ -72,8 +72,8 @@ struct LanguageModelState {
     return most;
   }
 
-  /// Whether every layer can take the last k tokens of `stream` back: attention always, shift mixers as far
-  /// as their spare slots reach (mixing/mixer_state.hpp).
+  /// Whether every layer can take the last k tokens of `stream` back: dense attention always, shift mixers and attention
+  /// with a window as far as their spare slots reach (mixing/mixer_state.hpp, attention/cached_stream.hpp).
   bool can_rewind(Index stream, Index k) const {
     if (k < 0 || k > count(stream)) return false;
     return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {
