@@ -186,14 +186,16 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer& mix
   const std::string name = prefix + "counts";
   file.template expect<std::int64_t>(name, {streams});
   const std::vector<Index> counts = file.numbers(name);
-  const AttentionState<Scalar> none = mixer.make_state({.streams = 0, .spare = options.spare});
+  options.streams = 0;
+  const AttentionState<Scalar> none = mixer.make_state(options);
+  options.streams = streams;
   std::vector<Index> held = counts;
   const Index H = none.heads(), width = none.channels() / H;
   for (std::size_t s = 0; s < counts.size(); ++s) {
-    if (counts[s] < 0 || (options.capacity > 0 && counts[s] > options.capacity)) {
+    if (counts[s] < 0 || (none.capacity() > 0 && counts[s] > none.capacity())) {
       file.fail(
           "the counts in " + in_quotes(name) + " must be " +
-          (options.capacity > 0 ? "0 to a capacity of " + std::to_string(options.capacity) : "at least 0") +
+          (none.capacity() > 0 ? "0 to a capacity of " + std::to_string(none.capacity()) : "at least 0") +
           ", got " + std::to_string(counts[s]));
     }
     const std::string cache = prefix + "cache." + std::to_string(s);
@@ -212,8 +214,7 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer& mix
     }
     file.template expect<Scalar>(cache, {2, H, held[s], width});
   }
-  AttentionState<Scalar> state =
-      mixer.make_state({.streams = streams, .capacity = options.capacity, .spare = options.spare});
+  AttentionState<Scalar> state = mixer.make_state(options);
   for (std::size_t s = 0; s < counts.size(); ++s) {
     state.hold(static_cast<Index>(s), counts[s] - held[s], counts[s]);
     std::vector<Scalar> cache(static_cast<std::size_t>(2 * H * held[s] * width));
