@@ -30,8 +30,9 @@ TYPED_TEST_SUITE(KitOfLayers, Scalars);
 
 TYPED_TEST(KitOfLayers, FindsNothing) {
   EXPECT_EQ(check_layer(make_attention<TypeParam>(12, 3)).what(), "");
-  EXPECT_EQ(check_layer(make_attention<TypeParam>(12, 3, 10000)).what(), "");
+  EXPECT_EQ(check_layer(make_attention<TypeParam>(12, 3, {.rotary = 10000})).what(), "");
   EXPECT_EQ(check_layer(make_attention<TypeParam>(4, 1), {.tokens = 70}).what(), "");
+  EXPECT_EQ(check_layer(make_attention<TypeParam>(4, 2, {.window = 3})).what(), "");
   EXPECT_EQ(check_layer(FadingSum<TypeParam>(5)).what(), "");
   Random random(1);
   EXPECT_EQ(check_layer(EmaLayer<TypeParam>(Ema<TypeParam>(3, 2, random)), {.tokens = 70}).what(), "");
