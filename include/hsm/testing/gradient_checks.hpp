@@ -84,7 +84,7 @@ inline std::string check_direction(LayerTrial& trial, const Slopes& slopes, cons
   };
   const double got = dot(gradient, direction), expected = Slopes::of_loss(jacobian, trial.dy);
   const double size = std::sqrt(dot(gradient, gradient) * dot(direction, direction));
-  if (is_finite(got) && std::abs(got - expected) <= slopes.tolerance(size)) return {};
+  if (is_finite(got) && (std::abs)(got - expected) <= slopes.tolerance(size)) return {};
   return "the gradient of " + name + " along a random direction is " + number_text(got) +
          ", central differences give " + number_text(expected) +
          gradient_hint(got, expected, slopes.tolerance(size));
@@ -126,7 +126,7 @@ inline std::string compare_gradients(const LayerTrial& trial, const std::string&
     const double tolerance = bound * (largest_of(whole.tensors[k]) + 1e-3 * all);
     for (std::size_t i = 0; i < got.tensors[k].size(); ++i) {
       const double value = got.tensors[k][i], expected = whole.tensors[k][i];
-      if (is_finite(value) && std::abs(value - expected) <= tolerance) continue;
+      if (is_finite(value) && (std::abs)(value - expected) <= tolerance) continue;
       return what + " gives " + trial.layer.tensors()[k].name + " the gradient " + number_text(value) +
              " at value " + std::to_string(i) + ", which must be " + number_text(expected) + ": " + hint;
     }

@@ -72,7 +72,7 @@ inline std::string token_text(const TokenValues& tokens, Index b, Index t) {
 
 inline double largest_of(const std::vector<double>& values) {
   double largest = 0;
-  for (const double value : values) largest = (std::max)(largest, std::abs(value));
+  for (const double value : values) largest = (std::max)(largest, (std::abs)(value));
   return largest;
 }
 
@@ -93,7 +93,7 @@ inline Difference difference(const TokenValues& got, const TokenValues& expected
   Difference worst;
   double distance = tolerance;
   for (std::size_t i = 0; i < expected.values.size(); ++i) {
-    const double apart = std::abs(got.values[i] - expected.values[i]);
+    const double apart = (std::abs)(got.values[i] - expected.values[i]);
     if (is_finite(got.values[i]) && apart <= distance) continue;
     const Index flat = static_cast<Index>(i), token = flat / expected.channels;
     worst = {true,          token / expected.time, token % expected.time, flat % expected.channels,

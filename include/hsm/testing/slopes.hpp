@@ -20,7 +20,7 @@ inline constexpr Index kMostSlopes = 64;
 
 /// What is different about a gradient that has one of the usual faults.
 inline std::string gradient_hint(double got, double expected, double tolerance) {
-  const auto is = [&](double value) { return std::abs(got - value) <= tolerance; };
+  const auto is = [&](double value) { return (std::abs)(got - value) <= tolerance; };
   if (is(expected)) return "";
   if (got == 0) return ": it is missing";
   if (is(0) || is(expected / 2)) return ": a part of it is missing";
@@ -45,7 +45,7 @@ class Slopes {
 
   /// dy/dv of all outputs where set(v) gives the layer, or the tokens x, a value beside `value`.
   TokenValues of(double value, const std::function<void(double)>& set, const TokenValues& x) const {
-    const double h = trial_.step() * (std::max)(1.0, std::abs(value));
+    const double h = trial_.step() * (std::max)(1.0, (std::abs)(value));
     const double above = trial_.layer.rounded(value + h), below = trial_.layer.rounded(value - h);
     set(above);
     TokenValues slopes = trial_.layer.forward(x);
@@ -86,7 +86,7 @@ struct SlopePairs {
   Index worst(double tolerance) const {
     Index place = -1;
     for (std::size_t i = 0; i < got.size(); ++i) {
-      const double apart = std::abs(got[i] - expected[i]);
+      const double apart = (std::abs)(got[i] - expected[i]);
       if (is_finite(got[i]) && apart <= tolerance) continue;
       place = static_cast<Index>(i);
       if (!is_finite(got[i])) break;
@@ -114,7 +114,7 @@ inline std::string follow_gradient(LayerTrial& trial, const Slopes& slopes, Inde
     TensorGradients unused = trial.layer.zero_gradients();
     const double got = trial.layer.backward(alone, *record, dy, unused).at(0, t)[c];
     const double expected = Slopes::of_loss(jacobian, dy);
-    const double apart = std::abs(got - expected);
+    const double apart = (std::abs)(got - expected);
     if (apart <= worst) continue;
     worst = apart;
     worst_output = output;
@@ -126,7 +126,7 @@ inline std::string follow_gradient(LayerTrial& trial, const Slopes& slopes, Inde
          (before == 0 ? " itself" : ", " + std::to_string(before) + " before it,") + " is " +
          number_text(worst_got) + " in channel " + std::to_string(c) + ", central differences give " +
          number_text(worst_expected) +
-         gradient_hint(worst_got, worst_expected, slopes.tolerance(std::abs(worst_expected)));
+         gradient_hint(worst_got, worst_expected, slopes.tolerance((std::abs)(worst_expected)));
 }
 
 }  // namespace hsm::inline HSM_ABI::detail
