@@ -19,7 +19,7 @@ struct Selection {
   }
 };
 
-void add_mixing(const Selection& selection);
+void add_shift(const Selection& selection);
 void add_stacks(const Selection& selection);
 void add_attention(const Selection& selection);
 void add_recurrent(const Selection& selection);
@@ -27,7 +27,7 @@ void add_blocks(const Selection& selection);
 void add_model(const Selection& selection);
 
 inline void add_all(const Selection& selection) {
-  add_mixing(selection);
+  add_shift(selection);
   add_stacks(selection);
   add_attention(selection);
   add_recurrent(selection);

@@ -20,8 +20,8 @@ struct Decay {
   // ---- required members -------------------------------------------------------------------------------------
 
   using Scalar = ScalarType;
-  static constexpr std::string_view kName = "decay";          // its name in a recipe
-  static constexpr hsm::Stages kStages{.keeps_input = true};  // reads x itself: no products
+  static constexpr std::string_view kName = "decay";           // its name in a recipe
+  static constexpr hsm::Stages kStages{.shifts_input = true};  // reads x itself: no products
 
   hsm::Weights<Scalar> decay;  // [H, K-1]: the struct is its parameters
 
@@ -34,13 +34,13 @@ struct Decay {
     f("decay", self.decay, more.decay...);
   }
 
-  /// z from the tokens, kept(0), and their partners, kept(k): blocks (rows, n), the rows of one head after those of
+  /// z from the tokens, tap(0), and their partners, tap(k): blocks (rows, n), the rows of one head after those of
   /// another, from run.first_head on. Before the first token partners are zero.
   void combine(const hsm::Run<Scalar>& run, hsm::Columns<Scalar> z) const {
-    z = run.kept(0);
+    z = run.tap(0);
     for (hsm::Index h = 0; h < run.heads; ++h) {
       for (hsm::Index k = 1; k < taps(); ++k)
-        rows_of(h, run, z) += decay(run.first_head + h, k - 1) * rows_of(h, run, run.kept(k));
+        rows_of(h, run, z) += decay(run.first_head + h, k - 1) * rows_of(h, run, run.tap(k));
     }
   }
 
@@ -50,15 +50,15 @@ struct Decay {
                std::span<double> sums) const {
     for (hsm::Index k = taps() - 1; k > 0; --k) {
       if (!run.present(k)) continue;
-      auto d_past = d.kept(k);
+      auto d_past = d.tap(k);
       for (hsm::Index h = 0; h < run.heads; ++h) {
         const hsm::Index place = (run.first_head + h) * decay.cols() + k - 1;
         rows_of(h, run, d_past) += decay.data()[place] * rows_of(h, run, dz);
         sums[static_cast<std::size_t>(place)] +=
-            static_cast<double>(rows_of(h, run, dz).cwiseProduct(rows_of(h, run, run.kept(k))).sum());
+            static_cast<double>(rows_of(h, run, dz).cwiseProduct(rows_of(h, run, run.tap(k))).sum());
       }
     }
-    d.kept(0) += dz;
+    d.tap(0) += dz;
   }
 
   // ---- members that may be left out -------------------------------------------------------------------------

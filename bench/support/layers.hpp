@@ -12,7 +12,7 @@
 #include <vector>
 
 #include <hsm/attention/causal_attention.hpp>
-#include <hsm/mixing/mixer.hpp>
+#include <hsm/shift/mixer.hpp>
 
 #include "tests/reference/mixer_reference.hpp"
 

@@ -2,7 +2,7 @@
 //
 // What the machine allows, to stand beside every figure:
 //
-//   copy    the faster of memcpy and a streaming copy of `bytes`, on n threads
+//   copy    the faster of memcpy and a non-temporal copy of `bytes`, on n threads
 //   sgemm   512 x 1024 x 512 in float, the better of Eigen and OpenBLAS, on n threads: n std::threads with a share of the columns each,
 //           every share a single-threaded product
 //
@@ -18,7 +18,7 @@
 #include <cblas.h>
 #endif
 
-#include <hsm/core/stream.hpp>
+#include <hsm/core/nontemporal.hpp>
 #include <hsm/core/types.hpp>
 
 #include "bench/support/measure.hpp"
@@ -50,7 +50,7 @@ class Copy {
     streaming_ = measure(streamed, plain, 0.05).ratio > 1;
   }
   void operator()() { run(streaming_); }
-  const char* way() const { return streaming_ ? "streaming stores" : "memcpy"; }
+  const char* way() const { return streaming_ ? "non-temporal stores" : "memcpy"; }
 
  private:
   void run(bool streaming) {
@@ -60,7 +60,7 @@ class Copy {
       const std::size_t count = i + 1 == team_.threads() ? n - first : n / parts;
       if (streaming) {
         stream_copy(static_cast<Index>(count), from_.data() + first, to_.data() + first);
-        stream_fence();
+        nontemporal_fence();
       } else {
         std::memcpy(to_.data() + first, from_.data() + first, count * sizeof(float));
       }

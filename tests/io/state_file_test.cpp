@@ -10,7 +10,7 @@
 #include <hsm/io/state_file.hpp>
 
 #include "io/io_test_support.hpp"
-#include "mixing/mixer_cases.hpp"
+#include "shift/mixer_cases.hpp"
 
 namespace hsm::test {
 namespace {

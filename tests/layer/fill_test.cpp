@@ -6,7 +6,7 @@
 
 #include <hsm/attention/causal_attention.hpp>
 
-#include "mixing/mixer_cases.hpp"
+#include "shift/mixer_cases.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm::test {

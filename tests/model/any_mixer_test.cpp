@@ -25,7 +25,7 @@ template <class ScalarType>
 struct Leaky {
   using Scalar = ScalarType;
   static constexpr std::string_view kName = "leaky";
-  static constexpr Stages kStages{.keeps_input = true};
+  static constexpr Stages kStages{.shifts_input = true};
 
   Vector<Scalar> decay;  // [C]
 
@@ -43,17 +43,17 @@ struct Leaky {
   }
 
   void combine(const Run<Scalar>& run, Columns<Scalar> z) const {
-    z = run.kept(0) + decay.asDiagonal() * run.kept(1);
+    z = run.tap(0) + decay.asDiagonal() * run.tap(1);
   }
   void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double> sums) const {
-    d.kept(0) = dz;
+    d.tap(0) = dz;
     for (Index c = 0; c < channels(); ++c) {
-      sums[static_cast<std::size_t>(c)] += static_cast<double>(dz.row(c).dot(run.kept(1).row(c)));
+      sums[static_cast<std::size_t>(c)] += static_cast<double>(dz.row(c).dot(run.tap(1).row(c)));
     }
   }
   void adjoint_past(const Run<Scalar>&, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
-    d.kept(1) += decay.asDiagonal() * dz;
+    d.tap(1) += decay.asDiagonal() * dz;
   }
   Index sum_count() const { return channels(); }
   void add_sums(std::span<const double> sums, Leaky& gradients) const {
@@ -237,9 +237,9 @@ TEST(AnyMixer, AWindowChangesTheLayerAndNoParameter) {
   EXPECT_EQ(dense.layer().description(), "attention heads 2") << "what fingerprints of old files cover";
   EXPECT_EQ(windowed.layer().description(), "attention heads 2 window 5");
   EXPECT_EQ(dense.layer().footprint(),
-            (LayerFootprint{.products = 4, .own = 1, .kept = 2, .reads = 1, .unbounded = true}));
+            (LayerFootprint{.products = 4, .local = 1, .kept = 2, .reads = 1, .unbounded = true}));
   EXPECT_EQ(windowed.layer().footprint(),
-            (LayerFootprint{.products = 4, .own = 1, .kept = 2, .reads = 1, .window = 5}));
+            (LayerFootprint{.products = 4, .local = 1, .kept = 2, .reads = 1, .window = 5}));
 }
 
 TEST(AnyMixer, RefusesValuesThatALayerRefuses) {

@@ -159,7 +159,7 @@ template <class ScalarType>
 struct OwnMatrix {
   using Scalar = ScalarType;
   static constexpr std::string_view kName = "own-matrix";
-  static constexpr Stages kStages{.keeps_input = true};
+  static constexpr Stages kStages{.shifts_input = true};
 
   Weights<Scalar> m;  // [C,C]
 
@@ -173,16 +173,16 @@ struct OwnMatrix {
   static void visit(Fn&& f, Self& self, More&... more) {
     f("m", self.m, more.m...);
   }
-  void combine(const Run<Scalar>& run, Columns<Scalar> z) const { z = m * run.kept(0) + run.kept(1); }
+  void combine(const Run<Scalar>& run, Columns<Scalar> z) const { z = m * run.tap(0) + run.tap(1); }
   void adjoint_now(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d,
                    std::span<double> sums) const {
-    d.kept(0) = m.transpose() * dz;
-    const Weights<Scalar> dm = dz * run.kept(0).transpose();
+    d.tap(0) = m.transpose() * dz;
+    const Weights<Scalar> dm = dz * run.tap(0).transpose();
     for (Index i = 0; i < dm.size(); ++i)
       sums[static_cast<std::size_t>(i)] += static_cast<double>(dm.data()[i]);
   }
   void adjoint_past(const Run<Scalar>&, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
-    d.kept(1) += dz;
+    d.tap(1) += dz;
   }
   Index sum_count() const { return m.size(); }
   void add_sums(std::span<const double> sums, OwnMatrix& gradients) const {

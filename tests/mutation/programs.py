@@ -12,7 +12,7 @@ import threading
 FLAGS = ["-std=c++20", "-O1", "-w", "-march=x86-64-v3", "-D_GLIBCXX_ASSERTIONS",
          "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"]  # of arrays, as the sanitized tests see them
 COMMON = "#include <gtest/gtest.h>\n#include <Eigen/Core>\n"  # read once: nothing of ours
-FLOAT_ALONE = {"mixing", "attention"}
+FLOAT_ALONE = {"shift", "attention"}
 SECONDS = 60  # of processor time that a test program may take; ten times as long by the clock
 MEMORY = 4 << 30  # that it may take
 
@@ -20,10 +20,10 @@ MEMORY = 4 << 30  # that it may take
 LIKELY = {
     "core": ["elementwise", "product", "tokens", "workspace", "linear"],
     "schedule": ["schedule", "coverage", "schedule_text"],
-    "mixing": ["streams", "gradients", "modes", "in_place", "stack", "forward", "errors", "rewind", "policies/pair_rows"],
+    "shift": ["streams", "gradients", "modes", "in_place", "stack", "forward", "errors", "rewind", "policies/pair_rows"],
     "attention": ["state_gradient", "modes", "state", "through_time", "gradients", "errors", "forward"],
 }
-# Policies that the programs of mixing/ are compiled with: those that a header is about, and for what all share a few
+# Policies that the programs of shift/ are compiled with: those that a header is about, and for what all share a few
 # that differ most, then all of them. Less is what makes a mutant cheap.
 POLICIES = {"channel_pair": "ChannelPair", "fusion": "Fusion", "gated": "Gated", "gated_pair": "GatedPair",
             "matrix_pair": "MatrixPair", "pair_rows": "ScalarPair ChannelPair", "scalar_pair": "ScalarPair",
@@ -31,7 +31,7 @@ POLICIES = {"channel_pair": "ChannelPair", "fusion": "Fusion", "gated": "Gated",
 DIFFERENT = "ScalarPair GatedPair SoftmaxLocal"
 
 # Sources of tests/support that hold what a header of the tests only declares.
-INSTANCES = {"mixing/mixer_cases.hpp": "support/mixer_instances.cpp",
+INSTANCES = {"shift/mixer_cases.hpp": "support/mixer_instances.cpp",
              "attention/attention_cases.hpp": "support/attention_instances.cpp"}
 
 
@@ -67,7 +67,7 @@ class Programs:
         """Flags of the forms of a folder's programs that a mutant of the header is tried with, one after another."""
         folder, _, name = file.removesuffix(".hpp").partition("/")
         flags = FLAGS + (["-DHSM_TEST_FLOAT_ALONE"] if folder in FLOAT_ALONE else [])
-        if folder != "mixing":
+        if folder != "shift":
             return [flags]
         own = POLICIES.get(name.rpartition("/")[2])
         few = "-DHSM_TEST_POLICIES(use)=" + "".join(f"use({policy})" for policy in (own or DIFFERENT).split())

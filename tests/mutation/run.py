@@ -16,7 +16,7 @@ from programs import FLAGS, Programs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORK = ROOT / "build/mutation"
-FOLDERS = ["core", "schedule", "mixing", "attention"]
+FOLDERS = ["core", "schedule", "shift", "attention"]
 UNCOUNTED = {"stillborn", "unseen"}
 
 

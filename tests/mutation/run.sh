@@ -4,11 +4,11 @@
 # Do the tests see a wrong operator?   bash tests/mutation/run.sh [OPTION...]
 # Changes one operator, bound, sign or constant of a header at a time, in a copy of include/, and builds and runs the
 # test programs of its folder against the copy, the likeliest first, and those that must not compile, until one fails. Eigen alone, -O1, x86-64-v3, Eigen's
-# and libstdc++'s assertions and the bounds of arrays on; mixing/ and attention/ in float alone.
+# and libstdc++'s assertions and the bounds of arrays on; shift/ and attention/ in float alone.
 #   --count N          so many mutants in all, the same number of each folder (60)
 #   --seed S           another draw (1)
-#   --folder F         core, schedule, mixing or attention alone; may be given again
-#   --only FILE:LINE   every mutant of one line, such as mixing/run.hpp:40; `--only FILE` of one header
+#   --folder F         core, schedule, shift or attention alone; may be given again
+#   --only FILE:LINE   every mutant of one line, such as shift/run.hpp:40; `--only FILE` of one header
 #   --jobs J           so many at a time (1)
 #   --retry            those that survived before once more, after tests were added
 #   --list             print the mutants and build nothing

@@ -12,13 +12,13 @@
 #include <cstddef>
 #include <vector>
 
-#include <hsm/mixing/policies/channel_pair.hpp>
-#include <hsm/mixing/policies/fusion.hpp>
-#include <hsm/mixing/policies/gated.hpp>
-#include <hsm/mixing/policies/gated_pair.hpp>
-#include <hsm/mixing/policies/matrix_pair.hpp>
-#include <hsm/mixing/policies/scalar_pair.hpp>
-#include <hsm/mixing/policies/softmax_local.hpp>
+#include <hsm/shift/policies/channel_pair.hpp>
+#include <hsm/shift/policies/fusion.hpp>
+#include <hsm/shift/policies/gated.hpp>
+#include <hsm/shift/policies/gated_pair.hpp>
+#include <hsm/shift/policies/matrix_pair.hpp>
+#include <hsm/shift/policies/scalar_pair.hpp>
+#include <hsm/shift/policies/softmax_local.hpp>
 
 namespace hsm::test {
 

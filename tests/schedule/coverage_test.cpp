@@ -10,8 +10,6 @@
 #include <string>
 #include <vector>
 
-#include <hsm/mixing/mixer.hpp>
-#include <hsm/mixing/policies/scalar_pair.hpp>
 #include <hsm/schedule/coverage.hpp>
 #include <hsm/schedule/cyclic.hpp>
 #include <hsm/schedule/dyadic.hpp>
@@ -19,6 +17,8 @@
 #include <hsm/schedule/geometric.hpp>
 #include <hsm/schedule/head_rotated.hpp>
 #include <hsm/schedule/reversed.hpp>
+#include <hsm/shift/mixer.hpp>
+#include <hsm/shift/policies/scalar_pair.hpp>
 
 #include "support/matchers.hpp"
 

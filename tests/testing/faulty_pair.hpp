@@ -3,7 +3,7 @@
 // A mixing policy with one fault at a time, of those that authors make.
 #pragma once
 
-#include <hsm/mixing/mixer.hpp>
+#include <hsm/shift/mixer.hpp>
 #include <string>
 
 namespace hsm::test {
@@ -32,7 +32,7 @@ enum class PolicyFault {
 struct FaultyPair {
   using Scalar = double;
   static constexpr std::string_view kName = "pair";
-  static constexpr Stages kStages{.keeps_input = true, .in_place = true};
+  static constexpr Stages kStages{.shifts_input = true, .in_place = true};
 
   Vector<double> a, b;
   PolicyFault fault = PolicyFault::kNone;
@@ -60,7 +60,7 @@ struct FaultyPair {
   }
   void combine(const Run<double>& run, Columns<double> z) const {
     const auto as = a.segment(first_row(run), run.rows), bs = b.segment(first_row(run), run.rows);
-    const auto now = run.kept(0), past = run.kept(1);
+    const auto now = run.tap(0), past = run.tap(1);
     for (Index j = run.count - 1; j >= 0; --j) {
       if (has(PolicyFault::kUnwrittenColumn) && j == 2) continue;
       if (has(PolicyFault::kNotInPlace)) {
@@ -78,21 +78,21 @@ struct FaultyPair {
     const Index first = first_row(run);
     const Eigen::MatrixXd gradient = a.segment(first, run.rows).asDiagonal() * dz;
     if (has(PolicyFault::kUnwrittenNow)) {
-      d.kept(0) += gradient;
+      d.tap(0) += gradient;
     } else {
-      d.kept(0) = has(PolicyFault::kWrongSignNow) ? Eigen::MatrixXd(-gradient) : gradient;
+      d.tap(0) = has(PolicyFault::kWrongSignNow) ? Eigen::MatrixXd(-gradient) : gradient;
     }
     for (Index i = 0; i < run.rows; ++i) {
-      sums[static_cast<std::size_t>(first + i)] += dz.row(i).dot(run.kept(0).row(i));
+      sums[static_cast<std::size_t>(first + i)] += dz.row(i).dot(run.tap(0).row(i));
       if (has(PolicyFault::kSumsNobodyCounts)) continue;
-      sums[static_cast<std::size_t>(channels() + first + i)] += dz.row(i).dot(run.kept(1).row(i));
+      sums[static_cast<std::size_t>(channels() + first + i)] += dz.row(i).dot(run.tap(1).row(i));
     }
   }
   void adjoint_past(const Run<double>& run, ConstColumns<double> dz, const RunGradient<double>& d) const {
     const Eigen::MatrixXd gradient = b.segment(first_row(run), run.rows).asDiagonal() * dz;
     if (has(PolicyFault::kEmptyAdjoint)) return;
-    if (has(PolicyFault::kOverwrittenPast)) d.kept(1).setZero();
-    d.kept(1) += (has(PolicyFault::kWrongSign) ? -1 : has(PolicyFault::kDoubledAdjoint) ? 2 : 1) * gradient;
+    if (has(PolicyFault::kOverwrittenPast)) d.tap(1).setZero();
+    d.tap(1) += (has(PolicyFault::kWrongSign) ? -1 : has(PolicyFault::kDoubledAdjoint) ? 2 : 1) * gradient;
   }
   Index sum_count() const { return (has(PolicyFault::kSumsNobodyCounts) ? 1 : 2) * channels(); }
   void add_sums(std::span<const double> sums, FaultyPair& gradients) const {

@@ -6,7 +6,7 @@
 
 #include "attention/attention_cases.hpp"
 #include "layer/fading_sum.hpp"
-#include "mixing/mixer_cases.hpp"
+#include "shift/mixer_cases.hpp"
 
 namespace hsm::test {
 namespace {

@@ -72,7 +72,7 @@ class AttentionLayer {
   Index window() const { return parameters_.window; }
   /// What a token costs: keys and values are kept, and read by every later one, or by those in whose window they are.
   LayerFootprint footprint() const {
-    return {.products = 4, .own = 1, .kept = 2, .reads = 1, .unbounded = window() == 0, .window = window()};
+    return {.products = 4, .local = 1, .kept = 2, .reads = 1, .unbounded = window() == 0, .window = window()};
   }
   /// Heads, and rotary positions and the window where it has them.
   std::string description() const {

@@ -257,7 +257,7 @@ HSM_NOINLINE Scalar dot(Index n, const Scalar* x, const Scalar* y) {
 
 namespace detail {
 
-/// f(first, n) for [0, count) in pieces of kBlock, for what needs a small buffer of results.
+/// f(first, n) for [0, count) in parts of kBlock, for what needs a small buffer of results.
 template <class F>
 inline void in_blocks(Index count, F&& f) {
   for (Index first = 0; first < count; first += kBlock) f(first, (std::min)(kBlock, count - first));

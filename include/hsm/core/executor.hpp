@@ -67,7 +67,7 @@ class SerialExecutor final : public Executor {
   }
 };
 
-/// Splits [0, count) into pieces of `block` (the last one shorter) and calls f(first, size, worker) for each.
+/// Splits [0, count) into parts of `block` (the last one shorter) and calls f(first, size, worker) for each.
 template <class F>
 void parallel_blocks(Executor& executor, Index count, Index block, F&& f) {
   const Index tasks = (count + block - 1) / block;

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include <hsm/core/bit_cast.hpp>
-#include <hsm/core/stream.hpp>
+#include <hsm/core/nontemporal.hpp>
 #include <hsm/core/types.hpp>
 
 #if defined(__AVX__) && defined(__FMA__)
@@ -16,11 +16,11 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
-/// kStreamWidth bytes of Scalar: 8 floats or 4 doubles with AVX, half as many without.
+/// kNontemporalAlignment bytes of Scalar: 8 floats or 4 doubles with AVX, half as many without.
 template <class Scalar>
 struct Pack {
-  static constexpr Index kSize = static_cast<Index>(kStreamWidth / sizeof(Scalar));
-  typedef Scalar Values __attribute__((vector_size(kStreamWidth)));
+  static constexpr Index kSize = static_cast<Index>(kNontemporalAlignment / sizeof(Scalar));
+  typedef Scalar Values __attribute__((vector_size(kNontemporalAlignment)));
   Values values{};
 
   /// The same value everywhere.
@@ -39,9 +39,9 @@ struct Pack {
     return pack;
   }
   void write(Scalar* to) const { std::memcpy(to, &values, sizeof values); }
-  /// Past the cache where `stream`, and then to a multiple of kStreamWidth.
-  void write(Scalar* to, bool stream) const {
-    if (stream) {
+  /// Past the cache where `nontemporal`, and then to a multiple of kNontemporalAlignment.
+  void write(Scalar* to, bool nontemporal) const {
+    if (nontemporal) {
 #if defined(__AVX__)
       _mm256_stream_si256(reinterpret_cast<__m256i*>(to), bit_cast<__m256i>(values));
       return;

@@ -156,8 +156,8 @@ struct Grid {
 
   static Index even(Index size,
                     Index most) {  // the largest block <= most, a multiple of 16, that cuts size evenly
-    const Index pieces = std::max<Index>(1, (size + most - 1) / most);
-    return std::max<Index>(16, (size + pieces * 16 - 1) / (pieces * 16) * 16);
+    const Index parts = std::max<Index>(1, (size + most - 1) / most);
+    return std::max<Index>(16, (size + parts * 16 - 1) / (parts * 16) * 16);
   }
 
   Grid(Index r, Index c, Index depth)

@@ -20,7 +20,7 @@ namespace hsm::inline HSM_ABI {
 
 /// Whether results that leave the cache are written by streaming (non-temporal) stores; the bits are the same
 /// either way.
-enum class Stores { kAutomatic, kCached, kStreaming };
+enum class Stores { kAutomatic, kCached, kNontemporal };
 
 /// Scratch + executor. Not for two threads at once; neither copied nor moved.
 class Workspace {
@@ -50,7 +50,7 @@ class Workspace {
   /// Bytes held.
   std::size_t bytes() const {
     std::size_t sum = 0;
-    for (const Piece& piece : pieces_) sum += piece.size;
+    for (const Buffer& buffer : buffers_) sum += buffer.size;
     return sum;
   }
 
@@ -59,10 +59,10 @@ class Workspace {
    public:
     /// Opens a frame on top of the stack of `workspace`.
     explicit Frame(Workspace& workspace)
-        : workspace_(workspace), piece_(workspace.piece_), used_(workspace.used_) {
+        : workspace_(workspace), buffer_(workspace.buffer_), used_(workspace.used_) {
       ++workspace_.depth_;
     }
-    ~Frame() { workspace_.release(piece_, used_); }
+    ~Frame() { workspace_.release(buffer_, used_); }
     Frame(const Frame&) = delete;
     Frame& operator=(const Frame&) = delete;
 
@@ -82,7 +82,7 @@ class Workspace {
 
    private:
     Workspace& workspace_;
-    std::size_t piece_, used_;
+    std::size_t buffer_, used_;
   };
 
  private:
@@ -99,40 +99,40 @@ class Workspace {
     void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t(kAlignment)); }
   };
   using Memory = std::unique_ptr<std::byte[], Free>;
-  struct Piece {
+  struct Buffer {
     Memory memory;
     std::size_t size;
   };
 
   void* allocate(std::size_t bytes) {
     const std::size_t size = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    while (piece_ < pieces_.size() && pieces_[piece_].size - used_ < size) {
-      ++piece_;
+    while (buffer_ < buffers_.size() && buffers_[buffer_].size - used_ < size) {
+      ++buffer_;
       used_ = 0;
     }
-    if (piece_ == pieces_.size()) add(size < kSmallest ? kSmallest : size);
-    std::byte* start = pieces_[piece_].memory.get() + used_;
+    if (buffer_ == buffers_.size()) add(size < kSmallest ? kSmallest : size);
+    std::byte* start = buffers_[buffer_].memory.get() + used_;
     used_ += size;
     if (poison) std::memset(start, 0xFF, size);
     return start;
   }
 
   void add(std::size_t size) {
-    pieces_.push_back({Memory(new (std::align_val_t(kAlignment)) std::byte[size]), size});
+    buffers_.push_back({Memory(new (std::align_val_t(kAlignment)) std::byte[size]), size});
   }
 
-  void release(std::size_t piece, std::size_t used) {
-    piece_ = piece;
+  void release(std::size_t buffer, std::size_t used) {
+    buffer_ = buffer;
     used_ = used;
     if (--depth_ == 0 &&
-        pieces_.size() > 1) {  // one piece of the whole size serves the next call without gaps
+        buffers_.size() > 1) {  // one buffer of the whole size serves the next call without gaps
       const std::size_t size = bytes();
-      pieces_.clear();
-      piece_ = used_ = 0;
-      // Where there is no such piece, nothing is held; the next call asks for what it needs and reports what it
+      buffers_.clear();
+      buffer_ = used_ = 0;
+      // Where there is no such buffer, nothing is held; the next call asks for what it needs and reports what it
       // cannot get.
       void* memory = ::operator new[](size, std::align_val_t(kAlignment), std::nothrow);
-      if (memory) pieces_.push_back({Memory(static_cast<std::byte*>(memory)), size});
+      if (memory) buffers_.push_back({Memory(static_cast<std::byte*>(memory)), size});
     }
   }
 
@@ -140,8 +140,8 @@ class Workspace {
 
   SerialExecutor serial_;
   Executor* executor_ = nullptr;
-  std::vector<Piece> pieces_;
-  std::size_t piece_ = 0, used_ = 0;
+  std::vector<Buffer> buffers_;
+  std::size_t buffer_ = 0, used_ = 0;
   int depth_ = 0;
 };
 

@@ -50,7 +50,7 @@ namespace hsm::inline HSM_ABI {
 /// What a token costs in a layer of C channels.
 struct LayerFootprint {
   Index products = 0;      ///< matrices C x C that it is multiplied by
-  Index own = 0;           ///< planes of C values that its own mixing reads, besides what is kept
+  Index local = 0;         ///< planes of C values that mixing reads, besides what is kept
   Index kept = 0;          ///< planes of C values that the state keeps of it
   Index reads = 0;         ///< how many times mixing reads a kept plane for one token; K of a shift mixer
   bool unbounded = false;  ///< whether all that was kept stays, and every later token reads it

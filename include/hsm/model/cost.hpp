@@ -5,7 +5,7 @@
 //
 //   forward per token
 //     products     of a layer: P C^2, P its matrices C x C (layer_size.hpp); its feed-forward network: 2 C F
-//     mixing       C (own + K planes), one for each value that `combine` reads; of attention 2 C for each token that is
+//     mixing       C (local + K planes), one for each value that `combine` reads; of attention 2 C for each token that is
 //                  seen, C of q.k and C of the weighted sum of values, and a token at place t sees t + 1, with a
 //                  window W no more than W
 //     logits       V C
@@ -20,7 +20,7 @@
 // for each of their values. Not counted, since they are O(C + F) and no products: norms, activations, biases, softmax
 // and the look-up of embeddings; nor what an implementation computes twice (attention's backward computes its scores
 // again, C for each pair). A state may hold more memory than it needs: rings of up to 16 MiB are there from the start
-// (mixing/mixer_state.hpp), and longer ones and attention's cache grow by doubling; with a window
+// (shift/mixer_state.hpp), and longer ones and attention's cache grow by doubling; with a window
 // it comes to twice what is needed (attention/cached_stream.hpp).
 //
 // Sources: arXiv 2601.22852 for the mixers and their linear cost; the factor 3 is the usual count of a forward and a
@@ -117,7 +117,7 @@ inline LayerCost layer_cost(const LayerSize& size, Index channels, Index F, std:
     cost.spans.push_back({cost.most_seen - 1, 1});
     return cost;
   }
-  cost.mixing = C * (static_cast<double>(token.own) + static_cast<double>(token.reads) * kept);
+  cost.mixing = C * (static_cast<double>(token.local) + static_cast<double>(token.reads) * kept);
   if (size.taps == 0) {  // a recurrence: what it holds after the last token
     cost.token_bytes = plane_bytes;
     cost.spans.push_back({1, 1});

@@ -73,7 +73,7 @@ struct LanguageModelState {
   }
 
   /// Whether every layer can take the last k tokens of `stream` back: dense attention always, shift mixers and attention
-  /// with a window as far as their spare slots reach (mixing/mixer_state.hpp, attention/cached_stream.hpp).
+  /// with a window as far as their spare slots reach (shift/mixer_state.hpp, attention/cached_stream.hpp).
   bool can_rewind(Index stream, Index k) const {
     if (k < 0 || k > count(stream)) return false;
     return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The list of layers that a stack can hold, a type. Each entry is a template over the scalar: a mixing policy
-// (mixing/mixing_policy.hpp), which joins as a Mixer, or a layer that mixes tokens (layer/mixing_layer.hpp). Either
+// (shift/mixing_policy.hpp), which joins as a Mixer, or a layer that mixes tokens (layer/mixing_layer.hpp). Either
 // states what recipes call it, what they may say of it, and its tensors:
 //
 //   static constexpr std::string_view kName           the name
@@ -15,15 +15,15 @@
 
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/layer/token_mixer.hpp>
-#include <hsm/mixing/mixer.hpp>
-#include <hsm/mixing/policies/channel_pair.hpp>
-#include <hsm/mixing/policies/fusion.hpp>
-#include <hsm/mixing/policies/gated.hpp>
-#include <hsm/mixing/policies/gated_pair.hpp>
-#include <hsm/mixing/policies/matrix_pair.hpp>
-#include <hsm/mixing/policies/scalar_pair.hpp>
-#include <hsm/mixing/policies/softmax_local.hpp>
 #include <hsm/recurrent/moving_average.hpp>
+#include <hsm/shift/mixer.hpp>
+#include <hsm/shift/policies/channel_pair.hpp>
+#include <hsm/shift/policies/fusion.hpp>
+#include <hsm/shift/policies/gated.hpp>
+#include <hsm/shift/policies/gated_pair.hpp>
+#include <hsm/shift/policies/matrix_pair.hpp>
+#include <hsm/shift/policies/scalar_pair.hpp>
+#include <hsm/shift/policies/softmax_local.hpp>
 
 namespace hsm::inline HSM_ABI {
 

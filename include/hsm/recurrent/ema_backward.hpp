@@ -16,13 +16,13 @@ namespace hsm::inline HSM_ABI::detail {
 
 /// The memories after each of tokens first ... first + count - 1 of the call, from those before the first.
 template <class Scalar>
-void EmaPass<Scalar>::remember(const In& x, Index first, Index count, const Strip& strip,
+void EmaPass<Scalar>::remember(const In& x, Index first, Index count, const ChannelRange& range,
                                Planes<Scalar> memories) const {
   const Index step = n_ * memories.stride;
   const auto tokens = [&]<Index kCount>(Index t, std::integral_constant<Index, kCount>) {
     Scalar* before = memories.data + t * step;
-    advance<kCount, true>(strip, {before, memories.stride}, {before + step, memories.stride}, step,
-                          rows(x, first + t, strip), {nullptr, 0});
+    advance<kCount, true>(range, {before, memories.stride}, {before + step, memories.stride}, step,
+                          rows(x, first + t, range), {nullptr, 0});
   };
   Index t = 0;
   for (; t + kEmaTokens <= count; t += kEmaTokens) tokens(t, std::integral_constant<Index, kEmaTokens>{});
@@ -32,13 +32,13 @@ void EmaPass<Scalar>::remember(const In& x, Index first, Index count, const Stri
 /// kCount tokens back, of which `token` is the first, counted from the start of its block: adds to the sums of the block.
 template <class Scalar>
 template <Index kCount>
-void EmaPass<Scalar>::retreat(const Strip& strip, const Scratch& scratch, Index token, Rows<const Scalar> x,
-                              Rows<const Scalar> dy, Rows<Scalar> dx) const {
-  const Planes<Scalar> q = q_.from(strip.first), p = p_.from(strip.first), eta = eta_.from(strip.first);
+void EmaPass<Scalar>::retreat(const ChannelRange& range, const Scratch& scratch, Index token,
+                              Rows<const Scalar> x, Rows<const Scalar> dy, Rows<Scalar> dx) const {
+  const Planes<Scalar> q = q_.from(range.first), p = p_.from(range.first), eta = eta_.from(range.first);
   const Planes<Scalar> carry = scratch.carry, sums = scratch.sums;
   const Index n = n_, step = n * scratch.memories.stride;
   const Planes<Scalar> memories{scratch.memories.data + token * step, scratch.memories.stride};
-  for_each_pack<Scalar>(strip.count, [&]<class V>(Index c, V) HSM_INLINE_LAMBDA {
+  for_each_pack<Scalar>(range.count, [&]<class V>(Index c, V) HSM_INLINE_LAMBDA {
     V in[kCount], given[kCount], out[kCount];
     HSM_WRITTEN_OUT
     for (Index t = 0; t < kCount; ++t) {
@@ -81,39 +81,40 @@ void EmaPass<Scalar>::retreat(const Strip& strip, const Scratch& scratch, Index 
 /// One segment back: the carry comes in as the gradient of what it left and goes out as that of what it began with.
 template <class Scalar>
 void EmaPass<Scalar>::return_segment(const In& x, const In& dy, const Out& dx, const Segment& segment,
-                                     const Strip& strip, const Scalar* record, const Scratch& scratch) const {
+                                     const ChannelRange& range, const Scalar* record,
+                                     const Scratch& scratch) const {
   for (Index block = (segment.count + kEmaBlock - 1) / kEmaBlock; block-- > 0;) {
     const Index first = segment.first + block * kEmaBlock;
     const Index count = (std::min)(kEmaBlock, segment.count - block * kEmaBlock);
-    copy(Planes<const Scalar>{record + block * n_ * C_, C_}.from(strip.first), scratch.memories, strip.count);
-    remember(x, first, count, strip, scratch.memories);
+    copy(Planes<const Scalar>{record + block * n_ * C_, C_}.from(range.first), scratch.memories, range.count);
+    remember(x, first, count, range, scratch.memories);
     std::fill(scratch.sums.data, scratch.sums.plane(3 * n_), Scalar(0));
     const auto tokens = [&]<Index kCount>(Index t, std::integral_constant<Index, kCount>) {
-      retreat<kCount>(strip, scratch, t, rows(x, first + t, strip), rows(dy, first + t, strip),
-                      rows(dx, first + t, strip));
+      retreat<kCount>(range, scratch, t, rows(x, first + t, range), rows(dy, first + t, range),
+                      rows(dx, first + t, range));
     };
     Index t = count;
     for (; t % kEmaTokens != 0; --t) tokens(t - 1, std::integral_constant<Index, 1>{});
     for (; t > 0; t -= kEmaTokens) tokens(t - kEmaTokens, std::integral_constant<Index, kEmaTokens>{});
     for (Index i = 0; i < 3 * n_; ++i) {
-      double* total = scratch.totals + i * C_ + strip.first;
-      for (Index c = 0; c < strip.count; ++c) total[c] += static_cast<double>(scratch.sums.plane(i)[c]);
+      double* total = scratch.totals + i * C_ + range.first;
+      for (Index c = 0; c < range.count; ++c) total[c] += static_cast<double>(scratch.sums.plane(i)[c]);
     }
   }
 }
 
 /// Takes what the stream of a segment has, the gradient of the memories after its last token, and leaves zeros.
 template <class Scalar>
-void EmaPass<Scalar>::take_state_gradient(State& d, const Segment& segment, Index past, const Strip& strip,
-                                          Planes<Scalar> carry) const {
+void EmaPass<Scalar>::take_state_gradient(State& d, const Segment& segment, Index past,
+                                          const ChannelRange& range, Planes<Scalar> carry) const {
   const RingView<Scalar> ring = d.ring(0, segment.stream);
   if (past + segment.count > 0) {
     const Planes<const Scalar> last{ring.slot(past + segment.count - 1), C_};
-    copy(last.from(strip.first), carry, strip.count);
+    copy(last.from(range.first), carry, range.count);
   }
-  const Planes<Scalar> every{ring.data + strip.first, C_};
+  const Planes<Scalar> every{ring.data + range.first, C_};
   for (Index plane = 0; plane < ring.slot_count * n_; ++plane)
-    std::fill(every.plane(plane), every.plane(plane) + strip.count, Scalar(0));
+    std::fill(every.plane(plane), every.plane(plane) + range.count, Scalar(0));
 }
 
 template <class Scalar>
@@ -126,13 +127,13 @@ void EmaPass<Scalar>::backward(const In& x, const Saved& saved, const In& dy, co
     for (std::size_t i = 0; i < saved.segments.size(); ++i)
       state_gradient->make_room(saved.past[i] + saved.segments[i].count);
   }
-  const Index parts = (std::min)(segments, kEmaParts), width = strip_of(segments);
+  const Index parts = (std::min)(segments, kEmaParts), width = range_size(segments);
   const Index each = (kEmaBlock + 5) * n_;  // planes of a worker
   const Planes<Scalar> scratch = take_planes(each * workspace_.executor().workers(), width);
   auto* totals = frame_.template take<double>(parts * 3 * n_ * C_);
   std::fill(totals, totals + parts * 3 * n_ * C_, 0.0);
   unfinished.written = state_gradient != nullptr;
-  for_each_task(segments, width, [&](const Part& part, const Strip& strip, int worker) {
+  for_each_task(segments, width, [&](const Part& part, const ChannelRange& range, int worker) {
     const auto planes = [&](Index first) {
       return Planes<Scalar>{scratch.plane(worker * each + first * n_), scratch.stride};
     };
@@ -142,11 +143,11 @@ void EmaPass<Scalar>::backward(const In& x, const Saved& saved, const In& dy, co
       const Segment& segment = saved.segments[static_cast<std::size_t>(i)];
       const Index past = saved.past[static_cast<std::size_t>(i)];
       std::fill(own.carry.data, own.carry.plane(n_), Scalar(0));
-      if (state_gradient) take_state_gradient(*state_gradient, segment, past, strip, own.carry);
-      return_segment(x, dy, dx, segment, strip, saved.before.data() + first_block(segment, i) * n_ * C_, own);
+      if (state_gradient) take_state_gradient(*state_gradient, segment, past, range, own.carry);
+      return_segment(x, dy, dx, segment, range, saved.before.data() + first_block(segment, i) * n_ * C_, own);
       if (!state_gradient || past == 0) continue;
       const Planes<Scalar> entry{state_gradient->ring(0, segment.stream).slot(past - 1), C_};
-      copy({own.carry.data, own.carry.stride}, entry.from(strip.first), strip.count);
+      copy({own.carry.data, own.carry.stride}, entry.from(range.first), range.count);
     }
   });
   unfinished.written = false;

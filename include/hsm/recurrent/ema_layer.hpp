@@ -75,7 +75,7 @@ class EmaLayer {
   /// n.
   Index dimensions() const { return parameters_.dimensions(); }
   /// What a token costs: p x, q h and eta h of n memories, which are kept.
-  LayerFootprint footprint() const { return {.own = 2 * dimensions(), .kept = dimensions(), .reads = 1}; }
+  LayerFootprint footprint() const { return {.local = 2 * dimensions(), .kept = dimensions(), .reads = 1}; }
   /// The number of memories.
   std::string description() const { return "ema ndim " + std::to_string(dimensions()); }
   /// The tensors.

@@ -85,22 +85,22 @@ class EmaPass {
 
  private:
   /// The channels of a task.
-  struct Strip {
+  struct ChannelRange {
     Index first, count;
   };
   /// The segments of a task: numbers first ... first + count - 1, the part of that number.
   struct Part {
     Index number, first, count;
   };
-  /// Tokens of a call from one on, at the first channel of a strip. Those of a segment are evenly apart.
+  /// Tokens of a call from one on, at the first channel of a range. Those of a segment are evenly apart.
   template <class S>
   struct Rows {
     S* data;
     Index step;
   };
   template <class S>
-  static Rows<S> rows(const Tokens<S>& tokens, Index token, const Strip& strip) {
-    return {tokens.data ? tokens.at(token) + strip.first : nullptr, tokens.token_stride};
+  static Rows<S> rows(const Tokens<S>& tokens, Index token, const ChannelRange& range) {
+    return {tokens.data ? tokens.at(token) + range.first : nullptr, tokens.token_stride};
   }
   /// What a task of backward computes in.
   struct Scratch {
@@ -117,20 +117,21 @@ class EmaPass {
   }
   /// How many channels a task has. It changes no bit and may depend on who runs the tasks: where there are fewer
   /// segments than workers they share channels.
-  Index strip_of(Index segments) {
+  Index range_size(Index segments) {
     const Index workers = workspace_.executor().workers();
-    const Index strips = segments >= workers ? 1 : (workers + segments - 1) / segments;
+    const Index ranges = segments >= workers ? 1 : (workers + segments - 1) / segments;
     const Index lines = (C_ + kEmaChannels - 1) / kEmaChannels;
-    return (lines + strips - 1) / strips * kEmaChannels;
+    return (lines + ranges - 1) / ranges * kEmaChannels;
   }
-  /// f(part, strip, worker) for each part of the segments and each strip of `width` channels.
+  /// f(part, range, worker) for each part of the segments and each range of `width` channels.
   template <class F>
   void for_each_task(Index segments, Index width, F&& f) {
     const Index each = (segments + kEmaParts - 1) / kEmaParts;
-    const Index strips = (C_ + width - 1) / width, parts = (segments + each - 1) / each;
-    parallel_blocks(workspace_.executor(), parts * strips, 1, [&](Index task, Index, int worker) {
-      const Index number = task / strips, first = number * each, c = task % strips * width;
-      f(Part{number, first, (std::min)(each, segments - first)}, Strip{c, (std::min)(width, C_ - c)}, worker);
+    const Index ranges = (C_ + width - 1) / width, parts = (segments + each - 1) / each;
+    parallel_blocks(workspace_.executor(), parts * ranges, 1, [&](Index task, Index, int worker) {
+      const Index number = task / ranges, first = number * each, c = task % ranges * width;
+      f(Part{number, first, (std::min)(each, segments - first)}, ChannelRange{c, (std::min)(width, C_ - c)},
+        worker);
     });
   }
   /// The place of a segment's first block in a record: each segment has one more than it fills at most.
@@ -142,17 +143,18 @@ class EmaPass {
   }
 
   template <Index kCount, bool kEach>
-  void advance(const Strip& strip, Planes<const Scalar> before, Planes<Scalar> after, Index step,
+  void advance(const ChannelRange& range, Planes<const Scalar> before, Planes<Scalar> after, Index step,
                Rows<const Scalar> x, Rows<Scalar> y) const;
   template <Index kCount>
-  void retreat(const Strip& strip, const Scratch& scratch, Index token, Rows<const Scalar> x,
+  void retreat(const ChannelRange& range, const Scratch& scratch, Index token, Rows<const Scalar> x,
                Rows<const Scalar> dy, Rows<Scalar> dx) const;
-  void run_segment(const In& x, const Out& y, const Segment& segment, const Strip& strip, State* state,
+  void run_segment(const In& x, const Out& y, const Segment& segment, const ChannelRange& range, State* state,
                    Planes<Scalar> moving, Scalar* record) const;
-  void return_segment(const In& x, const In& dy, const Out& dx, const Segment& segment, const Strip& strip,
-                      const Scalar* record, const Scratch& scratch) const;
-  void remember(const In& x, Index first, Index count, const Strip& strip, Planes<Scalar> memories) const;
-  void take_state_gradient(State& d, const Segment& segment, Index past, const Strip& strip,
+  void return_segment(const In& x, const In& dy, const Out& dx, const Segment& segment,
+                      const ChannelRange& range, const Scalar* record, const Scratch& scratch) const;
+  void remember(const In& x, Index first, Index count, const ChannelRange& range,
+                Planes<Scalar> memories) const;
+  void take_state_gradient(State& d, const Segment& segment, Index past, const ChannelRange& range,
                            Planes<Scalar> carry) const;
   void add_gradients(const double* totals, Index parts, Ema<Scalar>& gradients) const;
 
@@ -191,15 +193,15 @@ EmaPass<Scalar>::EmaPass(const EmaLayer<Scalar>& layer, Workspace& workspace)
   std::fill(zeros_, zeros_ + n_ * C_, Scalar(0));
 }
 
-/// kCount tokens of a strip: from the memories `before` the first to those `after` the last or, with kEach, each token,
+/// kCount tokens of a range: from the memories `before` the first to those `after` the last or, with kEach, each token,
 /// `step` values apart. y may be null.
 template <class Scalar>
 template <Index kCount, bool kEach>
-void EmaPass<Scalar>::advance(const Strip& strip, Planes<const Scalar> before, Planes<Scalar> after,
+void EmaPass<Scalar>::advance(const ChannelRange& range, Planes<const Scalar> before, Planes<Scalar> after,
                               Index step, Rows<const Scalar> x, Rows<Scalar> y) const {
-  const Planes<Scalar> q = q_.from(strip.first), p = p_.from(strip.first), eta = eta_.from(strip.first);
+  const Planes<Scalar> q = q_.from(range.first), p = p_.from(range.first), eta = eta_.from(range.first);
   const Index n = n_;
-  for_each_pack<Scalar>(strip.count, [&]<class V>(Index c, V) HSM_INLINE_LAMBDA {
+  for_each_pack<Scalar>(range.count, [&]<class V>(Index c, V) HSM_INLINE_LAMBDA {
     V in[kCount], out[kCount];
     HSM_WRITTEN_OUT
     for (Index t = 0; t < kCount; ++t) in[t] = V::read_once(x.data + t * x.step + c);
@@ -232,23 +234,24 @@ void EmaPass<Scalar>::advance(const Strip& strip, Planes<const Scalar> before, P
 
 /// One segment: what it leaves goes to the state, what lies before its blocks to `record`, where these are given.
 template <class Scalar>
-void EmaPass<Scalar>::run_segment(const In& x, const Out& y, const Segment& segment, const Strip& strip,
-                                  State* state, Planes<Scalar> moving, Scalar* record) const {
+void EmaPass<Scalar>::run_segment(const In& x, const Out& y, const Segment& segment,
+                                  const ChannelRange& range, State* state, Planes<Scalar> moving,
+                                  Scalar* record) const {
   const Index past = segment.fresh() ? 0 : state->count(segment.stream);
   const RingView<Scalar> ring =
       segment.fresh() ? RingView<Scalar>{nullptr, 0, 0} : state->ring(0, segment.stream);
   const Index kept = segment.count - ring.slot_count;  // from this token on memories go to the ring
-  const auto slot = [&](Index token) { return Planes<Scalar>{ring.slot(token), C_}.from(strip.first); };
-  Planes<const Scalar> h = Planes<const Scalar>{zeros_, C_}.from(strip.first);
+  const auto slot = [&](Index token) { return Planes<Scalar>{ring.slot(token), C_}.from(range.first); };
+  Planes<const Scalar> h = Planes<const Scalar>{zeros_, C_}.from(range.first);
   if (past > 0) h = {slot(past - 1).data, C_};
   const auto tokens = [&]<Index kCount>(Index t, Planes<Scalar> to, std::integral_constant<Index, kCount>) {
     const Index token = segment.first + t;
-    advance<kCount, false>(strip, h, to, 0, rows(x, token, strip), rows(y, token, strip));
+    advance<kCount, false>(range, h, to, 0, rows(x, token, range), rows(y, token, range));
     h = {to.data, to.stride};
   };
   for (Index t = 0; t < segment.count;) {
     if (record && t % kEmaBlock == 0)
-      copy(h, Planes<Scalar>{record + t / kEmaBlock * n_ * C_, C_}.from(strip.first), strip.count);
+      copy(h, Planes<Scalar>{record + t / kEmaBlock * n_ * C_, C_}.from(range.first), range.count);
     if (t + kEmaTokens <= (std::min)(kept, segment.count)) {
       tokens(t, moving, std::integral_constant<Index, kEmaTokens>{});
       t += kEmaTokens;
@@ -278,11 +281,11 @@ void EmaPass<Scalar>::forward(const In& x, const Out& y, std::span<const Segment
   const Planes<Scalar> moving = take_planes((std::min)(segments, kEmaParts) * n_, C_);
   UnfinishedStreams<State> unfinished{state, list, state != nullptr};
   if (segments > 0) {
-    for_each_task(segments, strip_of(segments), [&](const Part& part, const Strip& strip, int) {
+    for_each_task(segments, range_size(segments), [&](const Part& part, const ChannelRange& range, int) {
       const Planes<Scalar> own{moving.plane(part.number * n_), moving.stride};
       for (Index i = part.first; i < part.first + part.count; ++i) {
         const Segment& segment = list[static_cast<std::size_t>(i)];
-        run_segment(x, y, segment, strip, state, own.from(strip.first),
+        run_segment(x, y, segment, range, state, own.from(range.first),
                     saved ? saved->before.data() + first_block(segment, i) * n_ * C_ : nullptr);
       }
     });

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// Tries a mixing policy (mixing/mixing_policy.hpp) and tells what is wrong with it; see testing/check.hpp.
+// Tries a mixing policy (shift/mixing_policy.hpp) and tells what is wrong with it; see testing/check.hpp.
 #pragma once
 
 #include <algorithm>
 #include <string>
 #include <vector>
 
-#include <hsm/mixing/mixer.hpp>
+#include <hsm/shift/mixer.hpp>
 #include <hsm/testing/check_layer.hpp>
 
 namespace hsm::inline HSM_ABI {

@@ -192,7 +192,7 @@ template <class Parameters>
 template <class Scalar>
 void AdamW<Parameters>::update(const Constants<Scalar>& k, Index n, Scalar* p, const Scalar* g, Scalar* m,
                                Scalar* v) {
-  // In pieces, with a loop of its own for the root: std::sqrt sets errno and so keeps its loop from becoming
+  // In parts, with a loop of its own for the root: std::sqrt sets errno and so keeps its loop from becoming
   // vector code, and Eigen's packet root is an estimate for float, with other bits on other processors.
   constexpr Index kPiece = 256;
   Scalar root[kPiece];

@@ -84,22 +84,22 @@ Scalar largest_logit(Index n, const Scalar* x) {
   return *std::max_element(lanes, lanes + kLanes);
 }
 
-/// The exponentials are taken in pieces of this many, beside the logits and not over them: in a buffer of
+/// The exponentials are taken in blocks of this many, beside the logits and not over them: in a buffer of
 /// their own the compiler knows that they overlap nothing.
-inline constexpr Index kSoftmaxPiece = 512;
+inline constexpr Index kSoftmaxBlock = 512;
 
-/// piece[i] = exp(x[i] - shift), i < n; returns their sum.
+/// block[i] = exp(x[i] - shift), i < n; returns their sum.
 template <class Scalar>
-double exp_piece(Index n, const Scalar* x, Scalar shift, Scalar (&piece)[kSoftmaxPiece]) {
+double exp_block(Index n, const Scalar* x, Scalar shift, Scalar (&block)[kSoftmaxBlock]) {
   constexpr Index kLanes = 16;
-  for (Index i = 0; i < n; ++i) piece[i] = x[i] - shift;
-  exp(n, piece, piece);
+  for (Index i = 0; i < n; ++i) block[i] = x[i] - shift;
+  exp(n, block, block);
   Scalar lanes[kLanes] = {};
   const Index whole = n - n % kLanes;
   for (Index i = 0; i < whole; i += kLanes) {
-    for (Index j = 0; j < kLanes; ++j) lanes[j] += piece[i + j];
+    for (Index j = 0; j < kLanes; ++j) lanes[j] += block[i + j];
   }
-  for (Index i = whole; i < n; ++i) lanes[i - whole] += piece[i];
+  for (Index i = whole; i < n; ++i) lanes[i - whole] += block[i];
   double sum = 0;
   for (const Scalar lane : lanes) sum += static_cast<double>(lane);
   return sum;
@@ -108,11 +108,11 @@ double exp_piece(Index n, const Scalar* x, Scalar shift, Scalar (&piece)[kSoftma
 /// -log softmax(z)[target] of one column.
 template <class Scalar>
 double column_loss(Index V, const Scalar* z, std::int32_t target) {
-  Scalar piece[kSoftmaxPiece];
+  Scalar block[kSoftmaxBlock];
   const Scalar shift = largest_logit(V, z);
   double sum = 0;
-  for (Index v = 0; v < V; v += kSoftmaxPiece) {
-    sum += exp_piece((std::min)(kSoftmaxPiece, V - v), z + v, shift, piece);
+  for (Index v = 0; v < V; v += kSoftmaxBlock) {
+    sum += exp_block((std::min)(kSoftmaxBlock, V - v), z + v, shift, block);
   }
   return std::log(sum) + (static_cast<double>(shift) - static_cast<double>(z[target]));
 }
@@ -120,14 +120,14 @@ double column_loss(Index V, const Scalar* z, std::int32_t target) {
 /// The same, and z becomes scale (softmax(z) - [v = target]).
 template <class Scalar>
 double column_gradient(Index V, Scalar* z, std::int32_t target, double scale) {
-  Scalar piece[kSoftmaxPiece];
+  Scalar block[kSoftmaxBlock];
   const Scalar shift = largest_logit(V, z);
   const double distance = static_cast<double>(shift) - static_cast<double>(z[target]);
   double sum = 0;
-  for (Index v = 0; v < V; v += kSoftmaxPiece) {
-    const Index n = (std::min)(kSoftmaxPiece, V - v);
-    sum += exp_piece(n, z + v, shift, piece);
-    std::copy(piece, piece + n, z + v);
+  for (Index v = 0; v < V; v += kSoftmaxBlock) {
+    const Index n = (std::min)(kSoftmaxBlock, V - v);
+    sum += exp_block(n, z + v, shift, block);
+    std::copy(block, block + n, z + v);
   }
   const Scalar factor = static_cast<Scalar>(scale / sum);
   for (Index v = 0; v < V; ++v) z[v] *= factor;

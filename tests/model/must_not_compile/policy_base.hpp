@@ -9,7 +9,7 @@ template <class ScalarType>
 struct PolicyBase {
   using Scalar = ScalarType;
   static constexpr std::string_view kName = "base";
-  static constexpr hsm::Stages kStages{.keeps_input = true};
+  static constexpr hsm::Stages kStages{.shifts_input = true};
   static hsm::TensorSpecs describe(hsm::Index, const hsm::OptionValues&) { return {}; }
   hsm::Index channels() const { return 4; }
   hsm::Index heads() const { return 1; }

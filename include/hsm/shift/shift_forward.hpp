@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+//
+// The forward pass. Tokens are worked through in chunks that stay in cache: project (a product), combine
+// (runs, see timeline.hpp), keep (the rings of the states), output (a product). With a record for backward
+// there is one chunk of all tokens. Where shifted planes are projected, what earlier chunks of the same segment
+// kept is read from a ring: a long sequence is a short one that continues, so memory does not grow with T.
+#pragma once
+
+#include <hsm/core/nontemporal.hpp>
+#include <hsm/shift/shift_pass.hpp>
+
+namespace hsm::inline HSM_ABI::detail {
+
+template <class Policy>
+void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segment> list, State* state,
+                                Saved* saved) {
+  const Index N = x.count();
+  if (saved) {
+    saved->shape_ = Saved::kNothing;  // until it is whole
+    saved->segments_.assign(list.begin(), list.end());
+    saved->entry_ = state ? *state : State();
+    saved->projected_.resize(projected_rows(), N);
+    if constexpr (kStages.output) saved->mixed_.resize(C(), N);
+  }
+  if (state) make_room(*state, *state, list);
+  fill_zeros(list, state);
+  constexpr int kPlanes = kStages.projected() + (kStages.output ? 1 : 0);
+  Index most = std::max<Index>(N, 1);  // tokens of a chunk
+  if (!saved && kPlanes > 0) {
+    const Index fitting = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar)) / (kPlanes * C());
+    most = (std::min)(most, std::clamp<Index>(fitting / 64 * 64, 64, 2048));
+  }
+  Chunk chunk{x, list, state};
+  chunk.history = saved || kStages.shifted == 0;
+  if (!chunk.history && most < N) {
+    for (const Segment& segment : list) chunk.longest = (std::max)(chunk.longest, segment.count);
+    Index size = 0;
+    for (std::size_t g = 0; g < layer.groups().size(); ++g) size += carry_size(chunk, g);
+    chunk.carry = frame.template take<Scalar>(size);
+  }
+  Scalar* projected = saved ? saved->projected_.data() : frame.template take<Scalar>(projected_rows() * most);
+  Scalar* mixed = !kStages.output ? nullptr
+                  : saved         ? saved->mixed_.data()
+                                  : frame.template take<Scalar>(C() * most);
+  chunk.projected = projected;
+  UnfinishedStreams<State> unfinished{state, list};
+  for (chunk.first = 0; chunk.first < N; chunk.first += most) {
+    chunk.count = (std::min)(most, N - chunk.first);
+    project(chunk, projected);
+    if (y.data) combine(chunk, mixed, y);
+    if constexpr (kStages.output) {
+      const auto put_out = [&](Index first, Index n) {
+        const ConstColumns<Scalar> z(mixed + (first - chunk.first) * C(), C(), n, Eigen::OuterStride<>(C()));
+        layer.parameters().output.forward(z, y.columns(first, n), workspace.executor());
+      };
+      if (y.data) for_each_strided(y, y, chunk.first, chunk.count, put_out);
+    }
+    if (state || chunk.carry) {  // last, so that what throws before leaves the state as it was
+      unfinished.written = state != nullptr;
+      keep(chunk, state);
+    }
+  }
+  unfinished.written = false;
+  if (saved) saved->shape_ = x.shape();
+  if (state) {
+    for (const Segment& segment : list) state->advance(segment.stream, segment.count);
+  }
+}
+
+template <class Policy>
+void ShiftPass<Policy>::project(const Chunk& chunk, Scalar* projected) {
+  if constexpr (kStages.projected() > 0) {
+    for_each_strided(chunk.x, chunk.x, chunk.first, chunk.count, [&](Index first, Index n) {
+      Columns<Scalar> out(projected + (first - chunk.first) * projected_rows(), projected_rows(), n,
+                          Eigen::OuterStride<>(projected_rows()));
+      layer.parameters().project.forward(chunk.x.columns(first, n), out, workspace.executor());
+    });
+  }
+}
+
+template <class Policy>
+void ShiftPass<Policy>::combine(const Chunk& chunk, Scalar* mixed, const Out& y) {
+  const auto bytes = static_cast<std::size_t>(y.count() * C()) * sizeof(Scalar);
+  const bool nontemporal = !mixed && should_be_nontemporal(workspace.stores, bytes);
+  parallel_blocks(workspace.executor(), chunk.count, task_tokens(), [&](Index begin, Index n, int) {
+    for_each_part(chunk, chunk.first + begin, n, [&](const SegmentPart& part, Index from, Index to) {
+      for (std::size_t g = 0; g < layer.groups().size(); ++g) {
+        const HeadGroup& group = layer.groups()[g];
+        for_each_run(part, from, to, group.shift, layer.taps(), ring(chunk, part, g).slot_count, false,
+                     [&](Index start, Index end) {
+                       Run<Scalar> run = make_run(chunk, part, g, start, end);
+                       const Index token = part.first + start;
+                       if (mixed) {
+                         Scalar* z = mixed + (token - chunk.first) * C() + first_row(group);
+                         layer.parameters().combine(
+                             run, Columns<Scalar>(z, run.rows, run.count, Eigen::OuterStride<>(C())));
+                       } else {
+                         run.nontemporal = nontemporal;
+                         layer.parameters().combine(run,
+                                                    y.rows(token, run.count, first_row(group), run.rows));
+                       }
+                     });
+      }
+    });
+    if (nontemporal) nontemporal_fence();
+  });
+}
+
+template <class Policy>
+void ShiftPass<Policy>::keep(const Chunk& chunk, State* state) {
+  parallel_blocks(workspace.executor(), chunk.count, task_tokens(), [&](Index begin, Index n, int) {
+    for_each_part(chunk, chunk.first + begin, n, [&](const SegmentPart& part, Index from, Index to) {
+      const Segment& segment = chunk.segments[static_cast<std::size_t>(part.segment)];
+      const bool ends = part.first + part.count == segment.first + segment.count;
+      if (segment.fresh() && (!chunk.carry || ends)) return;
+      for (std::size_t g = 0; g < layer.groups().size(); ++g) {
+        const RingView<Scalar> to_ring =
+            segment.fresh() ? carry_ring(chunk, g) : state->ring(g, segment.stream);
+        const Index rows = rows_of(layer.groups()[g]);
+        for (Index t = (std::max)(from, part.count - to_ring.slot_count); t < to; ++t) {
+          Scalar* slot = to_ring.slot(part.position + t);
+          for (int plane = 0; plane < kStages.planes(); ++plane) {
+            const Scalar* column = shifted_block(chunk, layer.groups()[g], part.first + t, plane).data;
+            std::copy(column, column + rows, slot + plane * rows);
+          }
+        }
+      }
+    });
+  });
+}
+
+}  // namespace hsm::inline HSM_ABI::detail
+
+namespace hsm::inline HSM_ABI {
+
+template <class Policy>
+void ShiftLayer<Policy>::run(const Tokens<const Scalar>& x, std::span<const Segment> segments,
+                             const Tokens<Scalar>& y, State* state, Saved* saved,
+                             Workspace& workspace) const {
+  detail::ShiftPass<Policy>(*this, workspace).forward(x, y, segments, state, saved);
+}
+
+}  // namespace hsm::inline HSM_ABI

@@ -1,9 +1,0 @@
-// SPDX-License-Identifier: MIT
-// expect: hsm: the result is written to a temporary matrix and would be lost
-#include <hsm/mixing/mixer.hpp>
-#include <hsm/mixing/policies/scalar_pair.hpp>
-
-int main() {
-  const Eigen::MatrixXf x(4, 6);
-  hsm::Mixer(hsm::ScalarPair<float>(4), 1).forward(x, Eigen::MatrixXf(4, 6));
-}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+//
+// What the mixer tests share: the list of policies (one line each), how each is made with random parameters,
+// random activations, and short names for the comparisons.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <hsm/core/random.hpp>
+#include <hsm/shift/mixer.hpp>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "reference/mixer_reference.hpp"
+#include "support/matchers.hpp"
+#include "support/scalars.hpp"
+#include "support/tolerance.hpp"
+
+/// The policies of the typed suites, in float and in double: a policy joins with one line, once
+/// reference/mixer_reference.hpp has its oracle.
+#if !defined(HSM_TEST_POLICIES)
+#define HSM_TEST_POLICIES(use) \
+  use(ScalarPair) use(Gated) use(GatedPair) use(SoftmaxLocal) use(ChannelPair) use(MatrixPair) use(Fusion)
+#endif
+
+// The engine is what takes a compiler long: it is compiled once, in support/mixer_instances.cpp, with an empty
+// `storage`; here `storage` is extern. A policy that is not listed is compiled with each test.
+#define HSM_TEST_ENGINE(storage, Policy, Scalar) storage template class ShiftLayer<Policy<Scalar>>;
+#if defined(HSM_TEST_FLOAT_ALONE)
+#define HSM_TEST_ENGINES_OF(storage, Policy) HSM_TEST_ENGINE(storage, Policy, float)
+#else
+#define HSM_TEST_ENGINES_OF(storage, Policy) \
+  HSM_TEST_ENGINE(storage, Policy, float)    \
+  HSM_TEST_ENGINE(storage, Policy, double)
+#endif
+
+namespace hsm {
+#define HSM_TEST_EXTERN(Policy) HSM_TEST_ENGINES_OF(extern, Policy)
+HSM_TEST_POLICIES(HSM_TEST_EXTERN)
+#undef HSM_TEST_EXTERN
+}  // namespace hsm
+
+namespace hsm::test {
+
+namespace detail {
+template <class, class... Listed>
+struct TypesOf {
+  using Types = ::testing::Types<Listed...>;
+};
+}  // namespace detail
+
+#define HSM_TEST_FLOATS(Policy) , Policy<float>
+using FloatPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_FLOATS)>::Types;
+#undef HSM_TEST_FLOATS
+
+/// The typed suites run over these.
+#if defined(HSM_TEST_FLOAT_ALONE)
+using AllPolicies = FloatPolicies;
+#else
+#define HSM_TEST_TYPES(Policy) , Policy<float>, Policy<double>
+using AllPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_TYPES)>::Types;
+#undef HSM_TEST_TYPES
+#endif
+
+/// The taps of a policy made by PolicyCase, where it has a choice.
+inline constexpr Index kCaseTaps = 3;
+
+/// The same policy in double; never defined.
+template <template <class> class Policy, ComputeScalar Scalar>
+Policy<double> in_double(const Policy<Scalar>&);
+
+/// How the tests make a policy: constructors (channels, heads), (channels, random, heads) and (channels,
+/// random, heads, taps) are known, another one is a specialisation. The oracle is `mix` of
+/// reference/mixer_reference.hpp.
+template <class Policy>
+struct PolicyCase {
+  using Scalar = typename Policy::Scalar;
+  using Wide = decltype(in_double(std::declval<Policy>()));
+
+  template <class P>
+  static P construct(Index C, Index H, Random& random) {
+    if constexpr (std::is_constructible_v<P, Index, Random&, Index, Index>) {
+      return P(C, random, H, kCaseTaps);
+    } else if constexpr (std::is_constructible_v<P, Index, Random&, Index>) {
+      return P(C, random, H);
+    } else {
+      return P(C, H);
+    }
+  }
+
+  /// Every tensor random, biases too.
+  static Policy make(Index C, Index H, Random& random) {
+    Policy policy = construct<Policy>(C, H, random);
+    const double deviation = Policy::kStages.projected() == 0 ? 1 : 1 / std::sqrt(static_cast<double>(C));
+    Policy::visit(
+        [&](std::string_view, auto& tensor) {
+          for (Index i = 0; i < tensor.size(); ++i)
+            tensor.data()[i] = static_cast<Scalar>(random.normal(deviation));
+        },
+        policy);
+    return policy;
+  }
+
+  /// The same parameters in double, for the oracle.
+  static Wide widened(const Policy& policy) {
+    Random unused(0);
+    Wide wide = construct<Wide>(policy.channels(), policy.heads(), unused);
+    Wide::visit(
+        [](std::string_view, auto& to, const auto& from) {
+          for (Index i = 0; i < to.size(); ++i) to.data()[i] = static_cast<double>(from.data()[i]);
+        },
+        wide, policy);
+    return wide;
+  }
+};
+
+/// B x T tokens of C channels that own their values.
+template <class Scalar>
+struct Activations {
+  Index batch, time, channels;
+  std::vector<Scalar> values;
+
+  Activations(Index B, Index T, Index C, Scalar fill = 0)
+      : batch(B), time(T), channels(C), values(static_cast<std::size_t>(B * T * C), fill) {}
+  Activations(Index B, Index T, Index C, Random& random) : Activations(B, T, C) {
+    for (Scalar& value : values) value = static_cast<Scalar>(random.normal());
+  }
+
+  Tokens<Scalar> view() { return {values.data(), batch, time, channels}; }
+  Tokens<const Scalar> view() const { return {values.data(), batch, time, channels}; }
+  /// Tokens first ... first + count - 1 of every sequence, in place.
+  Tokens<Scalar> part(Index first, Index count) { return view().slice(first, count); }
+  Tokens<const Scalar> part(Index first, Index count) const { return view().slice(first, count); }
+
+  Values wide() const { return Values(values.begin(), values.end()); }
+};
+
+/// Whatever comes: y must not depend on what was in it.
+template <class Scalar>
+inline constexpr Scalar kGarbage = std::numeric_limits<Scalar>::quiet_NaN();
+
+/// y of a fresh forward.
+template <class Policy>
+Activations<typename Policy::Scalar> forward(const Mixer<Policy>& mixer,
+                                             const Activations<typename Policy::Scalar>& x) {
+  using Scalar = typename Policy::Scalar;
+  Activations<Scalar> y(x.batch, x.time, x.channels, kGarbage<Scalar>);
+  mixer.forward(x.view(), y.view());
+  return y;
+}
+
+/// What the oracle says about the same.
+template <class Policy>
+Values expected(const Policy& policy, const Shifts& shifts, const Activations<typename Policy::Scalar>& x) {
+  return mix_documents(PolicyCase<Policy>::widened(policy), shifts, x.wide(), x.time);
+}
+
+/// Results of the same policy by two modes: the same bits where the policy has no product, else within
+/// Tolerance::mode of the largest value.
+template <class Policy, class Got, class Reference>
+void expect_same_result(const Got& got, const Reference& reference, std::string_view label) {
+  if constexpr (Policy::kStages.projected() == 0 && !Policy::kStages.output) {
+    expect_same_bits(got, reference, label);
+  } else {
+    expect_close_to_scale(got, reference, Tolerance<typename Policy::Scalar>::mode, label);
+  }
+}
+
+/// Every tensor of `got` within tolerance of the largest value of its partner in `reference`.
+template <class Policy, class Reference>
+void expect_close_parameters(const Policy& got, const Reference& reference, double tolerance) {
+  Policy::visit([&](std::string_view name, const auto& tensor,
+                    const auto& other) { expect_close_to_scale(tensor, other, tolerance, name); },
+                got, reference);
+}
+
+template <class Policy>
+void expect_same_parameters(const Policy& got, const Policy& reference) {
+  Policy::visit([&](std::string_view name, const auto& tensor,
+                    const auto& other) { expect_same_bits(tensor, other, name); },
+                got, reference);
+}
+
+}  // namespace hsm::test
