@@ -80,7 +80,8 @@ void add_task_sizes(CLI::App& command, TaskOptions& o) {
     add_size(command, name, value, most, description);
   };
   size("--context,--length", o.context, kMost, "ids of a sequence");
-  size("--items", o.items, kMost, "pairs of recall, or symbols to copy of selective-copy");
+  size("--items", o.items, kMost,
+       "pairs of recall, symbols to copy of selective-copy, or most arguments of listops");
   size("--symbols", o.symbols, kMost, "different symbols; of recall different keys, and as many values");
   size("--steps", o.steps, kMost, "of training");
   size("--batch", o.batch, kMost, "sequences per step");
@@ -95,7 +96,7 @@ void add_task(CLI::App& app) {
   auto options = std::make_shared<TaskOptions>();
   CLI::App* command =
       app.add_subcommand("task", "Compare recipes at small tasks that tell token mixers apart");
-  command->add_option("name", options->name, "recall, selective-copy, copy, induction or parity")
+  command->add_option("name", options->name, "recall, selective-copy, copy, induction, parity or listops")
       ->check(CLI::IsMember(task_names()))
       ->required();
   add_recipe_options(*command, *options, "attention, ab, gated, softmax-local and a hybrid");

@@ -11,6 +11,7 @@
 
 #include "examples/hsm_lm/contender.hpp"
 #include "examples/hsm_lm/options.hpp"
+#include "examples/support/listops.hpp"
 #include "examples/support/tasks.hpp"
 
 namespace hsm::examples {
@@ -34,11 +35,10 @@ struct TaskDefaults {
 };
 
 inline constexpr TaskDefaults kTaskDefaults[] = {
-    {"recall", 5, 32, 4, 8, 3000},
-    {"selective-copy", 5, 32, 8, 14, 2000},
+    {"recall", 5, 32, 4, 8, 3000},     {"selective-copy", 5, 32, 8, 14, 2000},
     {"copy", 4, 0, 0, 16, 400},  // the context follows from the distances
-    {"induction", 5, 32, 0, 15, 1500},
-    {"parity", 5, 32, 0, 0, 2000}};
+    {"induction", 5, 32, 0, 15, 1500}, {"parity", 5, 32, 0, 0, 2000},
+    {"listops", 7, 64, 10, 0, 2000}};
 
 /// The names of all tasks.
 inline std::vector<std::string> task_names() {
@@ -93,6 +93,7 @@ inline Task task_of(const TaskOptions& o, Index distance) {
   if (o.name == "selective-copy") return selective_copy_task(o.context, o.items, o.symbols);
   if (o.name == "copy") return copy_task(o.context, distance, o.symbols);
   if (o.name == "induction") return induction_task(o.context, o.symbols);
+  if (o.name == "listops") return listops_task(o.context, o.items);
   return parity_task(o.context);
 }
 

@@ -183,7 +183,7 @@ TEST_F(HsmLmTask, TrainsAModelForEachDistanceOfCopy) {
 }
 
 TEST_F(HsmLmTask, RunsEveryTaskWithItsDefaults) {
-  for (const char* name : {"recall", "selective-copy", "copy", "induction", "parity"}) {
+  for (const char* name : {"recall", "selective-copy", "copy", "induction", "parity", "listops"}) {
     SCOPED_TRACE(name);
     Arguments arguments{"task",
                         name,
