@@ -4,6 +4,7 @@
 // curves and speeds.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -150,10 +151,10 @@ inline TextReport compare_report(const CompareData& data) {
 
 namespace detail {
 
-/// Training losses over one field of their points. The loss of the first fifth of a run would leave no room for what
-/// tells the recipes apart.
-inline std::string curve_picture(const CompareData& data, const std::string& title, const std::string& axis,
-                                 double CurvePoint::*x) {
+/// Training losses over x(contender, point). The loss of the first fifth of a run would leave no room for what tells
+/// the recipes apart.
+template <class X>
+std::string curve_picture(const CompareData& data, const std::string& title, const std::string& axis, X&& x) {
   LinePlot plot;
   plot.text = {title, "training loss, smoothed, at each recipe's best learning rate", compare_notes(data)};
   plot.x.label = axis;
@@ -163,7 +164,7 @@ inline std::string curve_picture(const CompareData& data, const std::string& tit
     PlotLine line{data.plan.contenders[c].name, {}};
     const std::vector<CurvePoint> curve = curve_of(data.curves, data.results[c].keys.front());
     for (const CurvePoint& point : curve) {
-      line.points.push_back({point.*x, point.loss});
+      line.points.push_back({x(data.plan.contenders[c], point), point.loss});
       low = std::min(low, point.loss);
     }
     if (!curve.empty()) high = std::max(high, curve[curve.size() / 5].loss);
@@ -180,12 +181,25 @@ inline std::string curve_picture(const CompareData& data, const std::string& tit
 
 /// Training losses over tokens.
 inline std::string tokens_picture(const CompareData& data) {
-  return detail::curve_picture(data, "Loss over tokens", "training tokens", &CurvePoint::tokens);
+  return detail::curve_picture(data, "Loss over tokens", "training tokens",
+                               [](const Contender&, const CurvePoint& point) { return point.tokens; });
 }
 
-/// Training losses over seconds.
+/// Training losses over seconds: those that the tokens take at the speeds that were measured in turns, where they were
+/// for all recipes, else those of the runs, which share the machine with whatever else ran.
 inline std::string seconds_picture(const CompareData& data) {
-  return detail::curve_picture(data, "Loss over time", "seconds of training", &CurvePoint::seconds);
+  const auto speed = [&](const Contender& contender) {
+    return speed_of(data.speeds, contender, kTrainingSpeed, data.options.context);
+  };
+  const auto& all = data.plan.contenders;
+  if (std::all_of(all.begin(), all.end(), [&](const Contender& one) { return speed(one).has_value(); })) {
+    return detail::curve_picture(data, "Loss over time", "seconds of training at the measured speed",
+                                 [&](const Contender& contender, const CurvePoint& point) {
+                                   return point.tokens / *speed(contender);
+                                 });
+  }
+  return detail::curve_picture(data, "Loss over time", "seconds of training",
+                               [](const Contender&, const CurvePoint& point) { return point.seconds; });
 }
 
 /// Validation losses over the multiply-adds of a token in training.

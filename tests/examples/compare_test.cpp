@@ -135,6 +135,7 @@ TEST_F(HsmLmCompare, RunsTheWholeQuickForm) {
     EXPECT_TRUE(mentions(picture, {"3*fusion", "nats per token", "seeds 1, 2"}));
   }
   EXPECT_TRUE(mentions(read_raw(work_ / "compare-positions.svg"), {"reach 8"}));
+  EXPECT_TRUE(mentions(read_raw(work_ / "compare-seconds.svg"), {"at the measured speed"}));
 }
 
 TEST_F(HsmLmCompare, GivesAllRecipesTheSameParametersAndKeepsTheirNames) {
@@ -148,6 +149,7 @@ TEST_F(HsmLmCompare, GivesAllRecipesTheSameParametersAndKeepsTheirNames) {
     EXPECT_LE(std::abs(parameters[name] - 4000), 17) << name;
   }
   EXPECT_TRUE(mentions(outcome.out, {"seed 3;", "speeds were not measured"}));
+  EXPECT_FALSE(mentions(read_raw(work_ / "c-seconds.svg"), {"at the measured speed"}));
 }
 
 TEST_F(HsmLmCompare, OnlyReportsWhatIsFinished) {
