@@ -41,13 +41,26 @@ class TrainingProcess : public HsmLm {
     write_raw(err, "");
     const pid_t child = ::fork();
     if (child != 0) return child;
+    // Whatever the tests themselves were started with, such as nohup.
+    for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_DFL);
     ::dup2(::open(out.c_str(), O_WRONLY), STDOUT_FILENO);
     ::dup2(::open(err.c_str(), O_WRONLY), STDERR_FILENO);
     if (::chdir(work_.path().c_str()) == 0) ::execl("/bin/sh", "sh", "-c", all.c_str(), nullptr);
     ::_exit(99);
   }
 
+  /// How the process ends; one that goes on for two minutes is ended and has failed.
   Ending end_of(pid_t child) const {
+    const auto ended = [&] {
+      siginfo_t info = {};
+      return ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+             info.si_pid != 0;
+    };
+    for (int i = 0; i < 12000 && !ended(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    if (!ended()) {
+      ADD_FAILURE() << "does not end";
+      ::kill(child, SIGKILL);
+    }
     int status = 0;
     EXPECT_EQ(::waitpid(child, &status, 0), child);
     Ending end{.out = read_raw(output_ / "out"), .err = read_raw(output_ / "err")};
@@ -56,19 +69,10 @@ class TrainingProcess : public HsmLm {
     return end;
   }
 
-  /// Runs a script; one that takes two minutes is ended and has failed.
+  /// Runs a script.
   Ending shell(const std::string& script) const {
-    const pid_t child = start_shell(script);
-    for (int i = 0; i < 12000; ++i) {
-      siginfo_t info = {};
-      if (::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-          info.si_pid != 0)
-        return end_of(child);
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    ADD_FAILURE() << "does not end: " << script;
-    ::kill(child, SIGKILL);
-    return end_of(child);
+    SCOPED_TRACE(script);
+    return end_of(start_shell(script));
   }
 
   /// "$lm train ..." of the small model with `more` behind it.
