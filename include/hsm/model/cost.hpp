@@ -104,7 +104,8 @@ struct ModelCost {
 inline LayerCost layer_cost(const LayerSize& size, Index channels, Index F, std::span<const Index> shifts,
                             std::size_t scalar_bytes = sizeof(float)) {
   const LayerFootprint& token = size.footprint;
-  const double C = static_cast<double>(channels), kept = static_cast<double>(token.kept);
+  const double C = static_cast<double>(channels);
+  const double kept = static_cast<double>(token.kept + token.kept_by_width * (channels / size.heads));
   const double plane_bytes = C * kept * static_cast<double>(scalar_bytes);
   LayerCost cost;
   cost.products = static_cast<double>(token.products) * C * C;

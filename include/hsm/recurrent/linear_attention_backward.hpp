@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+//
+// The adjoint of linear attention. With S' the matrix S and the vector z beside it, v' the values and a 1 behind them,
+// and u = phi(q)^T S' the sums and the divisor, y = u_v / u_z, whose gradient is du = (dy, -dy . y) / u_z:
+//
+//   dphi(q_t) = S'_t du_t                                     the same sum over the past as y, its roles turned round
+//   dphi(k_j) = R_j v'_j,   dv_j = R_j^T phi(k_j)             sums over what comes later
+//   R_j = g R_{j+1} + phi(q_j) du_j^T                         after the last token the gradient of the state
+//
+// Each task, a segment and a head, reads its tokens forth, computing S' again, and back; both by mix_chunk.
+#pragma once
+
+#include <hsm/recurrent/linear_attention_pass.hpp>
+
+namespace hsm::inline HSM_ABI::detail {
+
+/// du of head h of a token.
+template <class Scalar>
+void LinearAttentionPass<Scalar>::read_gradient(const Saved& saved, const Scalar* d_mixed, Index token,
+                                                Index h, Index i, const Scratch& own) const {
+  const Scalar* d = d_mixed + token * sizes_.C + h * sizes_.width;
+  const Scalar* y = &saved.mixed(h * sizes_.width, token);
+  const Scalar inverse = Scalar(1) / saved.divisors(h, token);
+  Scalar* out = own.gradients.row(i);
+  for (Index k = 0; k < sizes_.width; ++k) out[k] = d[k] * inverse;
+  out[sizes_.width] = -packet_dot(sizes_.width, d, y) * inverse;
+}
+
+/// Takes what the stream of a segment has, the gradient of what is remembered after its last token, and leaves zeros.
+template <class Scalar>
+void LinearAttentionPass<Scalar>::take_state_gradient(State& d, const Segment& segment, Index past, Index h,
+                                                      Scalar* memory) const {
+  const RingView<Scalar> ring = d.ring(0, segment.stream);
+  if (past + segment.count > 0) copy(memory_at(ring, past + segment.count - 1, h), padded(memory));
+  for (Index slot = 0; slot < ring.slot_count; ++slot)
+    std::fill_n(memory_at(ring, slot, h).data, sizes_.held, Scalar(0));
+}
+
+/// One head of a segment: d_joint of its tokens, and the gradient of the state that they started from.
+template <class Scalar>
+void LinearAttentionPass<Scalar>::return_segment(const Saved& saved, Index number, Index h,
+                                                 const Scalar* d_mixed, Scalar* d_joint,
+                                                 State* state_gradient, const Scratch& own) const {
+  const Segment& segment = saved.segments[static_cast<std::size_t>(number)];
+  const Index past = saved.past[static_cast<std::size_t>(number)];
+  const Index C = sizes_.C, width = sizes_.width, rows = sizes_.rows, count = segment.count;
+  const Powers<Scalar> powers(parameters_.kept_share(h));
+  const RowsOf<const Scalar> queries(own.queries), keys(own.keys), values(own.values), du(own.gradients);
+  Scalar ones[kLanes<Scalar>];
+  std::fill_n(ones, kLanes<Scalar>, Scalar(1));
+  const auto d_part = [&](Index part, Index token) { return d_joint + token * 3 * C + part * C + h * width; };
+  const auto read_all = [&](Index token, Index i) {
+    const Scalar* joint = &saved.joint(0, token);
+    read_query(joint, h, i, own);
+    read_pair(joint, h, i, own);
+    read_gradient(saved, d_mixed, token, h, i, own);
+  };
+
+  clear(own.memory);
+  if (past > 0) copy({&saved.before(h * sizes_.held, number), width}, padded(own.memory));
+  for (Index t = 0; t < count; t += kLinearChunk) {
+    const Index n = (std::min)(kLinearChunk, count - t), place = segment.first + t;
+    for (Index i = 0; i < n; ++i) read_all(place + i, i);
+    mix_chunk<Sweep::kForth>(
+        n, rows, width, values, du, keys, Left<Order::kColumns, Scalar>{own.memory, sizes_.padded}, powers,
+        own.mix, [&](Index first, Index lanes, const Scalar* strip) {
+          store_strip(lanes, width, strip, static_cast<const Scalar*>(ones), own.row, width);
+          for (Index i = 0; i < lanes; ++i)
+            times_query_slope(width, queries.row(first + i), own.row + i * width,
+                              d_part(0, place + first + i));
+        });
+    absorb_chunk<Sweep::kForth>(n, rows, sizes_.padded, keys, own.values, powers, own.memory);
+  }
+
+  clear(own.memory);
+  if (state_gradient) take_state_gradient(*state_gradient, segment, past, h, own.memory);
+  for (Index chunk = (count + kLinearChunk - 1) / kLinearChunk; chunk-- > 0;) {
+    const Index n = (std::min)(kLinearChunk, count - chunk * kLinearChunk);
+    const Index last = segment.first + chunk * kLinearChunk + n - 1;
+    for (Index i = 0; i < n; ++i) read_all(last - i, i);
+    mix_chunk<Sweep::kBack>(
+        n, rows, width, du, values, queries, Left<Order::kColumns, Scalar>{own.memory, sizes_.padded}, powers,
+        own.mix, [&](Index first, Index lanes, const Scalar* strip) {
+          store_strip(lanes, width, strip, static_cast<const Scalar*>(ones), own.row, width);
+          for (Index i = 0; i < lanes; ++i)
+            times_key_slope(width, keys.row(first + i), own.row + i * width, d_part(1, last - first - i));
+        });
+    mix_chunk<Sweep::kBack>(
+        n, width, width, queries, keys, du, Left<Order::kRows, Scalar>{own.memory, sizes_.padded}, powers,
+        own.mix, [&](Index first, Index lanes, const Scalar* strip) {
+          store_strip(lanes, width, strip, static_cast<const Scalar*>(ones), d_part(2, last - first), -3 * C);
+        });
+    absorb_chunk<Sweep::kBack>(n, rows, sizes_.padded, queries, own.gradients, powers, own.memory);
+  }
+  if (state_gradient && past > 0)
+    copy(padded(own.memory), memory_at(state_gradient->ring(0, segment.stream), past - 1, h));
+}
+
+template <class Scalar>
+void LinearAttentionPass<Scalar>::backward(const In& x, const Saved& saved, const In& dy, const Out& dx,
+                                           LinearAttention<Scalar>& gradients, State* state_gradient) {
+  const auto segments = static_cast<Index>(saved.segments.size());
+  if (segments == 0) return;
+  if (state_gradient) {
+    for (std::size_t i = 0; i < saved.segments.size(); ++i)
+      state_gradient->make_room(saved.past[i] + saved.segments[i].count);
+  }
+  const Index C = sizes_.C, H = sizes_.H, N = x.count();
+  Executor& executor = workspace_.executor();
+  Columns<Scalar> d_mixed = frame_.template columns<Scalar>(C, N);
+  Columns<Scalar> d_joint = frame_.template columns<Scalar>(3 * C, N);
+  Scalar* scratch = take(Scratch::size(sizes_) * executor.workers());
+  const ConstColumns<Scalar> mixed(saved.mixed.data(), C, N, Eigen::OuterStride<>(C));
+  for_each_stretch(
+      N,
+      [&](Index first, Index count) {
+        const ConstColumns<Scalar> d_out = dy.columns(first, count);
+        parameters_.output.backward_input(d_out, Write::kOverwrite, part(d_mixed, 0, C, first, count),
+                                          executor);
+        Linear<Scalar>::backward_parameters(part(mixed, 0, C, first, count), d_out, gradients.output,
+                                            executor);
+      },
+      x, dy);
+  UnfinishedStreams<State> unfinished{state_gradient, saved.segments, state_gradient != nullptr};
+  parallel_blocks(executor, segments * H, 1, [&](Index task, Index, int worker) {
+    return_segment(saved, task / H, task % H, d_mixed.data(), d_joint.data(), state_gradient,
+                   scratch_of(scratch, worker));
+  });
+  for_each_stretch(
+      N,
+      [&](Index first, Index count) {
+        const ConstColumns<Scalar> d_project = read(part(d_joint, 0, 3 * C, first, count));
+        Linear<Scalar>::backward_parameters(x.columns(first, count), d_project, gradients.project, executor);
+        parameters_.project.backward_input(d_project, Write::kOverwrite, dx.columns(first, count), executor);
+      },
+      x, In(dx));
+  unfinished.written = false;
+}
+
+}  // namespace hsm::inline HSM_ABI::detail

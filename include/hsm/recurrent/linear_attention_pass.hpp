@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: MIT
+//
+// One call of linear attention over a list of segments, for every execution mode: kLinearStretch tokens at a time are
+// projected, mixed and mapped back, so that scratch does not grow with the call. Products are by token, mixing by
+// segment and head (linear_attention_chunk.hpp): each task goes through its tokens, and leaves what it remembers to the
+// state, or to the next stretch where its segment goes on. The way back is in linear_attention_backward.hpp.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+#include <hsm/attention/segment_passes.hpp>
+#include <hsm/core/executor.hpp>
+#include <hsm/core/tokens.hpp>
+#include <hsm/core/workspace.hpp>
+#include <hsm/recurrent/linear_attention_chunk.hpp>
+#include <hsm/recurrent/linear_attention_layer.hpp>
+
+namespace hsm::inline HSM_ABI::detail {
+
+/// Tokens of a stretch, at least one sequence of them or a part of one.
+inline constexpr Index kLinearStretch = 2048;
+
+/// The sizes of a layer and of what its tasks compute in.
+struct LinearSizes {
+  Index C, H;
+  Index width;   // C/H
+  Index rows;    // C/H + 1
+  Index padded;  // C/H as whole strips
+  Index held;    // values that a stream remembers of a head
+
+  template <class Scalar>
+  static LinearSizes of(const LinearAttentionLayer<Scalar>& layer) {
+    const Index C = layer.channels(), H = layer.heads(), width = C / H;
+    return {C, H, width, width + 1, strips<Scalar>(width) * kLanes<Scalar>, width * (width + 1)};
+  }
+};
+
+/// What a task computes in: the rows of the tokens of a chunk, what is remembered, scratch.
+template <class Scalar>
+struct LinearScratch {
+  RowsOf<Scalar> queries, keys;  // features [kLinearChunk][padded]
+  RowsOf<Scalar> values,
+      gradients;  // [kLinearChunk][C/H + 1]: values and 1; the gradient of sums and divisor
+  Scalar *memory, *mix, *row;
+
+  static Index size(const LinearSizes& sizes) {
+    return kLinearChunk * 2 * (sizes.padded + sizes.rows) + sizes.rows * sizes.padded +
+           mix_scratch<Scalar>(sizes.rows) + sizes.rows * kLanes<Scalar>;
+  }
+  LinearScratch(const LinearSizes& sizes, Scalar* data) {
+    const auto next = [&](Index n) {
+      Scalar* own = data;
+      data += n;
+      return own;
+    };
+    queries = {next(kLinearChunk * sizes.padded), sizes.padded};
+    keys = {next(kLinearChunk * sizes.padded), sizes.padded};
+    values = {next(kLinearChunk * sizes.rows), sizes.rows};
+    gradients = {next(kLinearChunk * sizes.rows), sizes.rows};
+    memory = next(sizes.rows * sizes.padded);
+    mix = next(mix_scratch<Scalar>(sizes.rows));
+    row = next(sizes.rows * kLanes<Scalar>);
+  }
+};
+
+/// A call in progress.
+template <class Scalar>
+class LinearAttentionPass {
+  using State = RingState<Scalar>;
+  using Saved = LinearAttentionSaved<Scalar>;
+  using In = Tokens<const Scalar>;
+  using Out = Tokens<Scalar>;
+
+ public:
+  LinearAttentionPass(const LinearAttentionLayer<Scalar>& layer, Workspace& workspace)
+      : parameters_(layer.parameters()),
+        workspace_(workspace),
+        frame_(workspace),
+        sizes_(LinearSizes::of(layer)) {}
+
+  void forward(const In& x, const Out& y, std::span<const Segment> list, State* state, Saved* saved);
+  void backward(const In& x, const Saved& saved, const In& dy, const Out& dx,
+                LinearAttention<Scalar>& gradients, State* state_gradient);
+
+ private:
+  using Scratch = LinearScratch<Scalar>;
+  using Memory = RowsOf<Scalar>;
+
+  /// The tokens of a segment in a stretch: `from` is the place of the first in the segment, `place` in the stretch.
+  struct Piece {
+    Index segment, from, count, place;
+  };
+  /// Where the columns of a stretch lie, their first token first.
+  struct Stretch {
+    const Scalar* joint;   // [3C]
+    Scalar *mixed, *sums;  // [C], [H], null where nobody wants them
+    Scalar *left, *kept;   // [H][rows][padded]: from the stretch before, for the next
+  };
+
+  Scalar* take(Index n) { return frame_.template take<Scalar>(n); }
+  Scratch scratch_of(Scalar* all, int worker) const {
+    return Scratch(sizes_, all + worker * Scratch::size(sizes_));
+  }
+  /// What stream s remembers of head h after a token, without gaps.
+  Memory memory_at(const RingView<Scalar>& ring, Index token, Index h) const {
+    return {ring.slot(token) + h * sizes_.held, sizes_.width};
+  }
+  /// The same in scratch, in rows of whole strips.
+  Memory padded(Scalar* memory) const { return {memory, sizes_.padded}; }
+  void copy(RowsOf<const Scalar> from, Memory to) const {
+    for (Index r = 0; r < sizes_.rows; ++r) std::copy_n(from.row(r), sizes_.width, to.row(r));
+  }
+  void clear(Scalar* memory) const { std::fill_n(memory, sizes_.rows * sizes_.padded, Scalar(0)); }
+
+  /// Key and value of head h of token i of the chunk, from its column of the joint projection.
+  void read_pair(const Scalar* joint, Index h, Index i, const Scratch& own) const {
+    const Scalar* token = joint + h * sizes_.width;
+    key_features(sizes_.width, token + sizes_.C, own.keys.row(i));
+    std::fill(own.keys.row(i) + sizes_.width, own.keys.row(i) + sizes_.padded, Scalar(0));
+    std::copy_n(token + 2 * sizes_.C, sizes_.width, own.values.row(i));
+    own.values.row(i)[sizes_.width] = 1;
+  }
+  void read_query(const Scalar* joint, Index h, Index i, const Scratch& own) const {
+    query_features(sizes_.width, joint + h * sizes_.width, own.queries.row(i), own.row);
+    std::fill(own.queries.row(i) + sizes_.width, own.queries.row(i) + sizes_.padded, Scalar(0));
+  }
+
+  void start_record(const In& x, std::span<const Segment> list, const State* state, Saved& saved) const;
+  template <class F>
+  void for_each_part(const In& x, const Out& y, F&& f) const;
+  Index cut_pieces(std::span<const Segment> list, Index first, Index count, Index& at, Piece* pieces) const;
+  void project(const In& x, Columns<Scalar> joint) const;
+  void run_piece(const Piece& piece, const Segment& segment, Index h, const Powers<Scalar>& powers,
+                 State* state, const Stretch& stretch, const Scratch& own) const;
+  void run_chunk(Index h, Index place, Index count, const Powers<Scalar>& powers, const Stretch& stretch,
+                 const Scratch& own) const;
+  void run_token(Index h, Index place, Scalar g, Memory before, Memory after, const Stretch& stretch,
+                 const Scratch& own) const;
+  void return_segment(const Saved& saved, Index number, Index h, const Scalar* d_mixed, Scalar* d_joint,
+                      State* state_gradient, const Scratch& own) const;
+  void read_gradient(const Saved& saved, const Scalar* d_mixed, Index token, Index h, Index i,
+                     const Scratch& own) const;
+  void take_state_gradient(State& d, const Segment& segment, Index past, Index h, Scalar* memory) const;
+
+  const LinearAttention<Scalar>& parameters_;
+  Workspace& workspace_;
+  Workspace::Frame frame_;
+  const LinearSizes sizes_;
+};
+
+/// Room for what is recorded, and what streams remember at entry.
+template <class Scalar>
+void LinearAttentionPass<Scalar>::start_record(const In& x, std::span<const Segment> list, const State* state,
+                                               Saved& saved) const {
+  saved.segments.assign(list.begin(), list.end());
+  saved.past.clear();
+  for (const Segment& segment : list)
+    saved.past.push_back(segment.fresh() ? 0 : state->count(segment.stream));
+  saved.streams = state ? state->streams() : Segment::kFresh;
+  const Index N = x.count(), H = sizes_.H;
+  saved.joint.resize(3 * sizes_.C, N);
+  saved.mixed.resize(sizes_.C, N);
+  saved.divisors.resize(H, N);
+  saved.before.resize(H * sizes_.held, state ? static_cast<Index>(list.size()) : 0);
+  for (std::size_t i = 0; state && i < list.size(); ++i) {
+    if (saved.past[i] == 0) continue;
+    const Scalar* from = state->ring(0, list[i].stream).slot(saved.past[i] - 1);
+    std::copy_n(from, H * sizes_.held, &saved.before(0, static_cast<Index>(i)));
+  }
+}
+
+/// Calls f(first, part of x, part of y) for stretches: as many whole sequences as fit, or a part of one.
+template <class Scalar>
+template <class F>
+void LinearAttentionPass<Scalar>::for_each_part(const In& x, const Out& y, F&& f) const {
+  const auto part = [](const auto& tokens, Index b, Index t, Index batch, Index time) {
+    auto own = tokens;
+    if (own.data) own.data = own.at(b, t);
+    own.batch = batch;
+    own.time = time;
+    return own;
+  };
+  const Index each = x.time < 1 ? 1 : std::max<Index>(1, kLinearStretch / x.time);
+  for (Index b = 0; b < x.batch; b += each) {
+    const Index batch = (std::min)(each, x.batch - b);
+    for (Index t = 0; t < x.time; t += kLinearStretch) {
+      const Index time = (std::min)(kLinearStretch, x.time - t);
+      f(b * x.time + t, part(x, b, t, batch, time), part(y, b, t, batch, time));
+    }
+  }
+}
+
+/// The pieces of the segments in tokens first ... first + count - 1, `at` the first that reaches so far. Returns how
+/// many there are.
+template <class Scalar>
+Index LinearAttentionPass<Scalar>::cut_pieces(std::span<const Segment> list, Index first, Index count,
+                                              Index& at, Piece* pieces) const {
+  const auto segments = static_cast<Index>(list.size());
+  Index n = 0;
+  for (Index i = at; i < segments; ++i) {
+    const Segment& segment = list[static_cast<std::size_t>(i)];
+    const Index end = segment.first + segment.count;
+    if (segment.first >= first + count) break;
+    at = i;
+    const Index from = (std::max)(first, segment.first), to = (std::min)(first + count, end);
+    if (from < to) pieces[n++] = {i, from - segment.first, to - from, from - first};
+  }
+  return n;
+}
+
+template <class Scalar>
+void LinearAttentionPass<Scalar>::project(const In& x, Columns<Scalar> joint) const {
+  for_each_stretch(
+      x.count(),
+      [&](Index first, Index count) {
+        parameters_.project.forward(x.columns(first, count), part(joint, 0, joint.rows(), first, count),
+                                    workspace_.executor());
+      },
+      x);
+}
+
+/// A token by itself.
+template <class Scalar>
+void LinearAttentionPass<Scalar>::run_token(Index h, Index place, Scalar g, Memory before, Memory after,
+                                            const Stretch& stretch, const Scratch& own) const {
+  const Scalar* joint = stretch.joint + place * 3 * sizes_.C;
+  read_pair(joint, h, 0, own);
+  if (stretch.mixed) read_query(joint, h, 0, own);
+  step_head(sizes_.rows, sizes_.width, g, RowsOf<const Scalar>(before), after,
+            static_cast<const Scalar*>(own.keys.data), static_cast<const Scalar*>(own.values.data),
+            stretch.mixed ? static_cast<const Scalar*>(own.queries.data) : nullptr, own.row);
+  if (!stretch.mixed) return;
+  const Scalar divisor = own.row[sizes_.width];
+  Scalar* out = stretch.mixed + place * sizes_.C + h * sizes_.width;
+  for (Index k = 0; k < sizes_.width; ++k) out[k] = own.row[k] / divisor;
+  if (stretch.sums) stretch.sums[place * sizes_.H + h] = divisor;
+}
+
+/// Tokens that follow what own.memory holds, which then holds them too.
+template <class Scalar>
+void LinearAttentionPass<Scalar>::run_chunk(Index h, Index place, Index count, const Powers<Scalar>& powers,
+                                            const Stretch& stretch, const Scratch& own) const {
+  const Index C = sizes_.C, H = sizes_.H, width = sizes_.width;
+  for (Index i = 0; i < count; ++i) {
+    read_pair(stretch.joint + (place + i) * 3 * C, h, i, own);
+    if (stretch.mixed) read_query(stretch.joint + (place + i) * 3 * C, h, i, own);
+  }
+  if (stretch.mixed) {
+    mix_chunk<Sweep::kForth>(count, width, sizes_.rows, RowsOf<const Scalar>(own.keys),
+                             RowsOf<const Scalar>(own.queries), RowsOf<const Scalar>(own.values),
+                             Left<Order::kRows, Scalar>{own.memory, sizes_.padded}, powers, own.mix,
+                             [&](Index first, Index n, const Scalar* strip) {
+                               const Scalar* divisors = strip + width * kLanes<Scalar>;
+                               for (Index i = 0; i < n; ++i) {
+                                 own.row[i] = Scalar(1) / divisors[i];
+                                 if (stretch.sums) stretch.sums[(place + first + i) * H + h] = divisors[i];
+                               }
+                               store_strip(n, width, strip, static_cast<const Scalar*>(own.row),
+                                           stretch.mixed + (place + first) * C + h * width, C);
+                             });
+  }
+  absorb_chunk<Sweep::kForth>(count, sizes_.rows, sizes_.padded, RowsOf<const Scalar>(own.keys), own.values,
+                              powers, own.memory);
+}
+
+/// The tokens of a segment in a stretch. A state gets what is remembered after each of the last as many tokens as it has
+/// slots: all but the first of these are run by themselves.
+template <class Scalar>
+void LinearAttentionPass<Scalar>::run_piece(const Piece& piece, const Segment& segment, Index h,
+                                            const Powers<Scalar>& powers, State* state,
+                                            const Stretch& stretch, const Scratch& own) const {
+  const Index past = segment.fresh() ? 0 : state->count(segment.stream);
+  const RingView<Scalar> ring =
+      segment.fresh() ? RingView<Scalar>{nullptr, 0, 0} : state->ring(0, segment.stream);
+  const Index kept = segment.count - ring.slot_count;  // from this token on
+  const Index head = h * sizes_.rows * sizes_.padded;
+  clear(own.memory);  // rows are padded with zeros
+  Memory memory = padded(own.memory);
+  if (piece.from > 0) {
+    memory = padded(stretch.left + head);
+  } else if (past > 0) {
+    memory = memory_at(ring, past - 1, h);
+  }
+  const Index end = piece.from + piece.count;
+  for (Index t = piece.from; t < end;) {
+    const Index place = piece.place + t - piece.from;
+    const Index count = (std::min)({kLinearChunk, end - t, std::max<Index>(1, kept + 1 - t)});
+    const bool stored = ring.data && t + count > kept;
+    if (count == 1) {
+      const Memory after = stored ? memory_at(ring, past + t, h) : padded(own.memory);
+      run_token(h, place, powers.of[1], memory, after, stretch, own);
+      memory = after;
+    } else {
+      if (memory.data != own.memory) copy(memory, padded(own.memory));
+      memory = padded(own.memory);
+      run_chunk(h, place, count, powers, stretch, own);
+      if (stored) copy(memory, memory_at(ring, past + t + count - 1, h));
+    }
+    t += count;
+  }
+  if (end < segment.count) copy(memory, padded(stretch.kept + head));
+}
+
+template <class Scalar>
+void LinearAttentionPass<Scalar>::forward(const In& x, const Out& y, std::span<const Segment> list,
+                                          State* state, Saved* saved) {
+  const Index C = sizes_.C, H = sizes_.H, N = x.count();
+  if (saved) saved->sizes = {-1, -1, -1};  // a record of nothing until it is whole
+  if (state) {
+    for (const Segment& segment : list) state->make_room(state->count(segment.stream) + segment.count);
+  }
+  if (saved) start_record(x, list, state, *saved);
+  const Index most = (std::min)(N, (std::max)(kLinearStretch, Index{1}));
+  const Index all = H * sizes_.rows * sizes_.padded;
+  Scalar* joint = saved ? nullptr : take(3 * C * most);
+  Scalar* mixed = saved || !y.data ? nullptr : take(C * most);
+  Scalar* carry[2] = {take(N > most ? all : 0), take(N > most ? all : 0)};
+  Scalar* scratch = take(Scratch::size(sizes_) * workspace_.executor().workers());
+  Piece* pieces = frame_.template take<Piece>((std::min)(most, static_cast<Index>(list.size())));
+  UnfinishedStreams<State> unfinished{state, list, state != nullptr};
+  Index at = 0, turn = 0;
+  for_each_part(x, y, [&](Index first, const In& own_x, const Out& own_y) {
+    Stretch stretch{};
+    const Index count = own_x.count();
+    const Columns<Scalar> projected(saved ? saved->joint.data() + first * 3 * C : joint, 3 * C, count,
+                                    Eigen::OuterStride<>(3 * C));
+    project(own_x, projected);
+    stretch.joint = projected.data();
+    stretch.mixed = saved ? saved->mixed.data() + first * C : mixed;
+    stretch.sums = saved ? saved->divisors.data() + first * H : nullptr;
+    stretch.left = carry[turn];
+    stretch.kept = carry[1 - turn];
+    turn = 1 - turn;
+    const Index n = cut_pieces(list, first, count, at, pieces);
+    parallel_blocks(workspace_.executor(), n * H, 1, [&](Index task, Index, int worker) {
+      const Piece& piece = pieces[task / H];
+      const Index h = task % H;
+      run_piece(piece, list[static_cast<std::size_t>(piece.segment)], h,
+                Powers<Scalar>(parameters_.kept_share(h)), state, stretch, scratch_of(scratch, worker));
+    });
+    if (!own_y.data) return;
+    for_each_stretch(
+        count,
+        [&](Index token, Index tokens) {
+          const ConstColumns<Scalar> from(stretch.mixed + token * C, C, tokens, Eigen::OuterStride<>(C));
+          parameters_.output.forward(from, own_y.columns(token, tokens), workspace_.executor());
+        },
+        own_x, In(own_y));
+  });
+  unfinished.written = false;
+  if (saved) saved->sizes = x.shape();
+  if (state) {
+    for (const Segment& segment : list) state->advance(segment.stream, segment.count);
+  }
+}
+
+}  // namespace hsm::inline HSM_ABI::detail
+
+#include <hsm/recurrent/linear_attention_backward.hpp>
+
+namespace hsm::inline HSM_ABI {
+
+template <ComputeScalar Scalar>
+void LinearAttentionLayer<Scalar>::run(const Tokens<const Scalar>& x, std::span<const Segment> segments,
+                                       const Tokens<Scalar>& y, State* state, Saved* saved,
+                                       Workspace& workspace) const {
+  detail::LinearAttentionPass<Scalar>(*this, workspace).forward(x, y, segments, state, saved);
+}
+
+template <ComputeScalar Scalar>
+void LinearAttentionLayer<Scalar>::run_adjoint(const Tokens<const Scalar>& x, const Saved& saved,
+                                               const Tokens<const Scalar>& dy, const Tokens<Scalar>& dx,
+                                               Parameters& gradients, State* state_gradient,
+                                               Workspace& workspace) const {
+  detail::LinearAttentionPass<Scalar>(*this, workspace).backward(x, saved, dy, dx, gradients, state_gradient);
+}
+
+}  // namespace hsm::inline HSM_ABI
