@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// Every mixer, attention and the moving average in a program of its own, for compilers and machines where the test suite does not
+// Every mixer, attention and the recurrent layers in a program of its own, for compilers and machines where the test suite does not
 // run (.ci/platforms): forward against step, extend, packed and two threads, backward against the slope of
 // forward along a random direction, and what schedules and random numbers promise of every platform.
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/core/threaded_executor.hpp>
 #include <hsm/hsm.hpp>
+#include <hsm/recurrent/causal_linear_attention.hpp>
 #include <hsm/recurrent/moving_average.hpp>
 #include <hsm/schedule/coverage.hpp>
 #include <hsm/schedule/schedule_text.hpp>
@@ -147,6 +148,13 @@ hsm::MovingAverage<Scalar> moving_average() {
   return hsm::MovingAverage<Scalar>(hsm::EmaLayer<Scalar>(hsm::Ema<Scalar>(C, 3, random)));
 }
 
+template <class Scalar>
+hsm::CausalLinearAttention<Scalar> linear_attention(hsm::Index decay) {
+  hsm::Random random(7);
+  return hsm::CausalLinearAttention<Scalar>(
+      hsm::LinearAttentionLayer<Scalar>(hsm::LinearAttention<Scalar>(C, H, random, decay)));
+}
+
 /// Schedules as far as Index goes, and the random numbers that are the same everywhere.
 bool platform_agrees() {
   constexpr Index L = hsm::kIndexBits;
@@ -184,6 +192,10 @@ int main() {
   ok &= modes_agree("ema", moving_average<float>(), Promise::kSameBits);
   ok &= modes_agree("ema", moving_average<double>(), Promise::kSameBits);
   ok &= backward_is_the_slope("ema", moving_average<double>());
+  ok &= modes_agree("linear-attention", linear_attention<float>(0), Promise::kClose);
+  ok &= modes_agree("linear-attention", linear_attention<double>(1), Promise::kClose);
+  ok &= backward_is_the_slope("linear-attention", linear_attention<double>(0));
+  ok &= backward_is_the_slope("linear-attention with decay", linear_attention<double>(1));
   ok &= modes_agree("window", attention<float>(0, 5), Promise::kClose);
   ok &= modes_agree("window", attention<double>(0, 5), Promise::kClose);
   ok &= backward_is_the_slope("window", attention<double>(0, 5));

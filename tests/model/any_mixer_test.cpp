@@ -173,11 +173,13 @@ TEST(AnyMixer, WithAllOptionsStatesWhatALayerIsMadeWith) {
     return with_all_options(StandardLayers{}, Recipe::parse(text), channels).text();
   };
   EXPECT_EQ(
-      stated("2*ab,ab:heads=3,gated,softmax-local:taps=3,attention,channel,matrix,gated-pair,fusion,ema", 48),
+      stated("2*ab,ab:heads=3,gated,softmax-local:taps=3,attention,channel,matrix,gated-pair,fusion,ema,"
+             "linear-attention",
+             48),
       "3*ab:heads=3,gated:heads=1,softmax-local:heads=2:taps=3,attention:heads=2:rotary=0:window=0,channel:"
-      "heads=3,matrix:heads=1,gated-pair:heads=1,fusion:heads=1,ema:ndim=4");
-  for (const std::string name :
-       {"ab", "channel", "matrix", "gated", "gated-pair", "fusion", "softmax-local", "ema", "attention"}) {
+      "heads=3,matrix:heads=1,gated-pair:heads=1,fusion:heads=1,ema:ndim=4,linear-attention:decay=0:heads=2");
+  for (const std::string name : {"ab", "channel", "matrix", "gated", "gated-pair", "fusion", "softmax-local",
+                                 "ema", "linear-attention", "attention"}) {
     for (const Index channels : {8, 48, 80, 100, 128}) {
       const std::string text = stated(name, channels);
       EXPECT_EQ(stated(text, channels), text) << "stated once more";
@@ -264,7 +266,7 @@ TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
 TEST(AnyMixer, AnUnknownNameListsTheKnownOnes) {
   EXPECT_EQ(complaint("ab,mamba"),
             "recipe: expected one of ab, channel, matrix, gated, gated-pair, fusion, softmax-local, ema, "
-            "attention, "
+            "linear-attention, attention, "
             "got 'mamba' at character 3");
   EXPECT_EQ((complaint<PolicyList<ScalarPair, Leaky>>("gated")),
             "recipe: expected one of ab, leaky, attention, got 'gated' at character 0");

@@ -202,6 +202,23 @@ TEST(Cost, CountsAPolicyOfOnesOwn) {
   EXPECT_THROW(cost_of(config_of("own-matrix")), std::invalid_argument);
 }
 
+TEST(Cost, OfARecurrenceGrowsWithTheWidthOfItsHeadsAlone) {
+  const ModelCost cost = cost_of(config_of("ema:ndim=3,linear-attention:heads=2"));
+  EXPECT_EQ(cost.layers[0].mixing, 9.0 * C);
+  EXPECT_EQ(cost.layers[0].state_bytes(1e6), 3.0 * C * sizeof(float));
+  const double planes = C / 2 + 1;  // S is C/H wide, z one more
+  EXPECT_EQ(cost.layers[1].products, 4.0 * C * C);
+  EXPECT_EQ(cost.layers[1].mixing, 2 * planes * C) << "S and z move on, and a query reads them";
+  EXPECT_EQ(cost.layers[1].state_bytes(1e6), planes * C * sizeof(float));
+  EXPECT_EQ(cost.layers[1].state_bytes(0), 0);
+  const ModelCost wide = cost_of([] {
+    LanguageModelConfig config = config_of("linear-attention:heads=8");
+    config.width = 512;  // heads of 64: more than the layer of its kind that is measured
+    return config;
+  }());
+  EXPECT_EQ(wide.layers[0].mixing, 2.0 * 65 * 512);
+}
+
 /// What a state of a model of floats holds after `tokens` tokens.
 double held(const LanguageModelConfig& config, Index tokens) {
   Random random(1);
@@ -221,6 +238,7 @@ TEST(Cost, CountsTheBytesThatAStateHolds) {
            {"ab:heads=3,gated:heads=2,softmax-local:heads=4:taps=3,matrix", "rotated:dyadic"},
            {"2*channel:heads=4,gated-pair,fusion", "geometric=3"},
            {"3*attention", "dyadic"},
+           {"ema:ndim=3,linear-attention:heads=2,linear-attention:decay=1:heads=4", "dyadic"},
            {"ab,attention,gated-pair", "reversed:dyadic"}}) {
     const LanguageModelConfig config = config_of(layers, schedule);
     const ModelCost cost = cost_of(config);

@@ -35,8 +35,6 @@ class CausalAttention : public TokenMixer<AttentionLayer<Scalar>> {
   explicit CausalAttention(AttentionLayer<Scalar> layer)
       : TokenMixer<AttentionLayer<Scalar>>(std::move(layer)) {}
 
-  /// H.
-  Index heads() const { return this->layer_.heads(); }
   /// The base of rotary positions, 0 for none.
   Index rotary() const { return this->layer_.rotary(); }
   /// How many tokens each one sees, the last ones up to itself; 0 for all.

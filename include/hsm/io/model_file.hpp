@@ -19,7 +19,8 @@
 //     fusion         project.weight [2C,C], rows U, V, .bias [C], that of U; output.weight [C,C], .bias [C]
 //     softmax-local  project.weight [3C,C], rows q, k, v; output.weight [C,C]
 //     ema            alpha, beta, delta, eta [n,C]
-//     attention      project.weight [3C,C], rows q, k, v, .bias [3C]; output.weight [C,C], .bias [C]
+//     attention, linear-attention
+//                    project.weight [3C,C], rows q, k, v, .bias [3C]; output.weight [C,C], .bias [C]
 //
 // with the formulas in the header of each; head h owns the rows h C/H ... (h+1) C/H - 1 of each block of C rows.
 // The logits are E h: there is no other output map. A model whose tokens are the pieces of a SentencePiece model

@@ -23,6 +23,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <span>
 #include <string>
 #include <string_view>
@@ -61,6 +62,11 @@ class TokenMixer {
   const Layer& layer() const { return layer_; }
   /// C.
   Index channels() const { return layer_.channels(); }
+  /// H, of a layer that has heads.
+  Index heads() const requires requires(const Layer& layer) {
+    { layer.heads() } -> std::same_as<Index>;
+  }
+  { return layer_.heads(); }
   /// The tensors.
   const Parameters& parameters() const { return layer_.parameters(); }
   /// The tensors, to change their values in place, or for others of the same sizes; where they no longer fit the

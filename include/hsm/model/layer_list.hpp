@@ -15,6 +15,7 @@
 
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/layer/token_mixer.hpp>
+#include <hsm/recurrent/causal_linear_attention.hpp>
 #include <hsm/recurrent/moving_average.hpp>
 #include <hsm/shift/mixer.hpp>
 #include <hsm/shift/policies/channel_pair.hpp>
@@ -37,7 +38,7 @@ using PolicyList = LayerList<Policies..., AttentionLayer>;
 
 /// The layers of the library.
 using StandardLayers = LayerList<ScalarPair, ChannelPair, MatrixPair, Gated, GatedPair, Fusion, SoftmaxLocal,
-                                 EmaLayer, AttentionLayer>;
+                                 EmaLayer, LinearAttentionLayer, AttentionLayer>;
 
 /// The recipe name of dense causal softmax attention.
 inline constexpr std::string_view kAttentionName = AttentionLayer<float>::kName;
