@@ -212,7 +212,7 @@ void add_layer_cases(const Selection& selection, Index longest, double least_for
   const Index most = selection.quick ? 256 : longest;
   for (Index T = 128; T <= most; T *= 2) {
     const std::string size = "T=" + std::to_string(T);
-    const bool judged = std::is_same_v<L, AttentionLayer> && T >= 1024;
+    const bool judged = T >= 1024;
     add_layer_case<L>(T, Mode::kForward, selection.threads, product_target(judged ? least_forward : 0), size);
     if (T <= most / 4) {
       add_layer_case<L>(T, Mode::kBoth, selection.threads,
