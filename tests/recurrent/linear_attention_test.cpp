@@ -152,6 +152,11 @@ TYPED_TEST(LinearAttentionTest, RewindGoesBackToWhatWasThere) {
   mixer.extend(x.leftCols(5), other, expected, workspace);
   expect_same_bits(z, expected, "as if they had never been there");
   EXPECT_FALSE(state.can_rewind(0, 6));
+  auto whole = before;  // which holds what was remembered after each of the last six of one long call
+  whole.rewind(0, 5);
+  mixer.extend(x.rightCols(5), whole, z, workspace);
+  expect_close_to_scale(wide(z), wide(y.rightCols(5)), Tolerance<TypeParam>::mode,
+                        "all that can be taken back");
   EXPECT_THROW(state.rewind(0, 6), std::out_of_range);
   EXPECT_EQ(state.count(0), 95);
 }
