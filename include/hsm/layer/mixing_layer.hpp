@@ -49,14 +49,14 @@ namespace hsm::inline HSM_ABI {
 
 /// What a token costs in a layer of C channels.
 struct LayerFootprint {
-  Index products = 0;  ///< matrices C x C that it is multiplied by
-  Index local = 0;     ///< planes of C values that mixing reads, besides what is kept
-  Index kept = 0;      ///< planes of C values that the state keeps of it
-  Index kept_by_width =
-      0;  ///< such planes for each channel of a head, C/H of them: a matrix C/H x C/H of each is one
+  Index products = 0;      ///< matrices C x C that it is multiplied by
+  Index local = 0;         ///< planes of C values that mixing reads, besides what is kept
+  Index kept = 0;          ///< planes of C values that the state keeps of it
   Index reads = 0;         ///< how many times mixing reads a kept plane for one token; K of a shift mixer
   bool unbounded = false;  ///< whether all that was kept stays, and every later token reads it
   Index window = 0;  ///< else how many tokens, itself the last, a token reads one by one; 0 of other layers
+  /// Further planes like `kept`, for each channel of a head: a matrix C/H x C/H of every head is one for each of C/H.
+  Index kept_by_width = 0;
 
   /// Whether all is equal.
   bool operator==(const LayerFootprint&) const = default;

@@ -74,7 +74,7 @@ void times_key_slope(Index n, const Scalar* phi, const Scalar* d, Scalar* out) {
 
 HSM_EXACT_END
 
-/// Rows of values, `stride` apart; where that is 0 there is nothing.
+/// Rows of values, `stride` apart.
 template <class S>
 struct RowsOf {
   S* data = nullptr;

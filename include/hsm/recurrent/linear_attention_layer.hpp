@@ -84,7 +84,7 @@ class LinearAttentionLayer {
   /// Whether heads forget.
   bool decays() const { return parameters_.decay != 0; }
   /// What a token costs: S and z, C/H + 1 planes of C values, are moved on and multiplied by the query.
-  LayerFootprint footprint() const { return {.products = 4, .kept = 1, .kept_by_width = 1, .reads = 2}; }
+  LayerFootprint footprint() const { return {.products = 4, .kept = 1, .reads = 2, .kept_by_width = 1}; }
   /// Heads, and that they forget.
   std::string description() const {
     return "linear-attention heads " + std::to_string(heads()) + (decays() ? " decay" : "");
