@@ -39,23 +39,25 @@ Matrix<Scalar> random_matrix(Index rows, Index cols, Random& random) {
   return m;
 }
 
-/// What a layer is besides its sizes: the base of rotary positions, and the window; 0 for none.
+/// What a layer is besides its sizes: the base of rotary positions, the window, and blocks with how many are chosen; 0 for
+/// none.
 struct Form {
-  Index rotary = 0, window = 0;
+  Index rotary = 0, window = 0, block = 0, top = 0;
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Form& form) {
-  return out << "rotary " << form.rotary << " window " << form.window;
+  return out << "rotary " << form.rotary << " window " << form.window << " block " << form.block << " top "
+             << form.top;
 }
 
-/// Without and with rotary positions, without and with a window.
-inline constexpr Form kForms[] = {{0, 0}, {10000, 0}, {0, 5}, {10000, 33}};
+/// Without and with rotary positions, without and with a window, and of blocks.
+inline constexpr Form kForms[] = {{0, 0}, {10000, 0}, {0, 5}, {10000, 33}, {0, 0, 5, 2}, {10000, 0, 16, 3}};
 
 /// Weights three times the usual ones, so that the softmax is far from flat, and biases that are not 0.
 template <class Scalar>
 CausalAttention<Scalar> make_attention(Index C, Index H, const Form& form = {}) {
   Random random(5);
-  Attention<Scalar> parameters(C, H, random, form.rotary, form.window);
+  Attention<Scalar> parameters(C, H, random, form.rotary, form.window, form.block, form.top);
   parameters.project.weight *= Scalar(3);
   for (Index i = 0; i < 3 * C; ++i) parameters.project.bias[i] = static_cast<Scalar>(random.normal(0.3));
   for (Index i = 0; i < C; ++i) parameters.output.bias[i] = static_cast<Scalar>(random.normal(0.3));

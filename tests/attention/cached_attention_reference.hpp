@@ -5,7 +5,7 @@
 //
 //   y_i = W_o concat_h sum_{j <= P + i} softmax_j(q_i . k_j / sqrt(C/H))_j v_j + b_o,  P cached tokens
 //
-// where a window W leaves j > P + i - W alone. With rotary positions q_i and k_i are turned for position S + P + i, S
+// where a window, or blocks, leave what attention_reference.hpp tells. With rotary positions q_i and k_i are turned for position S + P + i, S
 // tokens before those that are cached, and cached keys are as they were turned.
 #pragma once
 
@@ -57,14 +57,17 @@ struct CachedAttentionReference {
         std::vector<double> query(D), weight(P + t + 1);
         for (std::size_t d = 0; d < D; ++d) query[d] = projected(0, h * D + d, t);
         parameters.turn(query.data(), before + P + t);
+        const std::vector<bool> visible =
+            parameters.seen(P + t, query.data(), [&](std::size_t u) { return &cached(0, h, u, 0); });
         double total = 0;
-        for (std::size_t u = parameters.first_seen(P + t); u <= P + t; ++u) {
+        for (std::size_t u = 0; u <= P + t; ++u) {
+          if (!visible[u]) continue;
           double score = 0;
           for (std::size_t d = 0; d < D; ++d) score += query[d] * cached(0, h, u, d);
           weight[u] = std::exp(score / std::sqrt(static_cast<double>(D)));
           total += weight[u];
         }
-        for (std::size_t u = parameters.first_seen(P + t); u <= P + t; ++u) {
+        for (std::size_t u = 0; u <= P + t; ++u) {
           for (std::size_t d = 0; d < D; ++d) mixed[h * D + d] += weight[u] / total * cached(1, h, u, d);
         }
       }

@@ -236,6 +236,30 @@ TEST(AttentionErrors, StatesAndRecordsOfAnotherWindowAreRefused) {
   }
 }
 
+TEST(AttentionErrors, StatesOfOtherBlocksAndRecordsOfAnotherChoiceAreRefused) {
+  const auto attention = make_attention<float>(8, 2, {0, 0, 5, 2});
+  Workspace workspace;
+  Random random(9);
+  const auto x = random_matrix<float>(8, 6, random);
+  Matrix<float> y(8, 6), dx(8, 6);
+  auto gradients = attention.make_gradients();
+  for (const Form& form : {Form{}, Form{0, 0, 6, 2}, Form{0, 0, 5, 1}}) {
+    const auto other = make_attention<float>(8, 2, form);
+    auto saved = attention.make_saved();
+    auto state = other.make_state();
+    EXPECT_EQ(message_of([&] { attention.extend(x, state, y, workspace); }),
+              form.block == 5
+                  ? "no exception"
+                  : "CausalAttention::extend: the state must be one of this layer, with 8 channels, 2 "
+                    "heads, rotary base 0 and window 0 and blocks of 5 tokens, got one with 8 channels, "
+                    "2 heads, rotary base 0 and window 0" +
+                        std::string(form.block > 0 ? " and blocks of 6 tokens" : ""));
+    other.forward(x, y, saved, workspace);
+    EXPECT_EQ(message_of([&] { attention.backward(x, saved, x, dx, gradients, workspace); }),
+              "CausalAttention::backward: saved must be the record of this layer, got another's");
+  }
+}
+
 TEST(AttentionErrors, RefuseParametersThatDoNotFit) {
   Random random(1);
   EXPECT_EQ(message_of([&] { Attention<float>(10, 4, random); }),
@@ -251,6 +275,19 @@ TEST(AttentionErrors, RefuseParametersThatDoNotFit) {
   EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 0, -1); }),
             "Attention: window must be 0 for all tokens or at least 1, at most " +
                 std::to_string(std::numeric_limits<Index>::max() / 4) + ", got -1");
+  const std::string most = std::to_string(std::numeric_limits<Index>::max() / 4);
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 0, 0, -1, 1); }),
+            "Attention: block must be 0 for none or at least 1, at most " + most + ", got -1");
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 0, 0, 4, -2); }),
+            "Attention: top must be 0 for none or at least 1, at most " + most + ", got -2");
+  EXPECT_EQ(
+      message_of([&] { Attention<float>(8, 2, random, 0, 0, 4, 0); }),
+      "Attention: block and top must be both 0, for no blocks, or both at least 1, got block 4 and top 0");
+  EXPECT_EQ(
+      message_of([&] { Attention<float>(8, 2, random, 0, 0, 0, 3); }),
+      "Attention: block and top must be both 0, for no blocks, or both at least 1, got block 0 and top 3");
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 0, 7, 4, 2); }),
+            "Attention: one of block and window must be 0, got block 4 and window 7");
   auto windowed = make_attention<float>(8, 2, {0, 3});
   EXPECT_EQ(message_of([&] { windowed.make_state({.spare = -1}); }),
             "AttentionState: spare must be at least 0, got -1");

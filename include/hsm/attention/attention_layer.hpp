@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The layer behind CausalAttention: softmax attention, dense or with a window, as a layer that mixes tokens
+// The layer behind CausalAttention: softmax attention, dense, with a window or over chosen blocks, as a layer that mixes tokens
 // (layer/mixing_layer.hpp). What it computes is in attention_pass.hpp.
 #pragma once
 
@@ -36,23 +36,29 @@ class AttentionLayer {
   static constexpr std::string_view kType = "CausalAttention";
   /// In recipes.
   static constexpr std::string_view kName = "attention";
-  /// What a recipe may say: the heads, the base of rotary positions (attention/rotary.hpp), 0 for none, and the window
-  /// (attention/window.hpp), 0 for all tokens. Of the values within the bounds the layer refuses a base of 1, which is
-  /// none but somebody's "yes".
+  /// What a recipe may say: the heads, the base of rotary positions (attention/rotary.hpp), 0 for none, the window
+  /// (attention/window.hpp), 0 for all tokens, and the tokens of a block and how many blocks are chosen
+  /// (attention/block_choice.hpp), both 0 for none. Of the values within the bounds the layer refuses a base of 1, which
+  /// is none but somebody's "yes", one of block and top without the other, and blocks beside a window.
   static constexpr std::array kOptions{
       heads_option(default_heads),
       PolicyOption{
           .name = "rotary", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }},
       PolicyOption{
-          .name = "window", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }}};
+          .name = "window", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }},
+      PolicyOption{
+          .name = "block", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }},
+      PolicyOption{
+          .name = "top", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }}};
   /// The layer that options describe.
   static AttentionLayer make(Index channels, const OptionValues& options, Random& random) {
-    return AttentionLayer(
-        Parameters(channels, options["heads"], random, options["rotary"], options["window"]));
+    return AttentionLayer(Parameters(channels, options["heads"], random, options["rotary"], options["window"],
+                                     options["block"], options["top"]));
   }
   /// Its tensors, which do not depend on rotary positions. Throws std::invalid_argument for those that it cannot have.
   static TensorSpecs describe(Index channels, const OptionValues& options) {
     detail::check_rotary("recipe: layer 'attention'", options["rotary"], options["heads"], channels);
+    detail::check_blocks("recipe: layer 'attention'", options["block"], options["top"], options["window"]);
     return join({Linear<Scalar>::describe("project", 3 * channels, channels, 3 * channels),
                  Linear<Scalar>::describe("output", channels, channels, channels, true)});
   }
@@ -70,15 +76,28 @@ class AttentionLayer {
   Index rotary() const { return parameters_.rotary; }
   /// How many tokens each one sees, the last ones up to itself; 0 for all.
   Index window() const { return parameters_.window; }
-  /// What a token costs: keys and values are kept, and read by every later one, or by those in whose window they are.
+  /// How many tokens a block has, of which each token sees its own and top() chosen ones; 0 for all tokens.
+  Index block() const { return parameters_.block; }
+  /// How many blocks are chosen.
+  Index top() const { return parameters_.top; }
+  /// What a token costs: keys and values are kept, and read by every later one, or by those in whose window, or chosen
+  /// blocks, they are.
   LayerFootprint footprint() const {
-    return {.products = 4, .local = 1, .kept = 2, .reads = 1, .unbounded = window() == 0, .window = window()};
+    return {.products = 4,
+            .local = 1,
+            .kept = 2,
+            .reads = 1,
+            .unbounded = window() == 0,
+            .window = window(),
+            .block = block(),
+            .top = top()};
   }
-  /// Heads, and rotary positions and the window where it has them.
+  /// Heads, and rotary positions, the window and blocks where it has them.
   std::string description() const {
     return "attention heads " + std::to_string(heads()) +
            (rotary() > 0 ? " rotary " + std::to_string(rotary()) : "") +
-           (window() > 0 ? " window " + std::to_string(window()) : "");
+           (window() > 0 ? " window " + std::to_string(window()) : "") +
+           (block() > 0 ? " block " + std::to_string(block()) + " top " + std::to_string(top()) : "");
   }
   /// The weights.
   const Parameters& parameters() const { return parameters_; }
@@ -92,21 +111,25 @@ class AttentionLayer {
     detail::check_heads(who, heads(), C);
     detail::check_rotary(who, rotary(), heads(), C);
     detail::check_window(who, window());
+    detail::check_blocks(who, block(), top(), window());
     detail::check_linear(who, "project", parameters_.project, 3 * C, C, 3 * C);
     detail::check_linear(who, "output", parameters_.output, C, C, C);
   }
   /// An empty cache for each stream, which options.capacity limits; with a window options.spare tokens can be taken
   /// back.
   State make_state(StateOptions options) const {
-    return State(channels(), heads(), options, rotary(), window());
+    return State(channels(), heads(), options, rotary(), window(), block());
   }
-  /// Whether the state is one of a layer of these sizes, rotary positions and window.
-  bool fits(const State& state) const { return fits_keys(state) && state.window() == window(); }
+  /// Whether the state is one of a layer of these sizes, rotary positions, window and blocks, however many of them are
+  /// chosen.
+  bool fits(const State& state) const {
+    return fits_keys(state) && state.window() == window() && state.block() == block();
+  }
   /// Whether the record is one of this layer, for x.
   bool fits(const Saved& saved, const Tokens<const Scalar>& x) const {
     return saved.mixed.size() == channels() * x.count() && saved.log_sums.size() == heads() * x.count() &&
-           saved.rotary == rotary() && saved.window == window() &&
-           (saved.streams == Segment::kFresh || fits_keys(saved.documents));
+           saved.rotary == rotary() && saved.window == window() && saved.block == block() &&
+           saved.top == top() && (saved.streams == Segment::kFresh || fits_keys(saved.documents));
   }
   /// Throws unless d is a gradient of keys and values that the call left.
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const;

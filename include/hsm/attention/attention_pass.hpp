@@ -2,11 +2,12 @@
 //
 // One call of attention over a list of segments: forward and its adjoint, for every execution mode. Checks
 // are the callers' (layer/token_mixer.hpp); products are by token, what lies between them by head
-// (segment_passes.hpp).
+// (segment_passes.hpp, attend_passes.hpp).
 #pragma once
 
 #include <span>
 
+#include <hsm/attention/attend_passes.hpp>
 #include <hsm/attention/attention.hpp>
 #include <hsm/attention/attention_saved.hpp>
 #include <hsm/attention/attention_state.hpp>
@@ -64,6 +65,8 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
     saved->segments.assign(segments.begin(), segments.end());
     saved->rotary = parameters.rotary;
     saved->window = parameters.window;
+    saved->block = parameters.block;
+    saved->top = parameters.top;
     saved->heads.resize(3 * C * N);
     saved->mixed.resize(C * N);
     saved->log_sums.resize(H * N);
@@ -82,7 +85,9 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   }
   place_documents(segments, memory, state, saved, saved || y.data, frame, documents);
   if (N > 0 && y.data) {
-    attend_segments(keys_seen(parameters.window), segments, memory, documents, workspace);
+    const Sight sight{parameters.window, parameters.block, parameters.top};
+    sum_documents(sight, segments, memory, state, frame, documents, workspace.executor());
+    attend_segments(sight, segments, memory, documents, workspace);
     for_each_stretch(
         N,
         [&](Index first, Index count) {
@@ -91,7 +96,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
         },
         x, Tokens<const Scalar>(y));
   }
-  if (state) advance_streams(segments, memory, *state, saved != nullptr);
+  if (state) advance_streams(segments, memory, documents, *state, saved != nullptr);
   if (saved) {
     if (state) save_documents(segments, *state, *saved);
     saved->sizes = x.shape();

@@ -23,6 +23,8 @@ struct AttentionSaved {
   std::vector<Segment> segments;    ///< the documents of the call
   Index rotary = 0;                 ///< the base that queries and keys were turned by, 0 for none
   Index window = 0;                 ///< how many tokens each one saw, 0 for all
+  Index block = 0;                  ///< how many tokens a block had, 0 for none
+  Index top = 0;                    ///< how many blocks were chosen
   Vector<Scalar> heads;             ///< queries, keys (turned), values of each head: [3][H][N][C/H]
   Vector<Scalar> mixed;             ///< the concatenated head outputs: [N][C]
   Vector<Scalar> log_sums;          ///< log2 sum_j exp(score): [H][N]

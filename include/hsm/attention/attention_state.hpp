@@ -38,10 +38,11 @@ class AttentionState {
   AttentionState() = default;
 
   /// Throws std::invalid_argument for options that are out of range, and where `rotary`, the base that the keys
-  /// are turned by, or `window`, how many tokens each one sees (0 for all), is none for these sizes. With a window
-  /// options.capacity is not read, without one options.spare.
-  AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary = 0,
-                 Index window = 0);
+  /// are turned by, or `window`, how many tokens each one sees (0 for all), is none for these sizes, or `block`, the
+  /// tokens of a block (0 for none), is none beside this window. With a window options.capacity is not read, without one
+  /// options.spare.
+  AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary = 0, Index window = 0,
+                 Index block = 0);
 
   /// How many streams it holds.
   Index streams() const { return static_cast<Index>(streams_.size()); }
@@ -53,6 +54,8 @@ class AttentionState {
   Index rotary() const { return rotary_; }
   /// How many tokens each one sees; 0 for all.
   Index window() const { return shape_.window; }
+  /// How many tokens a block has, of which the keys are summed beside the cache; 0 for none.
+  Index block() const { return shape_.block; }
   /// The most tokens per stream; 0 means no limit. With a window there is none.
   Index capacity() const { return limit_; }
   /// How many tokens below the highest count can always be taken back, with a window; 0 without, where all can.
@@ -63,13 +66,14 @@ class AttentionState {
   /// How many of them it holds, the last ones; without a window all. Throws as count.
   Index held(Index s) const { return at("AttentionState::held", s).held(); }
 
-  /// "8 channels, 2 heads, rotary base 0 and window 0", for messages.
+  /// "8 channels, 2 heads, rotary base 0 and window 0", for messages; " and blocks of 64 tokens" where it has them.
   std::string shape_text() const {
     return detail::counted(channels(), "channel") + ", " + detail::counted(heads(), "head") +
-           ", rotary base " + std::to_string(rotary_) + " and window " + std::to_string(window());
+           ", rotary base " + std::to_string(rotary_) + " and window " + std::to_string(window()) +
+           (block() > 0 ? " and blocks of " + detail::counted(block(), "token") : "");
   }
 
-  /// Memory held by keys and values.
+  /// Memory held by keys and values, and with blocks by their sums.
   std::size_t bytes() const;
 
   /// Stream `s` starts a new sequence; its memory is kept.
@@ -164,12 +168,29 @@ class AttentionState {
   const Scalar* keys(Index s, Index h) const {
     return streams_[static_cast<std::size_t>(s)].block(shape_, h);
   }
-  /// The same, to write to.
-  Scalar* keys(Index s, Index h) { return streams_[static_cast<std::size_t>(s)].block(shape_, h); }
+  /// The same, to write to: what was summed of them is gone.
+  Scalar* keys(Index s, Index h) {
+    Stream& stream = streams_[static_cast<std::size_t>(s)];
+    if (stream.summed > 0) stream.summed = 0;  // not of a gradient, which threads write to
+    return stream.block(shape_, h);
+  }
   /// The value of the first token that is held, of head h; a token is C/H values.
   const Scalar* values(Index s, Index h) const { return keys(s, heads() + h); }
   /// The same, to write to.
-  Scalar* values(Index s, Index h) { return keys(s, heads() + h); }
+  Scalar* values(Index s, Index h) {
+    return streams_[static_cast<std::size_t>(s)].block(shape_, heads() + h);
+  }
+  /// With blocks, the sums of the keys of head h (attention/block_choice.hpp), of those blocks that fit beside the tokens
+  /// that there is room for; those of the first summed(s) are there.
+  Scalar* sums(Index s, Index h) {
+    return streams_[static_cast<std::size_t>(s)].sums.data() + h * sums_stride(s);
+  }
+  /// How far apart the sums of two heads are.
+  Index sums_stride(Index s) const { return streams_[static_cast<std::size_t>(s)].sums_stride(shape_); }
+  /// How many blocks of stream `s` are summed.
+  Index summed(Index s) const { return streams_[static_cast<std::size_t>(s)].summed; }
+  /// So many are, none of which has a token that is not counted.
+  void set_summed(Index s, Index blocks) { streams_[static_cast<std::size_t>(s)].summed = blocks; }
   /// How far apart the values of two heads are.
   Index head_stride(Index s) const { return streams_[static_cast<std::size_t>(s)].room * shape_.width(); }
 
@@ -196,14 +217,15 @@ class AttentionState {
 
 template <ComputeScalar Scalar>
 AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary,
-                                       Index window)
-    : shape_{channels, heads, window, window > 0 ? options.spare : 0},
+                                       Index window, Index block)
+    : shape_{channels, heads, window, window > 0 ? options.spare : 0, block},
       limit_(window > 0 ? 0 : options.capacity),
       rotary_(rotary) {
   constexpr const char* kWho = "AttentionState";
   detail::check_heads(kWho, heads, channels);
   detail::check_rotary(kWho, rotary, heads, channels);
   detail::check_window(kWho, window);
+  detail::check_blocks(kWho, block, block, window);
   detail::check_at_least(kWho, "streams", options.streams, 0);
   detail::check_at_least(kWho, "capacity", options.capacity, 0);
   detail::check_at_least(kWho, "spare", shape_.spare, 0);
@@ -217,7 +239,7 @@ AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateO
 template <ComputeScalar Scalar>
 std::size_t AttentionState<Scalar>::bytes() const {
   std::size_t sum = 0;
-  for (const Stream& stream : streams_) sum += stream.values.size() * sizeof(Scalar);
+  for (const Stream& stream : streams_) sum += (stream.values.size() + stream.sums.size()) * sizeof(Scalar);
   return sum;
 }
 
@@ -234,7 +256,7 @@ void AttentionState<Scalar>::rewind(Index s, Index tokens) {
                                                  " it no longer holds what the next token would see"
                                            : ""));
   }
-  stream.rewind(tokens);
+  stream.rewind(shape_, tokens);
 }
 
 template <ComputeScalar Scalar>
@@ -242,7 +264,7 @@ void AttentionState<Scalar>::take_back(Index s, Index count) {
   Stream& stream = at("AttentionState::take_back", s);
   const Index more = stream.count - count;
   if (more <= 0) return;
-  if (stream.can_rewind(shape_, more)) return stream.rewind(more);
+  if (stream.can_rewind(shape_, more)) return stream.rewind(shape_, more);
   stream.restart(count);
   stream.whole = false;
 }

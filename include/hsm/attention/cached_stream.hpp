@@ -14,6 +14,10 @@
 // Which tokens are held follows from the calls alone: after the highest count h ever reached those from
 // h - (W-1) - spare on. So up to `spare` tokens below h can always be taken back, by one call or several, also with
 // other tokens read in between, and all of them at any time.
+//
+// With blocks (block_choice.hpp) all tokens are held, and beside them the sums of the keys of the first blocks, as far as
+// a call needed them: what is not there is summed when it is needed, so whoever changes keys only says that sums are
+// gone.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/attention/block_choice.hpp>
 #include <hsm/attention/window.hpp>
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
@@ -34,6 +39,7 @@ struct CacheShape {
   Index heads = 1;
   Index window = 0;  // 0 for all tokens
   Index spare = 0;   // with a window
+  Index block = 0;   // tokens of a block, 0 for none
 
   Index width() const { return channels / heads; }
   /// How many tokens before it the next token sees.
@@ -53,6 +59,8 @@ struct CachedStream {
   Index room = 0;              // columns
   bool whole = true;           // whether all is held that the next token sees
   std::vector<Scalar> values;  // [block][room][C/H]
+  Index summed = 0;            // blocks whose keys are summed, with blocks
+  std::vector<Scalar> sums;    // of each head, for as many blocks as fit into `room`
 
   Index held() const { return count - first; }
   /// The first token that is held, of a block.
@@ -68,6 +76,11 @@ struct CachedStream {
     count = first = tokens;
     place = 0;
     whole = true;
+    summed = 0;
+  }
+  /// Values of the sums of one head.
+  Index sums_stride(const CacheShape& shape) const {
+    return shape.block > 0 ? block_sums_size<Scalar>(shape.width(), room / shape.block) : 0;
   }
   /// Whether the last k tokens can be taken back.
   bool can_rewind(const CacheShape& shape, Index k) const {
@@ -75,9 +88,10 @@ struct CachedStream {
     return k >= 0 && n >= 0 && (n == 0 || (whole && first <= std::max<Index>(0, n - shape.reach())));
   }
   /// Takes them back.
-  void rewind(Index k) {
+  void rewind(const CacheShape& shape, Index k) {
     count -= k;
-    if (count == 0) restart(0);
+    if (count == 0) return restart(0);
+    if (shape.block > 0) summed = (std::min)(summed, count / shape.block);
   }
 
   /// So many columns, those that are held in front.
@@ -139,6 +153,11 @@ void CachedStream<Scalar>::grow(const CacheShape& shape, Index columns) {
   grown.values.resize(static_cast<std::size_t>(2 * shape.channels * columns));
   for (Index b = 0; held() > 0 && b < 2 * shape.heads; ++b)
     std::copy_n(block(shape, b), held() * shape.width(), grown.block(shape, b));
+  grown.summed = summed;
+  const Index before = sums_stride(shape), after = grown.sums_stride(shape);
+  grown.sums.resize(static_cast<std::size_t>(shape.heads * after));
+  for (Index h = 0; summed > 0 && h < shape.heads; ++h)
+    std::copy_n(sums.data() + h * before, before, grown.sums.data() + h * after);
   *this = std::move(grown);
 }
 

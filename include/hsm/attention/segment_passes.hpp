@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The passes of attention over the segments of a call, each a list of tasks for the executor: tokens to heads, rotary
-// positions, keys and values to those of their document, queries against keys, and the adjoints. Heads are kept one
-// after another,
+// The passes of attention over the segments of a call, each a list of tasks for the executor: here tokens to heads,
+// rotary positions, and keys and values to those of their document; queries against keys are in attend_passes.hpp. Heads
+// are kept one after another,
 //
 //   heads[part][h][token][C/H], part = queries, keys, values        mixed[token][C]        log_sums[h][token]
 //
@@ -15,8 +15,6 @@
 #include <hsm/attention/attention_saved.hpp>
 #include <hsm/attention/attention_state.hpp>
 #include <hsm/attention/rotary.hpp>
-#include <hsm/attention/tile_backward.hpp>
-#include <hsm/attention/tile_forward.hpp>
 #include <hsm/core/executor.hpp>
 #include <hsm/core/linear.hpp>
 #include <hsm/core/tokens.hpp>
@@ -116,7 +114,10 @@ struct DocumentKeys {
   const Scalar* keys;    // of head 0
   const Scalar* values;  // of head 0
   Index head_stride;
-  Index past;  // tokens that are there before the first of the segment
+  Index past;              // tokens that are there before the first of the segment
+  Scalar* sums = nullptr;  // of head 0, where blocks are chosen
+  Index sums_stride = 0;   // from head to head
+  Index blocks = 0;        // how many are summed
 };
 
 /// Whether a continuing segment is attended to where its stream lies, its tokens behind those that are held. With a
@@ -144,7 +145,8 @@ void place_documents(std::span<const Segment> segments, const HeadMemory<Scalar>
     }
     if (in_place(segment, *state, saved != nullptr)) {
       state->append(s, count, own);
-      documents[i] = {state->keys(s, 0), state->values(s, 0), state->head_stride(s), state->held(s)};
+      const AttentionState<Scalar>& held = *state;  // whose keys are only read
+      documents[i] = {held.keys(s, 0), held.values(s, 0), held.head_stride(s), held.held(s)};
       continue;
     }
     if (!wanted) continue;
@@ -172,90 +174,16 @@ void place_documents(std::span<const Segment> segments, const HeadMemory<Scalar>
 /// Counts the tokens of the segments, whose streams then hold them: the last thing that a call does.
 template <class Scalar>
 void advance_streams(std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
-                     AttentionState<Scalar>& state, bool recorded) {
-  for (const Segment& segment : segments) {
+                     const DocumentKeys<Scalar>* documents, AttentionState<Scalar>& state, bool recorded) {
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    const Segment& segment = segments[i];
     if (in_place(segment, state, recorded)) {
       state.advance(segment.stream, segment.count);
+      if (documents[i].blocks > 0) state.set_summed(segment.stream, documents[i].blocks);
     } else {
       state.take(segment.stream, segment.count, [&](Index b) { return memory.block(b, segment.first); });
     }
   }
-}
-
-/// Every query against the last `window` keys of its document. Tasks are tiles of queries, the longest of a head first.
-template <class Scalar>
-void attend_segments(Index window, std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
-                     const DocumentKeys<Scalar>* documents, Workspace& workspace) {
-  struct Task {
-    std::size_t segment;
-    Index head, first;
-  };
-  const auto tiles = [](const Segment& segment) { return (segment.count + kQueryTile - 1) / kQueryTile; };
-  const Index C = memory.C, D = memory.width();
-  Index count = 0;
-  for (const Segment& segment : segments) count += memory.H * tiles(segment);
-  Workspace::Frame frame(workspace);
-  Task* tasks = frame.take<Task>(count);
-  Task* next = tasks;
-  for (std::size_t i = 0; i < segments.size(); ++i) {
-    for (Index h = 0; h < memory.H; ++h) {
-      for (Index t = tiles(segments[i]) - 1; t >= 0; --t) *next++ = {i, h, t * kQueryTile};
-    }
-  }
-  const Index scratch_size = attend_scratch<Scalar>(D);
-  Scalar* scratch = frame.take<Scalar>(scratch_size * workspace.executor().workers());
-
-  parallel_blocks(workspace.executor(), count, 1, [&](Index i, Index, int worker) {
-    const Task& task = tasks[i];
-    const Segment& segment = segments[task.segment];
-    const DocumentKeys<Scalar>& document = documents[task.segment];
-    const Index head_place = task.head * document.head_stride;
-    const HeadTokens<Scalar> head{memory.queries(task.head, segment.first), document.keys + head_place,
-                                  document.values + head_place, window};
-    const HeadResults<Scalar> results{memory.mixed + segment.first * C + task.head * D, C,
-                                      memory.log_sum(task.head, segment.first)};
-    attend(D, task.first, (std::min)(kQueryTile, segment.count - task.first), document.past, head, results,
-           scratch + worker * scratch_size);
-  });
-}
-
-/// From d_mixed [N][C] the gradient of the joint projection, d_joint [N][3C] (overwritten). A task is one
-/// segment and head. `state_gradient`, where given, holds the tokens of the documents, at least: what it has for
-/// the tokens of the segments goes into d_joint, what queries give to the tokens before is added to it.
-template <class Scalar>
-void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMemory<const Scalar>& memory,
-                              const Scalar* d_mixed, Scalar* d_joint, AttentionState<Scalar>* state_gradient,
-                              Workspace& workspace) {
-  const Index C = memory.C, H = memory.H, D = memory.width();
-  Index longest = 0;
-  for (const Segment& segment : saved.segments) longest = (std::max)(longest, segment.count);
-  const Index scratch_size = BackwardScratch<Scalar>::size(D, longest);
-  const Index tasks = static_cast<Index>(saved.segments.size()) * H;
-  Workspace::Frame frame(workspace);
-  Scalar* scratch = frame.take<Scalar>(scratch_size * workspace.executor().workers());
-  parallel_blocks(workspace.executor(), tasks, 1, [&](Index task, Index, int worker) {
-    const Index i = task / H, h = task % H;
-    const Segment& segment = saved.segments[static_cast<std::size_t>(i)];
-    const Index at = segment.first * C + h * D;
-    Scalar* d_own = d_joint + segment.first * 3 * C + h * D;
-    HeadTokens<Scalar> head{memory.queries(h, segment.first), memory.keys(h, segment.first),
-                            memory.values(h, segment.first), keys_seen(saved.window)};
-    HeadGradients<Scalar> gradients{d_own, d_own + C, d_own + 2 * C, 3 * C, nullptr, nullptr};
-    Index past = 0;
-    if (!segment.fresh()) {
-      head.keys = saved.documents.keys(i, h);
-      head.values = saved.documents.values(i, h);
-      past = saved.documents.held(i) - segment.count;
-    }
-    if (state_gradient) {
-      const Index before = (saved.documents.first(i) - state_gradient->first(segment.stream)) * D;
-      gradients.document_keys = state_gradient->keys(segment.stream, h) + before;
-      gradients.document_values = state_gradient->values(segment.stream, h) + before;
-    }
-    attend_backward<Scalar>(D, segment.count, past, head,
-                            {memory.mixed + at, d_mixed + at, C, memory.log_sum(h, segment.first)}, gradients,
-                            scratch + worker * scratch_size);
-  });
 }
 
 }  // namespace hsm::inline HSM_ABI::detail

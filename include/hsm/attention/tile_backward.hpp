@@ -141,6 +141,55 @@ void store_key_gradients(Index width, Index key, Index keys, Index past, const S
   }
 }
 
+/// Adds what `queries` queries, a whole number of strips from the scratch's query `first` on, give to a tile of keys, in
+/// d_keys and d_values [key][padded], unless these are null, and to s.d_query. Lane 0 of the strip at `query` is at
+/// position(query).
+template <class Scalar, class Position>
+void backward_tile(Index width, Index key, Index keys, const HeadTokens<Scalar>& head, Index first,
+                   Index queries, Position&& position, const BackwardScratch<Scalar>& s, Scalar* d_keys,
+                   Scalar* d_values) {
+  constexpr Index kStrip = kLanes<Scalar>, kTile = kBackwardTile;
+  bool whole = true;  // every strip sees all keys
+  const auto seen_by = [&](Index query) {
+    return seen_keys<Scalar>(key, keys, position(query), head.window);
+  };
+  for (Index query = first; query < first + queries; query += kStrip) {
+    const SeenKeys seen = seen_by(query);
+    const Index rows = seen.count(), place = (seen.first - key) * kTile + query - first;
+    whole = whole && rows == keys;
+    Scalar* weights = s.weights + place;
+    Scalar* d_scores = s.d_scores + place;
+    const Left<Order::kRows, Scalar> own_keys{head.keys + seen.first * width, width};
+    const Left<Order::kRows, Scalar> own_values{head.values + seen.first * width, width};
+    strip_product<Write::kOverwrite>(rows, width, own_keys, s.query_strips + query * width, kStrip, weights,
+                                     kTile);
+    exp2_shifted(rows, weights, kTile, StripRow<Scalar>::from(s.log_sum + query));
+    hide_unseen(seen, position(query), head.window, weights, kTile, Scalar(0));
+    strip_product<Write::kOverwrite>(rows, width, own_values, s.d_out_strips + query * width, kStrip,
+                                     d_scores, kTile);
+    finish_scores(rows, weights, d_scores, kTile, s.dots + query);
+    strip_product<Write::kAdd>(width, rows, Left<Order::kColumns, Scalar>{own_keys.data, width}, d_scores,
+                               kTile, s.d_query + query * width, kStrip);
+  }
+  if (!d_keys) return;
+  const auto add = [&](Index from, Index rows, Index query, Index count) {
+    const Index place = from * kTile + query - first;
+    const Left<Order::kRows, Scalar> weights{s.weights + place, kTile};
+    const Left<Order::kRows, Scalar> d_scores{s.d_scores + place, kTile};
+    for (Index d = 0; d < s.padded; d += kStrip) {
+      strip_product<Write::kAdd>(rows, count, weights, s.d_out + query * s.padded + d, s.padded,
+                                 d_values + from * s.padded + d, s.padded);
+      strip_product<Write::kAdd>(rows, count, d_scores, s.queries + query * s.padded + d, s.padded,
+                                 d_keys + from * s.padded + d, s.padded);
+    }
+  };
+  if (whole) return add(0, keys, first, queries);
+  for (Index query = first; query < first + queries; query += kStrip) {
+    const SeenKeys seen = seen_by(query);
+    add(seen.first - key, seen.count(), query, kStrip);
+  }
+}
+
 /// Gradients of the `count` queries of a segment, the first at position `past` of its document, and of the
 /// keys and values of that document.
 template <class Scalar>
@@ -157,55 +206,15 @@ void attend_backward(Index width, Index count, Index past, const HeadTokens<Scal
   for (Index key = 0; key < end; key += kTile) {
     const Index keys = (std::min)(kTile, end - key);
     const bool wanted = key + keys > past || gradients.document_keys;  // the gradients of these keys
-    const Left<Order::kRows, Scalar> key_rows{head.keys + key * width, width};
-    const Left<Order::kRows, Scalar> value_rows{head.values + key * width, width};
     std::fill_n(s.d_keys, keys * s.padded, Scalar(0));
     std::fill_n(s.d_values, keys * s.padded, Scalar(0));
 
     const Index last =
         (std::min)(count, key + keys - 1 + head.window - past);  // the queries behind see none of them
     for (Index first = std::max<Index>(0, key - past) / kTile * kTile; first < last; first += kTile) {
-      bool whole = true;  // every strip of this tile sees all keys
-      const auto seen_by = [&](Index query) {
-        return seen_keys<Scalar>(key, keys, past + query, head.window);
-      };
-      for (Index query = first; query < first + kTile; query += kStrip) {
-        const SeenKeys seen = seen_by(query);
-        const Index rows = seen.count(), place = (seen.first - key) * kTile + query - first;
-        whole = whole && rows == keys;
-        Scalar* weights = s.weights + place;
-        Scalar* d_scores = s.d_scores + place;
-        const Left<Order::kRows, Scalar> own_keys = key_rows.rows_from(seen.first - key);
-        strip_product<Write::kOverwrite>(rows, width, own_keys, s.query_strips + query * width, kStrip,
-                                         weights, kTile);
-        exp2_shifted(rows, weights, kTile, StripRow<Scalar>::from(s.log_sum + query));
-        hide_unseen(seen, past + query, head.window, weights, kTile, Scalar(0));
-        strip_product<Write::kOverwrite>(rows, width, value_rows.rows_from(seen.first - key),
-                                         s.d_out_strips + query * width, kStrip, d_scores, kTile);
-        finish_scores(rows, weights, d_scores, kTile, s.dots + query);
-        strip_product<Write::kAdd>(width, rows, Left<Order::kColumns, Scalar>{own_keys.data, width}, d_scores,
-                                   kTile, s.d_query + query * width, kStrip);
-      }
-      const auto add = [&](Index from, Index rows, Index query, Index queries) {
-        const Index place = from * kTile + query - first;
-        const Left<Order::kRows, Scalar> weights{s.weights + place, kTile};
-        const Left<Order::kRows, Scalar> d_scores{s.d_scores + place, kTile};
-        for (Index d = 0; d < s.padded; d += kStrip) {
-          strip_product<Write::kAdd>(rows, queries, weights, s.d_out + query * s.padded + d, s.padded,
-                                     s.d_values + from * s.padded + d, s.padded);
-          strip_product<Write::kAdd>(rows, queries, d_scores, s.queries + query * s.padded + d, s.padded,
-                                     s.d_keys + from * s.padded + d, s.padded);
-        }
-      };
-      if (!wanted) continue;
-      if (whole) {
-        add(0, keys, first, kTile);
-      } else {
-        for (Index query = first; query < first + kTile; query += kStrip) {
-          const SeenKeys seen = seen_by(query);
-          add(seen.first - key, seen.count(), query, kStrip);
-        }
-      }
+      backward_tile(
+          width, key, keys, head, first, kTile, [&](Index query) { return past + query; }, s,
+          wanted ? s.d_keys : nullptr, s.d_values);
     }
     store_key_gradients(width, key, keys, past, s.d_keys, s.padded, gradients.keys, gradients.stride,
                         gradients.document_keys);

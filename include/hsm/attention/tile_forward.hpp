@@ -17,6 +17,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <span>
 #include <type_traits>
 
 #include <hsm/attention/tile_product.hpp>
@@ -114,17 +115,21 @@ inline Scalar packet_dot(Index width, const Scalar* a, const Scalar* b) {
   return total;
 }
 
-/// One query at `position`: it sees the last head.window keys up to there.
+/// The keys first ... end - 1.
+struct KeyRun {
+  Index first, end;
+};
+
+/// One query, which sees the keys of some runs, none of them empty.
 template <class Scalar>
-void attend_one(Index width, const Scalar* query, Index position, const HeadTokens<Scalar>& head, Scalar* out,
-                Scalar* log_sum, Scalar* scratch) {
+void attend_one(Index width, const Scalar* query, std::span<const KeyRun> runs,
+                const HeadTokens<Scalar>& head, Scalar* out, Scalar* log_sum, Scalar* scratch) {
   const Scalar scale = Scalar(1) / std::sqrt(static_cast<Scalar>(width));
   Scalar* scaled = scratch;
   Scalar* weights = scratch + width;
   for (Index d = 0; d < width; ++d) scaled[d] = scale * query[d], out[d] = 0;
   Scalar largest = kLeastScore<Scalar>, sum = 0;
-  for (Index first = std::max<Index>(0, position + 1 - head.window); first <= position; first += kKeyTile) {
-    const Index count = (std::min)(kKeyTile, position + 1 - first);
+  const auto add = [&](Index first, Index count) {
     const Scalar before = largest;
     for (Index j = 0; j < count; ++j) {
       weights[j] = packet_dot(width, scaled, head.keys + (first + j) * width);
@@ -148,10 +153,39 @@ void attend_one(Index width, const Scalar* query, Index position, const HeadToke
         out[d] = multiply_add(weights[j], values[j * width + d], out[d]);
       }
     }
+  };
+  for (const KeyRun& run : runs) {
+    for (Index first = run.first; first < run.end; first += kKeyTile)
+      add(first, (std::min)(kKeyTile, run.end - first));
   }
   const Scalar inverse = Scalar(1) / sum;
   for (Index d = 0; d < width; ++d) out[d] *= inverse;
   if (log_sum) *log_sum = (largest + std::log(sum)) * Scalar(std::numbers::log2e);
+}
+
+/// A strip of queries, whose lane 0 is at position `query`, against a tile of keys: what it has seen so far is in
+/// `softmax` and `sum` [width][lane]. `scores` is scratch of kKeyTile rows.
+template <class Scalar>
+void attend_strip(Index width, const SeenKeys& seen, Index query, const HeadTokens<Scalar>& head,
+                  const Scalar* query_strip, OnlineSoftmax<Scalar>& softmax, Scalar* sum, Scalar* scores) {
+  constexpr Index kStrip = kLanes<Scalar>;
+  const Index rows = seen.count();
+  strip_product<Write::kOverwrite>(rows, width,
+                                   Left<Order::kRows, Scalar>{head.keys + seen.first * width, width},
+                                   query_strip, kStrip, scores, kStrip);
+  hide_unseen(seen, query, head.window, scores, kStrip, kLeastScore<Scalar>);
+  softmax.add(rows, scores, width, sum);
+  if (!seen.by_all()) hide_unseen(seen, query, head.window, scores, kStrip, Scalar(0));
+  const auto add = [&](auto zeros, Index from, Index to) {
+    strip_product<Write::kAdd, decltype(zeros)::value>(
+        width, to - from, Left<Order::kColumns, Scalar>{head.values + from * width, width},
+        scores + (from - seen.first) * kStrip, kStrip, sum, kStrip);
+  };
+  using Multiply = std::integral_constant<Zeros, Zeros::kMultiply>;
+  using Skip = std::integral_constant<Zeros, Zeros::kSkip>;
+  if (seen.first < seen.all_first) add(Skip(), seen.first, seen.all_first);
+  if (seen.all_first < seen.all_end) add(Multiply(), seen.all_first, seen.all_end);
+  if (seen.all_end < seen.end) add(Skip(), seen.all_end, seen.end);
 }
 
 /// Queries first ... first + count - 1 of a segment whose query i is at position past + i of its document;
@@ -166,7 +200,8 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
   const Index position = past + first;
   if (count <= kFewQueries) {
     for (Index i = 0; i < count; ++i) {
-      attend_one(width, queries + i * width, position + i, head, out + i * results.stride,
+      const KeyRun run[] = {{std::max<Index>(0, position + i + 1 - head.window), position + i + 1}};
+      attend_one(width, queries + i * width, std::span<const KeyRun>(run), head, out + i * results.stride,
                  log_sum ? log_sum + i : nullptr, scratch);
     }
     return;
@@ -191,25 +226,9 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
     for (Index s = 0; s * kStrip < count; ++s) {
       const Index query = position + s * kStrip;  // of lane 0
       const SeenKeys seen = seen_keys<Scalar>(key, (std::min)(kKeyTile, end - key), query, head.window);
-      const Index rows = seen.count();
-      if (rows <= 0) continue;
-      Scalar* sum = sums + s * width * kStrip;
-      strip_product<Write::kOverwrite>(rows, width,
-                                       Left<Order::kRows, Scalar>{head.keys + seen.first * width, width},
-                                       query_strips + s * width * kStrip, kStrip, scores, kStrip);
-      hide_unseen(seen, query, head.window, scores, kStrip, kLeastScore<Scalar>);
-      softmax[s].add(rows, scores, width, sum);
-      if (!seen.by_all()) hide_unseen(seen, query, head.window, scores, kStrip, Scalar(0));
-      const auto add = [&](auto zeros, Index from, Index to) {
-        strip_product<Write::kAdd, decltype(zeros)::value>(
-            width, to - from, Left<Order::kColumns, Scalar>{head.values + from * width, width},
-            scores + (from - seen.first) * kStrip, kStrip, sum, kStrip);
-      };
-      using Multiply = std::integral_constant<Zeros, Zeros::kMultiply>;
-      using Skip = std::integral_constant<Zeros, Zeros::kSkip>;
-      if (seen.first < seen.all_first) add(Skip(), seen.first, seen.all_first);
-      if (seen.all_first < seen.all_end) add(Multiply(), seen.all_first, seen.all_end);
-      if (seen.all_end < seen.end) add(Skip(), seen.all_end, seen.end);
+      if (seen.count() <= 0) continue;
+      attend_strip(width, seen, query, head, query_strips + s * width * kStrip, softmax[s],
+                   sums + s * width * kStrip, scores);
     }
   }
 

@@ -55,6 +55,8 @@ struct LayerFootprint {
   Index reads = 0;         ///< how many times mixing reads a kept plane for one token; K of a shift mixer
   bool unbounded = false;  ///< whether all that was kept stays, and every later token reads it
   Index window = 0;  ///< else how many tokens, itself the last, a token reads one by one; 0 of other layers
+  Index block = 0;   ///< tokens of a block, where a token reads not all but its own block and chosen ones
+  Index top = 0;     ///< how many blocks are chosen
   /// Further planes like `kept`, for each channel of a head: a matrix C/H x C/H of every head is one for each of C/H.
   Index kept_by_width = 0;
 
