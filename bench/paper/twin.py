@@ -92,8 +92,9 @@ class Twin:
       y = normed(x, self.part(f"layers.{l}.mixer_norm."))
       base = options.get("rotary", 0)
       window = options.get("window", 0)
-      if base:
-        x = x + mix_rotary_attention(mixer, y, shifts, None, base, window)
+      block = options.get("block", 0)
+      if base or block:
+        x = x + mix_rotary_attention(mixer, y, shifts, None, base, window, block, options.get("top", 0))
       elif name == "attention":
         x = x + mix_attention(mixer, y, shifts, None, window)
       else:

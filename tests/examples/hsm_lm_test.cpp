@@ -170,10 +170,15 @@ TEST_F(HsmLm, DescribesModelsAndRecipes) {
                                "16", "--context", "9", "--schedule", "rotated:dyadic"});
   ASSERT_EQ(windows.code, 0) << windows.err;
   EXPECT_TRUE(mentions(
-      windows.out,
-      {"attention:heads=2:rotary=0:window=9         1-8 ", "attention:heads=1:rotary=0:window=1           - ",
-       "reach       9 tokens", "all 9 offsets of the context, 1 path each", "1.0 KiB per stream\n"}));
+      windows.out, {"attention:block=0:heads=2:rotary=0:top=0:window=9         1-8 ",
+                    "attention:block=0:heads=1:rotary=0:top=0:window=1           - ", "reach       9 tokens",
+                    "all 9 offsets of the context, 1 path each", "1.0 KiB per stream\n"}));
   EXPECT_EQ(windows.out.find("warning"), std::string::npos);
+  // Blocks see everything, and keep the sums of their keys beside it.
+  const Outcome blocks = run({"info", "--layers", "ab,attention:heads=2:block=4:top=2", "--width", "16"});
+  ASSERT_EQ(blocks.code, 0) << blocks.err;
+  EXPECT_TRUE(mentions(blocks.out, {"attention:block=4:heads=2:rotary=0:top=2:window=0           - ",
+                                    "the whole context", " and 144 bytes more with each token"}));
 }
 
 TEST_F(HsmLm, TellsWhatARecipeCosts) {

@@ -128,7 +128,7 @@ TEST(ModelFile, SaysWhatItHolds) {
   EXPECT_EQ(
       file.metadata().at("config"),
       R"({"vocabulary":13,"width":8,"feed_forward":10,"context":7,"positions":"learned",)"
-      R"("layers":"2*ab:heads=2,gated:heads=1,gated-pair:heads=1,softmax-local:heads=2:taps=3,attention:heads=1:rotary=0:window=0","schedule":"cyclic=3"})");
+      R"("layers":"2*ab:heads=2,gated:heads=1,gated-pair:heads=1,softmax-local:heads=2:taps=3,attention:block=0:heads=1:rotary=0:top=0:window=0","schedule":"cyclic=3"})");
   EXPECT_EQ(file.at("embedding.weight").shape, (std::vector<std::int64_t>{13, 8}));
   EXPECT_EQ(file.at("positions.weight").shape, (std::vector<std::int64_t>{7, 8}));
   EXPECT_EQ(file.at("layers.1.mixer.a").shape, (std::vector<std::int64_t>{2}));

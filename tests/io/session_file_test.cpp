@@ -222,7 +222,7 @@ TEST(SessionFile, OfTheTimeBeforeRotaryPositionsLoadsAndIsNoneOfAModelThatHasThe
   auto session = make_session(model, workspace);
   save_session(directory / "session", session);
   LanguageModelConfig then = model.config();
-  EXPECT_EQ(then.layers, "ab:heads=2,attention:heads=2:rotary=0:window=0");
+  EXPECT_EQ(then.layers, "ab:heads=2,attention:block=0:heads=2:rotary=0:top=0:window=0");
   then.layers = "ab:heads=2,attention:heads=2";
   const std::string now = fingerprint(model),
                     before = fingerprint("language model " + config_to_json(then), model);
@@ -248,7 +248,7 @@ TEST(SessionFile, OfTheTimeBeforeWindowsLoadsAndIsNoneOfAModelThatHasThem) {
     auto session = make_session(model, workspace);
     save_session(directory / "session", session);
     LanguageModelConfig then = model.config();
-    EXPECT_EQ(then.layers, layers + ":window=0");
+    EXPECT_EQ(then.layers, "ab:heads=2,attention:block=0:heads=2:rotary=" + rotary + ":top=0:window=0");
     then.layers = layers;
     const std::string now = fingerprint(model),
                       before = fingerprint("language model " + config_to_json(then), model);
@@ -261,6 +261,32 @@ TEST(SessionFile, OfTheTimeBeforeWindowsLoadsAndIsNoneOfAModelThatHasThem) {
     const Net windowed = random_model<float>(small_config(layers + ":window=5"), 7);
     for (const char* name : {"session", "old"})
       EXPECT_THROW(load_session(directory / name, windowed), std::runtime_error) << name;
+  }
+}
+
+// Before blocks, a config said of attention its heads, its rotary positions and its window.
+TEST(SessionFile, OfTheTimeBeforeBlocksLoadsAndIsNoneOfAModelThatHasThem) {
+  const TemporaryDirectory directory;
+  Workspace workspace;
+  for (const std::string window : {"0", "5"}) {
+    const std::string layers = "ab:heads=2,attention:heads=2:rotary=0:window=" + window;
+    const Net model = random_model<float>(small_config(layers), 7);
+    auto session = make_session(model, workspace);
+    save_session(directory / "session", session);
+    LanguageModelConfig then = model.config();
+    EXPECT_EQ(then.layers, "ab:heads=2,attention:block=0:heads=2:rotary=0:top=0:window=" + window);
+    then.layers = layers;
+    const std::string now = fingerprint(model),
+                      before = fingerprint("language model " + config_to_json(then), model);
+    std::string bytes = read_raw(directory / "session");
+    const std::size_t place = bytes.find(now);
+    ASSERT_NE(place, std::string::npos);
+    write_raw(directory / "old", bytes.replace(place, now.size(), before));
+    GenerationSession old(model, workspace, load_session(directory / "old", model).memory);
+    EXPECT_EQ(proceed(old), proceed(session));
+    const Net blocks = random_model<float>(small_config("ab:heads=2,attention:heads=2:block=3:top=1"), 7);
+    for (const char* name : {"session", "old"})
+      EXPECT_THROW(load_session(directory / name, blocks), std::runtime_error) << name;
   }
 }
 

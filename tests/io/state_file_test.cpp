@@ -137,6 +137,33 @@ TEST(AttentionStateFile, IsContinuedWithTheSameBitsAndUnderTheCapacityOfTheLoade
   EXPECT_EQ(directory.entries(), 1);
 }
 
+// The sums of blocks are in no file: they are made again from the keys.
+TEST(AttentionStateFile, OfBlocksIsContinuedWithTheSameBits) {
+  Random random(6);
+  Workspace workspace;
+  const TemporaryDirectory directory;
+  const CausalAttention<float> attention(Attention<float>(kChannels, 3, random, 10000, 0, 4, 2));
+  const Activations<float> x(2, 60, kChannels, random);
+  Activations<float> y(2, 60, kChannels), again = y;
+  auto state = attention.make_state({.streams = 2});
+  attention.extend(x.part(0, 41), state, y.part(0, 41), workspace);
+  state.rewind(1, 6);
+  save_state(directory / "state", attention, state);
+  auto loaded = load_state(directory / "state", attention);
+  EXPECT_EQ(loaded.block(), 4);
+  attention.extend(x.part(41, 19), state, y.part(41, 19), workspace);
+  attention.extend(x.part(41, 19), loaded, again.part(41, 19), workspace);
+  for (Index b = 0; b < 2; ++b) {
+    const auto tail = [&](const Activations<float>& of) {
+      return std::vector<float>(of.view().at(b, 41), of.view().at(b, 41) + 19 * kChannels);
+    };
+    expect_same_bits(tail(again), tail(y), "stream " + std::to_string(b));
+  }
+  auto other = attention;
+  other.parameters().top = 1;
+  message_of<std::runtime_error>([&] { load_state(directory / "state", other); });
+}
+
 TEST(AttentionStateFile, OfAWindowHoldsWhatIsHeldAndIsContinuedWithTheSameBits) {
   Random random(4);
   Workspace workspace;

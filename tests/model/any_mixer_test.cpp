@@ -132,6 +132,9 @@ TEST(AnyMixer, PassesTheOptionsOn) {
   EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4:rotary=10000", 8)).rotary(), 10000);
   EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4", 8)).window(), 0);
   EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4:window=64", 8)).window(), 64);
+  EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4", 8)).block(), 0);
+  EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4:block=64:top=3", 8)).block(), 64);
+  EXPECT_EQ(std::get<CausalAttention<float>>(make("attention:heads=4:block=64:top=3", 8)).top(), 3);
 }
 
 TEST(AnyMixer, HeadsWithoutAnOptionAreThoseWhoseWidthIsNearestToTheWantedOne) {
@@ -176,7 +179,8 @@ TEST(AnyMixer, WithAllOptionsStatesWhatALayerIsMadeWith) {
       stated("2*ab,ab:heads=3,gated,softmax-local:taps=3,attention,channel,matrix,gated-pair,fusion,ema,"
              "linear-attention",
              48),
-      "3*ab:heads=3,gated:heads=1,softmax-local:heads=2:taps=3,attention:heads=2:rotary=0:window=0,channel:"
+      "3*ab:heads=3,gated:heads=1,softmax-local:heads=2:taps=3,attention:block=0:heads=2:rotary=0:top=0:"
+      "window=0,channel:"
       "heads=3,matrix:heads=1,gated-pair:heads=1,fusion:heads=1,ema:ndim=4,linear-attention:decay=0:heads=2");
   for (const std::string name : {"ab", "channel", "matrix", "gated", "gated-pair", "fusion", "softmax-local",
                                  "ema", "linear-attention", "attention"}) {
@@ -207,7 +211,8 @@ TEST(AnyMixer, RefusesOptionsThatALayerDoesNotTakeByNameAndPlace) {
   EXPECT_EQ(complaint("2*ab,gated-pair:heads=2:taps=2"),
             "recipe: 'gated-pair' takes heads and no other option, got 'taps' at character 5");
   EXPECT_EQ(complaint("attention:taps=2"),
-            "recipe: 'attention' takes heads, rotary, window and no other option, got 'taps' at character 0");
+            "recipe: 'attention' takes heads, rotary, window, block, top and no other option, got 'taps' at "
+            "character 0");
 }
 
 TEST(AnyMixer, RefusesValuesOutsideTheStatedBoundsByNameAndPlace) {
@@ -244,6 +249,19 @@ TEST(AnyMixer, AWindowChangesTheLayerAndNoParameter) {
             (LayerFootprint{.products = 4, .local = 1, .kept = 2, .reads = 1, .window = 5}));
 }
 
+TEST(AnyMixer, BlocksChangeTheLayerAndNoParameter) {
+  const auto dense = std::get<CausalAttention<float>>(make("attention:heads=2", 8));
+  const auto blocks = std::get<CausalAttention<float>>(make("attention:heads=2:block=5:top=2", 8));
+  EXPECT_EQ(count_parameters(blocks), count_parameters(dense));
+  EXPECT_TRUE(blocks.fits(blocks.make_state()));
+  EXPECT_FALSE(blocks.fits(dense.make_state()));
+  EXPECT_FALSE(dense.fits(blocks.make_state()));
+  EXPECT_EQ(blocks.layer().description(), "attention heads 2 block 5 top 2");
+  EXPECT_EQ(blocks.layer().footprint(),
+            (LayerFootprint{
+                .products = 4, .local = 1, .kept = 2, .reads = 1, .unbounded = true, .block = 5, .top = 2}));
+}
+
 TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
   EXPECT_NE(complaint("ab:heads=3"), "");
   EXPECT_NE(complaint("gated:heads=16"), "");
@@ -254,6 +272,10 @@ TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
   EXPECT_EQ(complaint("attention:heads=2:rotary=1"),
             "Attention: rotary must be 0 for none or a base of at least 2, got 1");
   EXPECT_EQ(complaint("attention:heads=2:rotary=1048576"), "");
+  EXPECT_EQ(
+      complaint("attention:heads=2:block=8"),
+      "Attention: block and top must be both 0, for no blocks, or both at least 1, got block 8 and top 0");
+  EXPECT_EQ(complaint("attention:heads=2:block=1048576:top=1048576"), "");
   EXPECT_EQ(complaint("attention:window=1048576"), "");
   EXPECT_NE(complaint("softmax-local:taps=1"), "");
   EXPECT_NE(complaint("softmax-local:taps=17"), "");

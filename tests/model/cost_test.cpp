@@ -140,6 +140,37 @@ TEST(Cost, CountsThePairsInsideAWindow) {
   EXPECT_FALSE(cost_of(config_of("ab")).layers[0].windowed());
 }
 
+// Means over the places in a block: of a sequence that ends with one, and of the tokens of its last block.
+TEST(Cost, CountsThePairsOfChosenBlocks) {
+  constexpr Index B = 16;
+  for (const Index top : {1, 2, 5}) {
+    const ModelCost cost =
+        cost_of(config_of("attention:heads=3:block=" + std::to_string(B) + ":top=" + std::to_string(top)));
+    for (const Index T : {(top + 1) * B, 3 * (top + 1) * B, 40 * (top + 1) * B}) {
+      double last = 0,
+             all = 0;  // multiply-adds of pairs and of choosing, of the last block's tokens and of all
+      for (Index t = 0; t < T; ++t) {
+        const Index earlier = t / B, seen = std::min(earlier, top) * B + t % B + 1;
+        const auto own = static_cast<double>(2 * C * seen + (earlier > top ? C * earlier : 0));
+        all += own;
+        if (t >= T - B) last += own / B;
+      }
+      const double tokens = static_cast<double>(T),
+                   fixed = static_cast<double>(4 * C * C + 2 * C * F + V * C);
+      EXPECT_NEAR(cost.at(CostKind::kGeneration, tokens), fixed + last, 0.03 * (fixed + last))
+          << top << " " << T;
+      const double training = 3 * (fixed + all / tokens);
+      EXPECT_NEAR(cost.at(CostKind::kTraining, tokens), training, 0.03 * training) << top << " " << T;
+      EXPECT_DOUBLE_EQ(cost.at(CostKind::kState, tokens),
+                       static_cast<double>(2 * C * T + C * T / B) * sizeof(float))
+          << T;
+    }
+    EXPECT_TRUE(cost.layers[0].unbounded());
+    EXPECT_FALSE(cost.layers[0].windowed());
+    EXPECT_TRUE(cost.layers[0].bounded());
+  }
+}
+
 TEST(Cost, AddsUpItsLayers) {
   const ModelCost cost = cost_of(config_of("ab,attention,fusion"));
   for (const CostKind kind : {CostKind::kTraining, CostKind::kGeneration, CostKind::kState}) {
@@ -323,7 +354,8 @@ TEST(Cost, FindsTheContextFromWhichOneIsCheaper) {
                                                           {"ab", 1},
                                                           {"4*attention:window=9", 13},
                                                           {"attention,3*attention:window=200", 40},
-                                                          {"3*attention:window=1,attention:window=70", 90}};
+                                                          {"3*attention:window=1,attention:window=70", 90},
+                                                          {"4*attention:block=8:top=3", 20}};
   int found = 0, late = 0;
   for (const auto& [first, first_width] : models) {
     for (const auto& [second, second_width] : models) {

@@ -16,10 +16,11 @@ namespace hsm::test {
 
 using Ids = std::vector<std::int32_t>;
 
-/// One layer of every kind, attention also with rotary positions and with a window, and one of them twice.
+/// One layer of every kind, attention also with rotary positions, with a window and over blocks, and one of them twice.
 const std::string kEveryKind =
     "ab:heads=2,gated,attention:heads=2,gated-pair,softmax-local:heads=2:taps=3,channel,matrix,fusion,"
-    "attention:heads=2:rotary=100,attention:heads=2:window=4,ab";
+    "attention:heads=2:rotary=100,attention:heads=2:window=4,"
+    "attention:heads=2:block=2:top=1,ab";
 
 /// The vocabulary of small_config.
 inline constexpr Index kVocabulary = 11;

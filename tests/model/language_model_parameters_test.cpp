@@ -145,7 +145,7 @@ TEST(LanguageModel, KeepsTheCanonicalRecipeAndTheShiftsOfTheSchedule) {
   Random random(12);
   LanguageModelConfig config = small_config("ab,ab,attention,ab");
   EXPECT_EQ(LanguageModel<float>(config, random).config().layers,
-            "2*ab:heads=1,attention:heads=1:rotary=0:window=0,ab:heads=1");
+            "2*ab:heads=1,attention:block=0:heads=1:rotary=0:top=0:window=0,ab:heads=1");
   config.schedule = "reversed:reversed:cyclic=02";
   EXPECT_EQ(LanguageModel<float>(config, random).config().schedule, "cyclic=2");
   config.schedule = "list=5,3,1,7";

@@ -40,6 +40,7 @@ const std::vector<std::string> kLayers = {"ab:heads=4",
                                           "softmax-local:heads=4:taps=3",
                                           "attention:heads=2:rotary=10000",
                                           "attention:heads=2:rotary=100:window=5",
+                                          "attention:heads=2:rotary=100:block=5:top=2",
                                           "ema:ndim=3",
                                           "linear-attention:decay=1:heads=2"};
 const std::vector<std::string> kSchedules = {"dyadic", "geometric=3", "rotated:dyadic",

@@ -90,6 +90,11 @@ TEST(ParameterBudget, RotaryPositionsAndWindowsHaveNoParametersAndOddWidthsAreRe
     EXPECT_EQ(windowed.parameters, plain.parameters);
     EXPECT_EQ(windowed.footprint.window, 7);
     EXPECT_FALSE(windowed.footprint.unbounded);
+    const LayerSize blocks = size_of("attention:heads=2:block=7:top=3", C);
+    EXPECT_EQ(blocks.parameters, plain.parameters);
+    EXPECT_EQ(blocks.footprint.block, 7);
+    EXPECT_EQ(blocks.footprint.top, 3);
+    EXPECT_TRUE(blocks.footprint.unbounded);
   }
   const auto complaint = [&](const char* text) -> std::string {
     try {
@@ -104,6 +109,16 @@ TEST(ParameterBudget, RotaryPositionsAndWindowsHaveNoParametersAndOddWidthsAreRe
             "channels, 4 heads)");
   EXPECT_EQ(complaint("attention:heads=2:rotary=1"),
             "recipe: layer 'attention': rotary must be 0 for none or a base of at least 2, got 1");
+  EXPECT_EQ(complaint("attention:heads=2:block=8"),
+            "recipe: layer 'attention': block and top must be both 0, for no blocks, or both at least 1, got "
+            "block 8 "
+            "and top 0");
+  EXPECT_EQ(complaint("attention:heads=2:top=8"),
+            "recipe: layer 'attention': block and top must be both 0, for no blocks, or both at least 1, got "
+            "block 0 "
+            "and top 8");
+  EXPECT_EQ(complaint("attention:heads=2:block=8:top=2:window=9"),
+            "recipe: layer 'attention': one of block and window must be 0, got block 8 and window 9");
 }
 
 TEST(ParameterBudget, CountsWhatNoMachineHolds) {

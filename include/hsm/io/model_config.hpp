@@ -8,7 +8,7 @@
 //                                              (schedule/schedule_text.hpp), such as "rotated:cyclic=4"
 //
 //   {"vocabulary":256,"width":128,"feed_forward":512,"context":128,"positions":"none",
-//    "layers":"3*ab:heads=8,attention:heads=4:rotary=0:window=0,3*ab:heads=8","schedule":"dyadic"}
+//    "layers":"3*ab:heads=8,attention:block=0:heads=4:rotary=0:top=0:window=0,3*ab:heads=8","schedule":"dyadic"}
 //
 // Each key once, and no other. Errors: std::runtime_error `file: what was expected, what came`. Whether the
 // recipe and the schedule are ones is for the model to say.

@@ -6,7 +6,7 @@
 //   heads of attention, softmax-local   C / 32 below 512 channels, else C / 64, where that divides; else 1
 //   heads of ab, channel                C / 16 where that divides, else 1
 //   heads of others, taps               1, 2, as they are now
-//   rotary, window of attention         0: there was none
+//   rotary, window, block, top of attention   0: there were none
 #pragma once
 
 #include <algorithm>
@@ -55,7 +55,7 @@ inline Recipe without_attention_options(Recipe recipe, std::initializer_list<std
 /// left out, or given all the same. All left out come first; at most 64. Sessions of that time are told by them.
 template <class List>
 std::vector<Recipe> without_old_options(List list, const Recipe& present, Index channels) {
-  const Recipe recipe = without_attention_options(present, {"rotary", "window"});
+  const Recipe recipe = without_attention_options(present, {"rotary", "window", "block", "top"});
   std::vector<std::pair<std::string, std::string>> usual;  // names of layers and of their options
   const auto usual_options = [&](const LayerRecipe& layer) {
     Recipe bare;

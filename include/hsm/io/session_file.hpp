@@ -64,14 +64,15 @@ inline constexpr std::string_view kNotePrefix = "note.";
 inline std::string layer_prefix(std::size_t l) { return "layers." + std::to_string(l) + "."; }
 
 /// Whether this is the fingerprint of the model in a session of an earlier time: of the first version, when a config
-/// stated only the options asked for, or of the second, before attention had rotary positions or a window.
+/// stated only the options asked for, or of the second, before attention had rotary positions, a window or blocks.
 template <class Scalar, class List>
 bool is_old_fingerprint(const std::string& text, bool first_version,
                         const LanguageModel<Scalar, List>& model) {
   LanguageModelConfig config = model.config();
   const Recipe recipe = Recipe::parse(config.layers);
-  std::vector<Recipe> recipes{without_attention_options(recipe, {"window"}),
-                              without_attention_options(recipe, {"rotary", "window"})};
+  std::vector<Recipe> recipes{without_attention_options(recipe, {"block", "top"}),
+                              without_attention_options(recipe, {"window", "block", "top"}),
+                              without_attention_options(recipe, {"rotary", "window", "block", "top"})};
   if (first_version) recipes = without_old_options(List{}, recipe, config.width);
   return std::any_of(recipes.begin(), recipes.end(), [&](const Recipe& stated) {
     config.layers = stated.text();

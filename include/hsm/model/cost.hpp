@@ -7,15 +7,17 @@
 //     products     of a layer: P C^2, P its matrices C x C (layer_size.hpp); its feed-forward network: 2 C F
 //     mixing       C (local + K planes), one for each value that `combine` reads; of attention 2 C for each token that is
 //                  seen, C of q.k and C of the weighted sum of values, and a token at place t sees t + 1, with a
-//                  window W no more than W
+//                  window W no more than W, with `top` chosen blocks of B no more than top B + (B+1)/2, the mean over the
+//                  places in its own, and C for each of T / B blocks to choose from
 //     logits       V C
 //   training       3 forward, at the mean of a sequence of T tokens, which see (T+1)/2, with a window W < T of attention
-//                  W - W (W-1) / (2 T): the adjoint of each product is two of its size
+//                  W - W (W-1) / (2 T), and so with blocks, W their mean: the adjoint of each product is two of its size
 //   generation     forward of one token that sees T
 //   state          of a mixer sum over heads of min(T, (K-1) s_h) planes C/H values, of attention 2 C T, with a window
-//                  2 C min(T, W-1), of a recurrence what it holds after a token
+//                  2 C min(T, W-1), with blocks C T / B more, of a recurrence what it holds after a token
 //
-// Exact are the products, (a,b), channel and attention's pairs. An estimate is the mixing of the others, which is
+// Exact are the products, (a,b), channel and attention's pairs, but that those of blocks are means: over whole blocks of a
+// training sequence within B^2 / (8 T) tokens, and where all blocks are chosen none is compared. An estimate is the mixing of the others, which is
 // within a few C of what their formulas count, and for a policy whose combine has tensors of its own, at least one
 // for each of their values. Not counted, since they are O(C + F) and no products: norms, activations, biases, softmax
 // and the look-up of embeddings; nor what an implementation computes twice (attention's backward computes its scores
@@ -54,6 +56,7 @@ struct LayerCost {
   double feed_forward = 0;      ///< multiply-adds per token of the network behind it
   double seen = 0;              ///< multiply-adds for each token that is seen: 2 C of attention, else 0
   double most_seen = kAll;      ///< how many tokens are seen at most, the one itself counted
+  double compared = 0;          ///< multiply-adds for each token before it, of choosing blocks: C / B
   double token_bytes = 0;       ///< what a state keeps of a token; of a mixer per head
   std::vector<KeptSpan> spans;  ///< of a mixer: all its heads; of attention with a window one
 
@@ -63,10 +66,12 @@ struct LayerCost {
   /// Whether it sees all tokens, and its state grows with each.
   bool unbounded() const { return spans.empty(); }
   /// Whether it sees the last tokens one by one, and no others.
-  bool windowed() const { return most_seen < kAll; }
+  bool windowed() const { return bounded() && !unbounded(); }
+  /// Whether it sees no more than so many tokens, the last or chosen ones.
+  bool bounded() const { return most_seen < kAll; }
   /// Multiply-adds of a forward pass for a token with so many before it, itself counted.
   double forward(double tokens) const {
-    return products + mixing + feed_forward + seen * (std::min)(tokens, most_seen);
+    return products + mixing + feed_forward + seen * (std::min)(tokens, most_seen) + compared * tokens;
   }
   /// How many tokens are seen by a token of a sequence of T on the average.
   double mean_seen(double T) const {
@@ -81,7 +86,8 @@ struct LayerCost {
   }
   /// At the context T.
   double at(CostKind kind, double T) const {
-    if (kind == CostKind::kTraining) return 3 * (products + mixing + feed_forward + seen * mean_seen(T));
+    if (kind == CostKind::kTraining)
+      return 3 * (products + mixing + feed_forward + seen * mean_seen(T) + compared * (T + 1) / 2);
     return kind == CostKind::kGeneration ? forward(T) : state_bytes(T);
   }
 };
@@ -113,6 +119,12 @@ inline LayerCost layer_cost(const LayerSize& size, Index channels, Index F, std:
   if (token.unbounded || token.window > 0) {
     cost.seen = C * kept;
     cost.token_bytes = plane_bytes;
+    if (token.block > 0) {
+      const double B = static_cast<double>(token.block);
+      cost.most_seen = static_cast<double>(token.top) * B + (B + 1) / 2;
+      cost.compared = C / B;
+      cost.token_bytes += C / B * static_cast<double>(scalar_bytes);
+    }
     if (token.unbounded) return cost;
     cost.most_seen = static_cast<double>(token.window);
     cost.spans.push_back({cost.most_seen - 1, 1});
@@ -169,6 +181,7 @@ inline std::optional<double> least_between(const ModelCost& a, const ModelCost& 
     for (const LayerCost& layer : cost->layers) {
       const double W = layer.most_seen;
       (W <= from ? gamma : slope) += sign * layer.seen * (W <= from ? -W * (W - 1) : 1);
+      slope += sign * layer.compared;
     }
   }
   if (!(slope > 0 && gamma > 0)) return std::nullopt;
@@ -183,7 +196,9 @@ inline std::vector<double> cost_bends(CostKind kind, const ModelCost& a, const M
   for (const ModelCost* cost : {&a, &b}) {
     for (const LayerCost& layer : cost->layers) {
       for (const KeptSpan& span : layer.spans) bends.push_back((std::max)(span.tokens, 1.0));
-      if (layer.windowed()) bends.push_back(layer.most_seen);
+      if (!layer.bounded()) continue;
+      bends.push_back(std::floor(layer.most_seen));
+      bends.push_back(std::ceil(layer.most_seen));
     }
   }
   sort_once(bends);
