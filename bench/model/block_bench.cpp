@@ -135,6 +135,7 @@ void add_blocks(const Selection& selection) {
   add_block<MixerLayer<Fusion>>(selection);
   add_block<AttentionLayer>(selection);
   add_block<WindowLayer>(selection);
+  add_block<BlockLayer>(selection);
 }
 
 }  // namespace hsm::bench

@@ -78,24 +78,30 @@ struct MixerLayer {
   }
 };
 
-/// Causal attention, dense or of a window.
-template <Index kWindow>
+/// Causal attention, dense, of a window, or over kTop chosen blocks.
+template <Index kWindow, Index kBlock = 0, Index kTop = 0>
 struct AttentionOf {
   using Layer = CausalAttention<float>;
   static std::string name() {
+    if (kBlock > 0) return "attention-block-" + std::to_string(kBlock) + "-top-" + std::to_string(kTop);
     return kWindow > 0 ? "attention-window-" + std::to_string(kWindow) : "attention";
   }
   template <class Scalar>
   static Attention<Scalar> parameters(Index C) {
     Random random(7);
-    return Attention<Scalar>(C, kHeads, random, 0, kWindow);
+    return Attention<Scalar>(C, kHeads, random, 0, kWindow, kBlock, kTop);
   }
   static Layer make(Index C, Index /*s*/) { return Layer(parameters<float>(C)); }
   static std::vector<std::pair<Index, Index>> products(Index C) { return {{3 * C, C}, {C, C}}; }
-  /// The causal half of both products of the core, what lies outside of the window left out.
+  /// The causal half of both products of the core, what lies outside of the window, or of the chosen blocks, left out,
+  /// and the products with mean keys.
   static double own_flop(Index T, Index C) {
-    const auto seen = static_cast<double>(kWindow > 0 ? std::min(kWindow, T) : T);
-    return 2 * seen * (2 * static_cast<double>(T) - seen) * static_cast<double>(C);
+    const auto time = static_cast<double>(T), channels = static_cast<double>(C);
+    const Index most = kBlock > 0 ? kTop * kBlock + (kBlock + 1) / 2 : kWindow;
+    const auto seen = static_cast<double>(most > 0 ? std::min(most, T) : T);
+    const double choosing =
+        kBlock > 0 && T > (kTop + 1) * kBlock ? time * time / static_cast<double>(kBlock) : 0;
+    return (2 * seen * (2 * time - seen) + choosing) * channels;
   }
 
   static Eigen::MatrixXd expected(Index C, Index /*s*/, Index T, const Column& x,
@@ -118,6 +124,8 @@ struct AttentionOf {
         const auto rows = [&](Index plane) { return seen.block(plane * C + h * D, 0, D, end - first); };
         Eigen::VectorXd weight =
             rows(1).transpose() * rows(0).rightCols(1) / std::sqrt(static_cast<double>(D));
+        if constexpr (kBlock > 0)
+          hide_unchosen(Eigen::MatrixXd(rows(1)), Eigen::VectorXd(rows(0).rightCols(1)), weight);
         weight = (weight.array() - weight.maxCoeff()).exp();
         mixed.segment(h * D, D) = rows(2) * weight / weight.sum();
       }
@@ -125,12 +133,27 @@ struct AttentionOf {
     }
     return y;
   }
+
+ private:
+  /// Scores below all others for the keys that the last token does not see.
+  static void hide_unchosen(const Eigen::MatrixXd& keys, const Eigen::VectorXd& query,
+                            Eigen::VectorXd& scores) {
+    const Index earlier = (keys.cols() - 1) / kBlock;
+    std::vector<std::pair<double, Index>> products;
+    for (Index b = 0; b < earlier; ++b)
+      products.emplace_back(-query.dot(keys.middleCols(b * kBlock, kBlock).rowwise().sum()), b);
+    std::sort(products.begin(), products.end());
+    for (std::size_t k = static_cast<std::size_t>(kTop); k < products.size(); ++k)
+      scores.segment(products[k].second * kBlock, kBlock).setConstant(-1e300);
+  }
 };
 
 /// Dense causal attention.
 using AttentionLayer = AttentionOf<0>;
 /// The last 256 tokens.
 using WindowLayer = AttentionOf<256>;
+/// 8 chosen blocks of 128 tokens, and the own one.
+using BlockLayer = AttentionOf<0, 128, 8>;
 
 /// Parameters of the products of a layer with C channels.
 template <class L>

@@ -137,9 +137,9 @@ bool mixer_works(const char* name, Promise promise, Random... random) {
 }
 
 template <class Scalar>
-hsm::CausalAttention<Scalar> attention(Index rotary = 0, Index window = 0) {
+hsm::CausalAttention<Scalar> attention(Index rotary = 0, Index window = 0, Index block = 0, Index top = 0) {
   hsm::Random random(7);
-  return hsm::CausalAttention<Scalar>(hsm::Attention<Scalar>(C, H, random, rotary, window));
+  return hsm::CausalAttention<Scalar>(hsm::Attention<Scalar>(C, H, random, rotary, window, block, top));
 }
 
 template <class Scalar>
@@ -199,6 +199,9 @@ int main() {
   ok &= modes_agree("window", attention<float>(0, 5), Promise::kClose);
   ok &= modes_agree("window", attention<double>(0, 5), Promise::kClose);
   ok &= backward_is_the_slope("window", attention<double>(0, 5));
+  ok &= modes_agree("blocks", attention<float>(0, 0, 4, 2), Promise::kClose);
+  ok &= modes_agree("blocks", attention<double>(0, 0, 4, 2), Promise::kClose);
+  ok &= backward_is_the_slope("blocks", attention<double>(0, 0, 4, 2));
   ok &= platform_agrees();
   std::printf("%s\n", ok ? "every mixer agrees with itself" : "some mixer is wrong");
   return ok ? 0 : 1;

@@ -101,7 +101,8 @@ TEST(Fuzz, Tokenizers) {
 }
 
 TEST(Fuzz, SessionAndStateFiles) {
-  short_pass("session", fuzz_session, {"attention", "learned", "local", "none", "pair", "window"}, 2000, 1);
+  short_pass("session", fuzz_session, {"attention", "blocks", "learned", "local", "none", "pair", "window"},
+             2000, 1);
 }
 
 }  // namespace

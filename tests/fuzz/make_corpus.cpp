@@ -106,6 +106,7 @@ void make_sessions() {
   put_state("local", '\3', fuzz_local());
   put_state("attention", '\4', fuzz_attention());
   put_state("window", '\5', fuzz_attention(2));
+  put_state("blocks", '\6', fuzz_attention(0, 1, 1));
   std::filesystem::remove(directory / "one");
 }
 

@@ -2,8 +2,8 @@
 //
 // Session and state files of known models: the first byte chooses the reader, the rest is the bytes of a file.
 //
-//   0, 1        a session of the fuzz model without positions, with learned ones
-//   2, 3, 4, 5  the state of (a,b), softmax-local, attention, and attention with a window
+//   0, 1           a session of the fuzz model without positions, with learned ones
+//   2, 3, 4, 5, 6  the state of (a,b), softmax-local, attention, attention with a window, and over chosen blocks
 //
 // What is not refused with std::runtime_error saves to a file of the same tensors, bit by bit, can be gone on
 // with, and saves again.
@@ -22,7 +22,7 @@
 
 namespace hsm::test {
 
-inline constexpr Index kFuzzReaders = 6;
+inline constexpr Index kFuzzReaders = 7;
 
 /// Loads, saves and continues a session.
 inline bool fuzz_session_of(const FuzzModel& model, const SafetensorsFile& file) {
@@ -89,9 +89,9 @@ inline Mixer<SoftmaxLocal<float>> fuzz_local() {
   set_exact(policy);
   return {policy, 2};
 }
-inline CausalAttention<double> fuzz_attention(Index window = 0) {
+inline CausalAttention<double> fuzz_attention(Index window = 0, Index block = 0, Index top = 0) {
   Random random(1);
-  Attention<double> parameters(4, 2, random, 0, window);
+  Attention<double> parameters(4, 2, random, 0, window, block, top);
   set_exact(parameters);
   return CausalAttention<double>(parameters);
 }
@@ -116,8 +116,10 @@ inline bool fuzz_session(Input input) {
       return fuzz_state_of(fuzz_local(), file[0]);
     case 4:
       return fuzz_state_of(fuzz_attention(), file[0]);
-    default:
+    case 5:
       return fuzz_state_of(fuzz_attention(2), file[0]);
+    default:
+      return fuzz_state_of(fuzz_attention(0, 1, 1), file[0]);
   }
 }
 

@@ -34,6 +34,8 @@ TYPED_TEST(KitOfLayers, FindsNothing) {
   EXPECT_EQ(check_layer(make_attention<TypeParam>(12, 3, {.rotary = 10000})).what(), "");
   EXPECT_EQ(check_layer(make_attention<TypeParam>(4, 1), {.tokens = 70}).what(), "");
   EXPECT_EQ(check_layer(make_attention<TypeParam>(4, 2, {.window = 3})).what(), "");
+  // A choice must not be so near to another one that the step of differences changes it: here none is.
+  EXPECT_EQ(check_layer(make_attention<TypeParam>(4, 1, {.block = 5, .top = 1})).what(), "");
   EXPECT_EQ(check_layer(FadingSum<TypeParam>(5)).what(), "");
   Random random(1);
   EXPECT_EQ(check_layer(EmaLayer<TypeParam>(Ema<TypeParam>(3, 2, random)), {.tokens = 70}).what(), "");
