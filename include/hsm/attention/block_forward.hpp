@@ -179,7 +179,7 @@ void attend_blocks(Index width, Index first, Index count, Index past, const Head
     const std::span<const Index> choosing = b < last ? s.choosing(b) : std::span<const Index>();
     const auto many = static_cast<Index>(choosing.size());
     for (Index i = 0; i < many; i += kStrip) {
-      fetch(choosing.data() - s.listed + i + kStrip);
+      fetch(static_cast<Index>(choosing.data() - s.listed) + i + kStrip);
       add_keys((std::min)(kStrip, many - i),
                [&](Index n) { return choosing[static_cast<std::size_t>(i + n)]; }, (b + 1) * B, b * B,
                (b + 1) * B, false);
