@@ -11,6 +11,7 @@
 #include <hsm/recurrent/moving_average.hpp>
 
 #include "io/io_test_support.hpp"
+#include "recurrent/recurrent_cases.hpp"
 #include "reference/attention_reference.hpp"
 #include "reference/ema_reference.hpp"
 #include "support/failing_executor.hpp"
@@ -20,18 +21,6 @@
 
 namespace hsm::test {
 namespace {
-
-using Values = std::vector<double>;
-
-template <class Scalar>
-using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
-
-template <class Scalar>
-Matrix<Scalar> random_matrix(Index rows, Index cols, Random& random) {
-  Matrix<Scalar> m(rows, cols);
-  for (Index i = 0; i < m.size(); ++i) m.data()[i] = static_cast<Scalar>(random.normal());
-  return m;
-}
 
 /// All tensors random, so that memories fade at rates far apart.
 template <class Scalar>
@@ -46,26 +35,6 @@ MovingAverage<Scalar> make_ema(Index C, Index n, std::uint64_t seed = 5) {
       },
       parameters);
   return MovingAverage<Scalar>(EmaLayer<Scalar>(parameters));
-}
-
-template <class Derived>
-Values wide(const Eigen::MatrixBase<Derived>& m) {
-  Values values;
-  for (Index j = 0; j < m.cols(); ++j) {
-    for (Index i = 0; i < m.rows(); ++i) values.push_back(static_cast<double>(m(i, j)));
-  }
-  return values;
-}
-
-template <class Scalar>
-std::vector<Scalar> flat(const Ema<Scalar>& parameters) {
-  std::vector<Scalar> all;
-  Ema<Scalar>::visit(
-      [&](std::string_view, const auto& tensor) {
-        all.insert(all.end(), tensor.data(), tensor.data() + tensor.size());
-      },
-      parameters);
-  return all;
 }
 
 template <class Scalar>
