@@ -9,7 +9,7 @@
 #include "attention/attention_cases.hpp"
 #include "support/count_allocations.hpp"
 
-namespace hsm::test {
+namespace hsm::test::allocation_test {
 namespace {
 
 template <class Scalar>
@@ -71,4 +71,4 @@ TYPED_TEST(AttentionAllocations, OtherCallsMakeNoneInSmallSizes) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::allocation_test

@@ -11,7 +11,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::block_choice_test {
 namespace {
 
 template <class Scalar>
@@ -69,4 +69,4 @@ TYPED_TEST(BlockChoice, AreChosenTheSameHoweverManyQueriesChoose) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::block_choice_test

@@ -11,7 +11,7 @@
 #include "attention/attention_cases.hpp"
 #include "support/failing_executor.hpp"
 
-namespace hsm::test {
+namespace hsm::test::blocks_state_test {
 namespace {
 
 template <class Scalar>
@@ -162,4 +162,4 @@ TYPED_TEST(AttentionBlocksState, CountsTheMemoryOfItsSums) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::blocks_state_test

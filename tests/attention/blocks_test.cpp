@@ -11,7 +11,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::blocks_test {
 namespace {
 
 template <class Scalar>
@@ -266,4 +266,4 @@ TYPED_TEST(AttentionBlocks, OfPackedDocumentsBeginWithEachOfThem) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::blocks_test

@@ -10,7 +10,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::capacity_test {
 namespace {
 
 template <class Scalar>
@@ -85,4 +85,4 @@ TYPED_TEST(AttentionCapacity, OnlyTheChosenStreamsCount) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::capacity_test

@@ -10,7 +10,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::errors_test {
 namespace {
 
 TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
@@ -329,4 +329,4 @@ TEST(AttentionParameters, AreVisitedUnderTheirNames) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::errors_test

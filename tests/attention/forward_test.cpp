@@ -10,7 +10,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::forward_test {
 namespace {
 
 template <class Scalar>
@@ -119,4 +119,4 @@ TYPED_TEST(AttentionForward, LongSequencesAreWorkedThroughInPieces) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::forward_test

@@ -9,7 +9,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::gradients_test {
 namespace {
 
 template <class Scalar>
@@ -156,4 +156,4 @@ TYPED_TEST(AttentionGradients, BackwardIsTheSameThroughStrides) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::gradients_test

@@ -13,7 +13,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::modes_test {
 namespace {
 
 template <class Scalar>
@@ -251,4 +251,4 @@ TYPED_TEST(AttentionModes, NaNInOneStreamChangesNoBitOfTheOthers) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::modes_test

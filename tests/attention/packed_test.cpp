@@ -10,7 +10,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::packed_test {
 namespace {
 
 template <class Scalar>
@@ -68,4 +68,4 @@ TYPED_TEST(AttentionPacked, PackedDocumentsDoNotLeakEvenNaN) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::packed_test

@@ -14,7 +14,7 @@
 #include "attention/attention_cases.hpp"
 #include "attention/cached_attention_reference.hpp"
 
-namespace hsm::test {
+namespace hsm::test::rotary_test {
 namespace {
 
 template <class Scalar>
@@ -162,4 +162,4 @@ TYPED_TEST(AttentionRotary, AForkAndARewoundStreamGoOnFromTheirPlace) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::rotary_test

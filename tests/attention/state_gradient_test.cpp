@@ -13,7 +13,7 @@
 #include "attention/attention_cases.hpp"
 #include "attention/cached_attention_reference.hpp"
 
-namespace hsm::test {
+namespace hsm::test::state_gradient_test {
 namespace {
 
 template <class Scalar>
@@ -180,4 +180,4 @@ TYPED_TEST(AttentionStateGradient, NaNInOneStreamChangesNoBitOfTheOthers) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::state_gradient_test

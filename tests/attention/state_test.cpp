@@ -13,7 +13,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::state_test {
 namespace {
 
 template <class Scalar>
@@ -196,4 +196,4 @@ TYPED_TEST(AttentionStates, ResizingKeepsWhatIsThereAndAddsZeros) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::state_test

@@ -9,7 +9,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::threads_test {
 namespace {
 
 template <class Scalar>
@@ -80,4 +80,4 @@ TYPED_TEST(AttentionThreads, ThreadsAndPoisonedScratchChangeNoBit) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::threads_test

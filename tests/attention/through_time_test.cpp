@@ -10,7 +10,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::through_time_test {
 namespace {
 
 template <class Scalar>
@@ -175,4 +175,4 @@ TYPED_TEST(AttentionThroughTime, ChosenStreamsHaveTheGradientsOfTheirDocuments) 
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::through_time_test

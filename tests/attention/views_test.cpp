@@ -7,7 +7,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::views_test {
 namespace {
 
 template <class Scalar>
@@ -104,4 +104,4 @@ TYPED_TEST(AttentionViews, ParametersThatNoLongerFitTogetherAreRefused) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::views_test

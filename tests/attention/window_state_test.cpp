@@ -15,7 +15,7 @@
 #include "attention/attention_cases.hpp"
 #include "support/failing_executor.hpp"
 
-namespace hsm::test {
+namespace hsm::test::window_state_test {
 namespace {
 
 template <class Scalar>
@@ -269,4 +269,4 @@ TYPED_TEST(AttentionWindowState, ACallThatThrowsLeavesAStreamAsItWasOrNotWhole) 
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::window_state_test

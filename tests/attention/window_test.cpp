@@ -11,7 +11,7 @@
 
 #include "attention/attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::window_test {
 namespace {
 
 template <class Scalar>
@@ -200,4 +200,4 @@ TYPED_TEST(AttentionWindow, GradientsOfLongSequencesAreRightAlongARandomDirectio
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::window_test

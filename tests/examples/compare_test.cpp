@@ -16,7 +16,7 @@
 #include "examples/support/run_table.hpp"
 #include "examples/svg_form.hpp"
 
-namespace hsm::test {
+namespace hsm::test::compare_test {
 namespace {
 
 using examples::Cells;
@@ -272,4 +272,4 @@ TEST_F(HsmLmCompare, RefusesFilesOfOtherSettingsAndOfOthers) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::compare_test

@@ -10,7 +10,7 @@
 
 #include "examples/hsm_lm/contender.hpp"
 
-namespace hsm::examples {
+namespace hsm::examples::contender_test {
 namespace {
 
 Contender one(const std::string& text, const ContenderDefaults& defaults = {"dyadic", "none", 16}) {
@@ -87,4 +87,4 @@ TEST(AttentionOfEqualSize, HasAsManyLayersAndParameters) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::contender_test

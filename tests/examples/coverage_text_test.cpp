@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace hsm::examples {
+namespace hsm::examples::coverage_text_test {
 namespace {
 
 using Sentences = std::vector<std::string>;
@@ -62,4 +62,4 @@ TEST(CoverageText, NamesThePartThatWasCounted) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::coverage_text_test

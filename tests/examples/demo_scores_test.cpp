@@ -9,7 +9,7 @@
 
 template class hsm::LanguageModel<float>;
 
-namespace hsm::examples {
+namespace hsm::examples::demo_scores_test {
 namespace {
 
 Model small_model(const std::string& layers, Index context) {
@@ -113,4 +113,4 @@ TEST(DemoScores, ChanceIsWhatGuessingWouldGetRightAndScoresCountTheBest) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::demo_scores_test

@@ -11,7 +11,7 @@
 
 #include "examples/hsm_lm_runner.hpp"
 
-namespace hsm::test {
+namespace hsm::test::hsm_lm_errors_test {
 namespace {
 
 using HsmLmErrors = HsmLm;
@@ -156,4 +156,4 @@ TEST_F(HsmLmErrors, RefusesBadCommands) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::hsm_lm_errors_test

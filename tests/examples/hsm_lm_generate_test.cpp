@@ -14,7 +14,7 @@
 
 #include "examples/hsm_lm_runner.hpp"
 
-namespace hsm::test {
+namespace hsm::test::hsm_lm_generate_test {
 namespace {
 
 using Net = LanguageModel<float>;
@@ -261,4 +261,4 @@ TEST_F(HsmLmGenerate, TellsItsExitCodes) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::hsm_lm_generate_test

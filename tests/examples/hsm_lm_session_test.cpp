@@ -8,7 +8,7 @@
 
 #include "examples/hsm_lm_runner.hpp"
 
-namespace hsm::test {
+namespace hsm::test::hsm_lm_session_test {
 namespace {
 
 Arguments with(Arguments first, const Arguments& more) {
@@ -89,4 +89,4 @@ TEST_F(HsmLm, RefusesSessionsThatAreNotItsOwn) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::hsm_lm_session_test

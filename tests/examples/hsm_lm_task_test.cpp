@@ -14,7 +14,7 @@
 #include "examples/hsm_lm_runner.hpp"
 #include "examples/support/run_table.hpp"
 
-namespace hsm::test {
+namespace hsm::test::hsm_lm_task_test {
 namespace {
 
 using examples::Cells;
@@ -282,4 +282,4 @@ TEST_F(HsmLmTask, RefusesFilesOfOtherSettingsAndOfOthers) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::hsm_lm_task_test

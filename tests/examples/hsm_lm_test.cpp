@@ -16,7 +16,7 @@
 
 #include "examples/hsm_lm_runner.hpp"
 
-namespace hsm::test {
+namespace hsm::test::hsm_lm_test {
 namespace {
 
 std::string repeated(const std::string& text, int times) {
@@ -292,4 +292,4 @@ TEST_F(HsmLm, HelpsAndNamesItsVersion) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::hsm_lm_test

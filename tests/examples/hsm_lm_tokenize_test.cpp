@@ -15,7 +15,7 @@
 #include "examples/support/stories.hpp"
 #include "support/models.hpp"
 
-namespace hsm::test {
+namespace hsm::test::hsm_lm_tokenize_test {
 namespace {
 
 using Net = LanguageModel<float>;
@@ -219,4 +219,4 @@ TEST_F(HsmLmTokenize, RefusesFilesThatAreNoTokenizers) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::hsm_lm_tokenize_test

@@ -17,7 +17,7 @@
 
 #include "io/io_test_support.hpp"
 
-namespace hsm::examples {
+namespace hsm::examples::listops_test {
 namespace {
 
 using test::mentions;
@@ -189,4 +189,4 @@ TEST(ListOps, RefusesWhatCannotBe) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::listops_test

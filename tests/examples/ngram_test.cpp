@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+namespace hsm::examples::ngram_test {
 namespace {
 
 using hsm::examples::ByteNgram;
@@ -240,3 +241,4 @@ TEST(ByteNgram, EmptyTextsAndOrdersOutsideOneToEightAreRefused) {
 }
 
 }  // namespace
+}  // namespace hsm::examples::ngram_test

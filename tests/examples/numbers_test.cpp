@@ -8,7 +8,7 @@
 
 #include "examples/support/numbers.hpp"
 
-namespace hsm::examples {
+namespace hsm::examples::numbers_test {
 namespace {
 
 template <class Number>
@@ -96,4 +96,4 @@ TEST(Numbers, HelpAndCheckSayTheSame) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::numbers_test

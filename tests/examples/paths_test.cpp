@@ -10,7 +10,7 @@
 
 #include "io/io_test_support.hpp"
 
-namespace hsm::examples {
+namespace hsm::examples::paths_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -101,4 +101,4 @@ TEST_F(CommandFilesTest, WhatDoesNoHarmIsAllowed) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::paths_test

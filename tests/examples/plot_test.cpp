@@ -12,7 +12,7 @@
 
 #include "examples/svg_form.hpp"
 
-namespace hsm::examples {
+namespace hsm::examples::plot_test {
 namespace {
 
 using test::count;
@@ -176,4 +176,4 @@ TEST(BarPlot, DrawsBelowZero) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::plot_test

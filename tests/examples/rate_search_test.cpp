@@ -9,7 +9,7 @@
 
 #include "examples/hsm_lm/rate_search.hpp"
 
-namespace hsm::examples {
+namespace hsm::examples::rate_search_test {
 namespace {
 
 using Rates = std::vector<double>;
@@ -90,4 +90,4 @@ TEST(RateSearch, GoesOnAsItWouldHaveUnbroken) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::rate_search_test

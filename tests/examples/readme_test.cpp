@@ -15,7 +15,7 @@
 #include "examples/hsm_lm_runner.hpp"
 #include "paths.hpp"
 
-namespace hsm::test {
+namespace hsm::test::readme_test {
 namespace {
 
 std::string file_text(const std::filesystem::path& name) {
@@ -112,4 +112,4 @@ TEST_F(ReadmeCommands, RunOneAfterAnother) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::readme_test

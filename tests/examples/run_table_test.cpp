@@ -10,7 +10,7 @@
 
 #include "io/io_test_support.hpp"
 
-namespace hsm::examples {
+namespace hsm::examples::run_table_test {
 namespace {
 
 using test::mentions;
@@ -138,4 +138,4 @@ TEST(CsvCells, ReadWhatCsvLineWrites) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::run_table_test

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace hsm::examples {
+namespace hsm::examples::stack_picture_test {
 namespace {
 
 /// The tags of an XML text, each as it stands between < and >. Fails the test if they are not nested, or if a
@@ -130,4 +130,4 @@ TEST(StackPicture, EscapesTextAndShortensIt) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::stack_picture_test

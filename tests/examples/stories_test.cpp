@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+namespace hsm::examples::stories_test {
 namespace {
 
 using hsm::examples::is_held_out;
@@ -356,3 +357,4 @@ TEST(Stories, TooFewBytesForOneStoryAreRefused) {
 }
 
 }  // namespace
+}  // namespace hsm::examples::stories_test

@@ -13,7 +13,7 @@
 
 #include "io/io_test_support.hpp"
 
-namespace hsm::examples {
+namespace hsm::examples::tasks_test {
 namespace {
 
 using Ids = std::vector<std::int32_t>;
@@ -241,4 +241,4 @@ TEST(Tasks, RefusesSizesThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::tasks_test

@@ -10,7 +10,7 @@
 #include "examples/support/progress.hpp"
 #include "examples/support/terminal.hpp"
 
-namespace hsm::examples {
+namespace hsm::examples::terminal_test {
 namespace {
 
 const std::string kGone = "\xEF\xBF\xBD";
@@ -118,4 +118,4 @@ TEST(Terminal, LinesOfProgressAreShownTheSameWay) {
 }
 
 }  // namespace
-}  // namespace hsm::examples
+}  // namespace hsm::examples::terminal_test

@@ -19,7 +19,7 @@
 
 #include "examples/training_runner.hpp"
 
-namespace hsm::test {
+namespace hsm::test::train_resume_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -313,4 +313,4 @@ TEST_F(TrainResume, ACheckpointThatCannotBeWrittenLeavesTheFormerOneAndTrainingG
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::train_resume_test

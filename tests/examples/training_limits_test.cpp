@@ -14,7 +14,7 @@
 
 #include "examples/training_runner.hpp"
 
-namespace hsm::test {
+namespace hsm::test::training_limits_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -225,4 +225,4 @@ TEST_F(TrainingLimits, TheThreadsFollowTheAffinityMask) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::training_limits_test

@@ -18,7 +18,7 @@
 
 #include "examples/training_runner.hpp"
 
-namespace hsm::test {
+namespace hsm::test::training_signals_test {
 namespace {
 
 constexpr const char* kFormer = "what was there";
@@ -204,4 +204,4 @@ TEST_F(TrainingSignals, OtherCommandsEndByTheSignalItself) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::training_signals_test

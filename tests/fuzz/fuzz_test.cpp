@@ -21,7 +21,7 @@
 #include "paths.hpp"
 #include "support/models.hpp"
 
-namespace hsm::test {
+namespace hsm::test::fuzz_test {
 namespace {
 
 using Target = bool (*)(Input);
@@ -106,4 +106,4 @@ TEST(Fuzz, SessionAndStateFiles) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::fuzz_test

@@ -11,7 +11,7 @@
 
 #include "io_test_support.hpp"
 
-namespace hsm {
+namespace hsm::byte_tokenizer_test {
 namespace {
 
 TEST(ByteTokenizer, EveryByteBecomesItsValueAndComesBack) {
@@ -40,4 +40,4 @@ TEST(ByteTokenizer, AnIdOutsideTheVocabularyIsRefusedWithItsPosition) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::byte_tokenizer_test

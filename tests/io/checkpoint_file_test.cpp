@@ -18,7 +18,7 @@
 #include "support/matchers.hpp"
 #include "training/training_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::checkpoint_file_test {
 namespace {
 
 const TrainingConfig kConfig{.batch = 3,
@@ -206,4 +206,4 @@ TEST_F(CheckpointFile, NothingNotFiniteIsWrittenAndTheFormerFileStays) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::checkpoint_file_test

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace hsm {
+namespace hsm::dtype_test {
 namespace {
 
 // The value that a sign bit, `exponent_bits` and `fraction_bits` stand for, by the definition of the formats.
@@ -81,4 +81,4 @@ TEST(DType, EveryElementTypeHasItsStoredType) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::dtype_test

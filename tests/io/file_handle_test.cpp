@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <string>
 
-namespace hsm {
+namespace hsm::file_handle_test {
 namespace {
 
 TEST(FileError, PathProblemAndReasonAreNamed) {
@@ -15,4 +15,4 @@ TEST(FileError, PathProblemAndReasonAreNamed) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::file_handle_test

@@ -10,7 +10,7 @@
 
 #include "io_test_support.hpp"
 
-namespace hsm {
+namespace hsm::input_file_test {
 namespace {
 
 TEST(InputFile, OnlyARegularFileHasASize) {
@@ -42,4 +42,4 @@ TEST(InputFile, OpeningAPipeWaitsForNobody) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::input_file_test

@@ -17,7 +17,7 @@
 #include "support/matchers.hpp"
 #include "support/models.hpp"
 
-namespace hsm::test {
+namespace hsm::test::model_file_test {
 namespace {
 
 using Net = LanguageModel<float>;
@@ -313,4 +313,4 @@ TEST(ModelFile, LeavesAnExistingFileAloneWhenSavingFails) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::model_file_test

@@ -16,7 +16,7 @@
 #include "fixtures/fixture.hpp"
 #include "support/models.hpp"
 
-namespace hsm::test {
+namespace hsm::test::old_files_test {
 namespace {
 
 using Net = LanguageModel<double>;
@@ -77,4 +77,4 @@ TEST(OldFiles, ASessionGoesOnWhereItStood) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::old_files_test

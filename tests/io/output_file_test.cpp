@@ -18,7 +18,7 @@
 
 #include "io_test_support.hpp"
 
-namespace hsm {
+namespace hsm::output_file_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -360,4 +360,4 @@ TEST(OutputFile, AChangeOfTheWorkingDirectoryDoesNotMoveTheTarget) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::output_file_test

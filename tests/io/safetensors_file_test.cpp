@@ -16,7 +16,7 @@
 #include "hsm/core/random.hpp"
 #include "io_test_support.hpp"
 
-namespace hsm {
+namespace hsm::safetensors_file_test {
 namespace {
 
 using Shape = std::vector<std::int64_t>;
@@ -309,4 +309,4 @@ TEST(SafetensorsFile, ADamagedFileIsRefusedOrConsistentButNeverWorse) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::safetensors_file_test

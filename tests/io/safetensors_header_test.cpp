@@ -10,7 +10,7 @@
 
 #include "io_test_support.hpp"
 
-namespace hsm {
+namespace hsm::safetensors_header_test {
 namespace {
 
 using Words = std::vector<std::string>;
@@ -233,4 +233,4 @@ TEST(SafetensorsHeader, AHostileNameIsShortenedAndEscapedInTheMessage) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::safetensors_header_test

@@ -15,7 +15,7 @@
 #include "hsm/io/safetensors.hpp"
 #include "io_test_support.hpp"
 
-namespace hsm {
+namespace hsm::safetensors_writer_test {
 namespace {
 
 using Shape = std::vector<std::int64_t>;
@@ -267,4 +267,4 @@ TEST(SafetensorsWriter, AHeaderThatCouldNotBeReadIsNotWritten) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::safetensors_writer_test

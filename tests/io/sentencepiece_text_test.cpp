@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace hsm {
+namespace hsm::sentencepiece_text_test {
 namespace {
 
 std::vector<std::string> parts(std::string_view text) {
@@ -81,4 +81,4 @@ TEST(SentencePieceText, KnowsCharactersAsTheUtf8StreamDoes) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::sentencepiece_text_test

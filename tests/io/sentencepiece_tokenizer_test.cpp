@@ -14,7 +14,7 @@
 #include "io/io_test_support.hpp"
 #include "io/sentencepiece_proto.hpp"
 
-namespace hsm::test {
+namespace hsm::test::sentencepiece_tokenizer_test {
 namespace {
 
 TEST(SentencePiece, SaysWhenItIsNotThere) {
@@ -60,7 +60,7 @@ TEST_F(SentencePieceTest, GivesBackAnyText) {
   const auto expect_same = [&](const std::string& whole) {
     const std::vector<std::int32_t> ids = tokenizer.encode(whole);
     for (const std::int32_t id : ids) ASSERT_TRUE(id >= 0 && id < 320) << id;
-    ASSERT_TRUE(tokenizer.decode(ids) == whole) << detail::in_quotes(whole);
+    ASSERT_TRUE(tokenizer.decode(ids) == whole) << hsm::detail::in_quotes(whole);
   };
   expect_same(text);
   for (const std::string& part : {std::string(), std::string(" "), std::string("   "), std::string("\n"),
@@ -157,4 +157,4 @@ TEST_F(SentencePieceTest, TakesModelsMadeElsewhereIfTheyLoseNothing) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::sentencepiece_tokenizer_test

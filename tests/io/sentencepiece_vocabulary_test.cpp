@@ -15,7 +15,7 @@
 #include "io/io_test_support.hpp"
 #include "io/sentencepiece_proto.hpp"
 
-namespace hsm::test {
+namespace hsm::test::sentencepiece_vocabulary_test {
 namespace {
 
 const std::string kSpace = "\xE2\x96\x81";
@@ -118,4 +118,4 @@ TEST(SentencePieceVocabulary, SurvivesAnyChangeOfItsBytes) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::sentencepiece_vocabulary_test

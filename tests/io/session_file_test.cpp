@@ -19,7 +19,7 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::session_file_test {
 namespace {
 
 using Net = LanguageModel<float>;
@@ -353,4 +353,4 @@ TEST(SessionMemory, IsCheckedBeforeItIsUsed) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::session_file_test

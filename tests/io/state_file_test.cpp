@@ -12,7 +12,7 @@
 #include "io/io_test_support.hpp"
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::state_file_test {
 namespace {
 
 constexpr Index kChannels = 12;
@@ -295,4 +295,4 @@ TEST(Fingerprint, IsTheHashItSaysItIs) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::state_file_test

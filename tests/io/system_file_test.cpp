@@ -15,7 +15,7 @@
 
 #include "io_test_support.hpp"
 
-namespace hsm::detail {
+namespace hsm::detail::system_file_test {
 namespace {
 
 volatile sig_atomic_t alarms = 0;
@@ -103,4 +103,4 @@ TEST(SystemFile, AFullDiskIsAnError) {
 }
 
 }  // namespace
-}  // namespace hsm::detail
+}  // namespace hsm::detail::system_file_test

@@ -11,7 +11,7 @@
 
 #include "io_test_support.hpp"
 
-namespace hsm {
+namespace hsm::text_file_test {
 namespace {
 
 std::string counting_text(std::size_t size) {
@@ -74,4 +74,4 @@ TEST(ReadTextFile, AnUnreadableFileIsRefused) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::text_file_test

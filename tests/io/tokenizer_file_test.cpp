@@ -14,7 +14,7 @@
 #include "io/sentencepiece_proto.hpp"
 #include "support/models.hpp"
 
-namespace hsm::test {
+namespace hsm::test::tokenizer_file_test {
 namespace {
 
 using Net = LanguageModel<float>;
@@ -85,7 +85,7 @@ TEST(TokenizerFile, HoldsTheTokenizerBesideTheWeights) {
   const SafetensorsFile file = SafetensorsFile::load(directory / "model");
   EXPECT_EQ(file.metadata().at("tokenizer"), "sentencepiece");
   EXPECT_EQ(file.at("tokenizer.model").dtype, DType::u8);
-  EXPECT_EQ(detail::stored_tokenizer(file), Stored().bytes);
+  EXPECT_EQ(hsm::detail::stored_tokenizer(file), Stored().bytes);
   EXPECT_EQ(weights(load_model<Net>(directory / "model")), weights(model));
   if (!SentencePieceTokenizer::kAvailable) {
     EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { load_tokenizer(directory / "model"); }),
@@ -116,7 +116,7 @@ TEST(TokenizerFile, IsRefusedWhereItIsBrokenOrDoesNotFit) {
   const TemporaryDirectory directory;
   using Metadata = std::map<std::string, std::string>;
   const auto sign = [](Metadata& metadata, const std::string& bytes) {
-    metadata["tokenizer.fingerprint"] = detail::tokenizer_fingerprint(bytes);
+    metadata["tokenizer.fingerprint"] = hsm::detail::tokenizer_fingerprint(bytes);
   };
   EXPECT_TRUE(mentions(refusal(directory, [](Metadata& m, std::string&) { m["tokenizer"] = "words"; }),
                        {"'tokenizer'", "'sentencepiece'", "got 'words'"}));
@@ -171,4 +171,4 @@ TEST(TokenizerFile, IsRefusedWhereItIsCut) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::tokenizer_file_test

@@ -12,7 +12,7 @@
 
 #include "io_test_support.hpp"
 
-namespace hsm {
+namespace hsm::tokenizer_test {
 namespace {
 
 /// A tokenizer of a user: pairs of the letters a and b.
@@ -64,4 +64,4 @@ TEST(Tokenizer, OfAUserIsJoinedTheSameWay) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::tokenizer_test

@@ -12,7 +12,7 @@
 
 #include "hsm/core/random.hpp"
 
-namespace hsm {
+namespace hsm::utf8_stream_test {
 namespace {
 
 const std::string kBad = "\xEF\xBF\xBD";
@@ -156,4 +156,4 @@ TEST(Utf8Stream, RandomBytesGiveWhatTheTableGivesAtOnce) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::utf8_stream_test

@@ -9,7 +9,7 @@
 #include "shift/mixer_cases.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::fill_test {
 namespace {
 
 /// Fills one state and extends another by the same tokens, in parts, and expects that both go on alike.
@@ -107,4 +107,4 @@ TEST(FillErrors, SayTheNameWhereTokensDoNotFit) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::fill_test

@@ -12,7 +12,7 @@
 #include "layer/fading_sum.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::own_layer_test {
 namespace {
 
 using List = LayerList<ScalarPair, FadingSum, AttentionLayer>;
@@ -69,4 +69,4 @@ TEST(OwnLayer, AStackHoldsItBesideOthersAndItsStateGoesToAFileAndBack) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::own_layer_test

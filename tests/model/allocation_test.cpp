@@ -9,7 +9,7 @@
 #include "model/language_model_cases.hpp"
 #include "support/count_allocations.hpp"
 
-namespace hsm::test {
+namespace hsm::test::allocation_test {
 namespace {
 
 LanguageModelConfig wide_config(const std::string& layers, Positions positions) {
@@ -70,4 +70,4 @@ TEST(LanguageModelAllocations, AnExtendOfSmallLayersMakesNone) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::allocation_test

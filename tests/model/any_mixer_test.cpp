@@ -17,7 +17,7 @@
 #include "support/matchers.hpp"
 #include "support/models.hpp"
 
-namespace hsm {
+namespace hsm::any_mixer_test {
 namespace {
 
 /// A policy of a user's own: y = x[t] + decay .* x[t-s].
@@ -388,4 +388,4 @@ TEST(AnyMixer, TheSeedDecidesTheWeights) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::any_mixer_test

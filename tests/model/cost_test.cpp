@@ -12,7 +12,7 @@
 #include <hsm/model/cost.hpp>
 #include <hsm/model/language_model.hpp>
 
-namespace hsm {
+namespace hsm::cost_test {
 namespace {
 
 constexpr Index C = 12, F = 7, V = 20;
@@ -421,4 +421,4 @@ TEST(Cost, RefusesWhatNoModelIs) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::cost_test

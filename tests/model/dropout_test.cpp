@@ -17,7 +17,7 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::dropout_test {
 namespace {
 
 using Net = LanguageModel<double>;
@@ -241,4 +241,4 @@ TEST(Dropout, ThreadsChangeNoBitOfGradients) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::dropout_test

@@ -12,7 +12,7 @@
 #include "support/matchers.hpp"
 #include "support/scalars.hpp"
 
-namespace hsm {
+namespace hsm::embedding_test {
 namespace {
 
 using test::expect_same_bits;
@@ -82,4 +82,4 @@ TEST(Embedding, HasTheSpreadAskedForAndIsEmptyByDefault) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::embedding_test

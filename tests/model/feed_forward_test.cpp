@@ -13,7 +13,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm {
+namespace hsm::feed_forward_test {
 namespace {
 
 using test::expect_close_to_scale;
@@ -199,4 +199,4 @@ TEST(FeedForward, HasTheParametersThatItsFileStates) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::feed_forward_test

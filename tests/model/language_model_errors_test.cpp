@@ -10,7 +10,7 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::language_model_errors_test {
 namespace {
 
 TEST(LanguageModel, LearnedPositionsEndAndLeaveTheStateAsItWas) {
@@ -185,4 +185,4 @@ TEST(LanguageModel, RefusesConfigsThatAreNotModels) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::language_model_errors_test

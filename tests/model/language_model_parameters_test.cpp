@@ -12,7 +12,7 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::language_model_parameters_test {
 namespace {
 
 TEST(LanguageModel, TheNumberOfParametersIsThatOfItsFormula) {
@@ -163,4 +163,4 @@ TEST(LanguageModel, CopiesAreValuesOfTheirOwn) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::language_model_parameters_test

@@ -9,7 +9,7 @@
 #include "support/matchers.hpp"
 #include "support/scalars.hpp"
 
-namespace hsm::test {
+namespace hsm::test::language_model_state_test {
 namespace {
 
 template <class Scalar>
@@ -111,4 +111,4 @@ TEST(LanguageModelState, RefuseWhatCannotBeAndChangeNothing) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::language_model_state_test

@@ -9,7 +9,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::language_model_streams_test {
 namespace {
 
 Ids part(const Ids& ids, Index first, Index count) {
@@ -176,4 +176,4 @@ TYPED_TEST(LanguageModelStreams, GradientsThroughChunksAreThoseOfTheWhole) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::language_model_streams_test

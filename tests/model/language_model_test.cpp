@@ -11,7 +11,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::language_model_test {
 namespace {
 
 template <class Scalar>
@@ -165,4 +165,4 @@ TEST(LanguageModel, OneRecordServesCallsOfAnySize) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::language_model_test

@@ -18,7 +18,7 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::layer_names_test {
 namespace {
 
 using Net = LanguageModel<double>;
@@ -122,4 +122,4 @@ TEST(LayerNamesOfTheLibrary, RotationGivesEveryHeadAnotherShift) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::layer_names_test

@@ -14,7 +14,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm {
+namespace hsm::layer_norm_test {
 namespace {
 
 using test::expect_close;
@@ -246,4 +246,4 @@ TEST(LayerNorm, StartsAsGainOneAndBiasZeroAndRefusesNoChannels) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::layer_norm_test

@@ -7,7 +7,7 @@
 #include "model/language_model_cases.hpp"
 #include "support/matchers.hpp"
 
-namespace hsm::test {
+namespace hsm::test::long_run_test {
 namespace {
 
 TEST(LanguageModelLongRun, EndsWhereAFreshStreamOfItsReachEnds) {
@@ -48,4 +48,4 @@ TEST(LanguageModelLongRun, EndsWhereAFreshStreamOfItsReachEnds) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::long_run_test

@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace hsm {
+namespace hsm::parameter_budget_test {
 namespace {
 
 LanguageModelConfig config_of(const std::string& layers, Positions positions = Positions::kNone) {
@@ -177,4 +177,4 @@ TEST(ParameterBudget, RefusesFewerThanTheRestOfTheModelHas) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::parameter_budget_test

@@ -8,7 +8,7 @@
 
 #include <hsm/model/recipe.hpp>
 
-namespace hsm {
+namespace hsm::recipe_test {
 namespace {
 
 /// What parse says about a wrong recipe; empty if it takes it.
@@ -106,4 +106,4 @@ TEST(Recipe, TakesAsManyLayersAsItStates) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::recipe_test

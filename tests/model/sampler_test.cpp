@@ -11,7 +11,7 @@
 
 #include <hsm/model/sampler.hpp>
 
-namespace hsm {
+namespace hsm::sampler_test {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -146,4 +146,4 @@ TEST(Sampler, RefusesOptionsOutsideTheirRange) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::sampler_test

@@ -12,7 +12,7 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::session_streams_test {
 namespace {
 
 using Net = LanguageModel<double>;
@@ -144,4 +144,4 @@ TEST(SessionStreams, RefuseListsThatCannotBe) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::session_streams_test

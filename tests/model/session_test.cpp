@@ -12,7 +12,7 @@
 #include "support/models.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::session_test {
 namespace {
 
 using Net = LanguageModel<double>;
@@ -258,4 +258,4 @@ TEST(GenerationSession, RefusesWhatItCannotDo) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::session_test

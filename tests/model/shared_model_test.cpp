@@ -15,7 +15,7 @@
 
 #include "model/language_model_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::shared_model_test {
 namespace {
 
 using Net = LanguageModel<float>;
@@ -98,4 +98,4 @@ TEST(SharedModel, AlsoWithAnExecutorEach) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::shared_model_test

@@ -14,7 +14,7 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::unfinished_test {
 namespace {
 
 using Model = LanguageModel<float>;
@@ -143,4 +143,4 @@ TEST(UnfinishedSession, KeepsItsLogitsAndItsPlace) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::unfinished_test

@@ -9,7 +9,7 @@
 #include "recurrent/linear_attention_cases.hpp"
 #include "support/count_allocations.hpp"
 
-namespace hsm::test {
+namespace hsm::test::linear_attention_allocation_test {
 namespace {
 
 TEST(LinearAttentionAllocations, AStepOfOneStreamMakesNone) {
@@ -60,4 +60,4 @@ TEST(LinearAttentionAllocations, OtherCallsMakeNoneInSmallSizes) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::linear_attention_allocation_test

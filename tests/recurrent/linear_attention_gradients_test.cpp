@@ -13,7 +13,7 @@
 
 #include "recurrent/linear_attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::linear_attention_gradients_test {
 namespace {
 
 template <class Scalar>
@@ -228,4 +228,4 @@ TYPED_TEST(LinearAttentionGradients, FeaturesThatRoundToZeroMakeNoNaN) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::linear_attention_gradients_test

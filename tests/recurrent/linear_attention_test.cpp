@@ -15,7 +15,7 @@
 #include "recurrent/linear_attention_cases.hpp"
 #include "support/failing_executor.hpp"
 
-namespace hsm::test {
+namespace hsm::test::linear_attention_test {
 namespace {
 
 template <class Scalar>
@@ -290,4 +290,4 @@ TEST(LinearAttentionErrors, SayWhatWasExpected) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::linear_attention_test

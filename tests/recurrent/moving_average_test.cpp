@@ -19,7 +19,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::moving_average_test {
 namespace {
 
 /// All tensors random, so that memories fade at rates far apart.
@@ -328,4 +328,4 @@ TEST(MovingAverage, FreshOnesRememberFewAndManyTokens) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::moving_average_test

@@ -22,7 +22,7 @@
 
 #include "support/matchers.hpp"
 
-namespace hsm::test {
+namespace hsm::test::coverage_test {
 namespace {
 
 constexpr DyadicSchedule kDyadic{.layers = 7};
@@ -208,4 +208,4 @@ TEST(Coverage, RefusesWhatIsNoStackOrTooLarge) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::coverage_test

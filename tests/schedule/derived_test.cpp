@@ -6,7 +6,7 @@
 #include <hsm/schedule/head_rotated.hpp>
 #include <hsm/schedule/reversed.hpp>
 
-namespace hsm {
+namespace hsm::derived_test {
 namespace {
 
 constexpr GeometricSchedule kThrees{.layers = 5, .base = 3};
@@ -38,4 +38,4 @@ TEST(DerivedSchedules, RefuseWhatTheyDoNotHave) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::derived_test

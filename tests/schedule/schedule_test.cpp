@@ -7,7 +7,7 @@
 #include <hsm/schedule/explicit.hpp>
 #include <vector>
 
-namespace hsm {
+namespace hsm::schedule_test {
 namespace {
 
 static_assert(Schedule<DyadicSchedule> && Schedule<CyclicSchedule> && Schedule<ExplicitSchedule>);
@@ -96,4 +96,4 @@ TEST(Schedule, OfDyadicShiftsReachesEveryOffsetBelowTwoToTheLOnce) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::schedule_test

@@ -5,7 +5,7 @@
 #include <hsm/schedule/reversed.hpp>
 #include <hsm/schedule/schedule_text.hpp>
 
-namespace hsm {
+namespace hsm::schedule_text_test {
 namespace {
 
 using Shifts = std::vector<Index>;
@@ -140,4 +140,4 @@ TEST(ScheduleText, RefusesLayersAndHeadsThatItDoesNotHave) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::schedule_text_test

@@ -5,7 +5,7 @@
 #include "shift/mixer_cases.hpp"
 #include "support/count_allocations.hpp"
 
-namespace hsm::test {
+namespace hsm::test::allocation_test {
 namespace {
 
 TEST(Allocations, AreCounted) {
@@ -84,4 +84,4 @@ TYPED_TEST(MixerAllocations, AnExtendOfWideLayersTakesThePackingOfItsProductsAlo
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::allocation_test

@@ -7,7 +7,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::causality_test {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -140,4 +140,4 @@ TEST(ScalarPairStack, IsLinear) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::causality_test

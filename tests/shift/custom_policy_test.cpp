@@ -8,7 +8,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::custom_policy_test {
 namespace {
 
 /// y[t] = sigmoid(W x[t]) .* sum_{k<K} u_k x[t - k s], u_k = 1 / (1 + k): more than two taps of x itself.
@@ -314,4 +314,4 @@ TEST(CarelessPolicy, FindsNothingToWriteToBesideItsOwn) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::custom_policy_test

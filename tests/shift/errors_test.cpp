@@ -5,7 +5,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::errors_test {
 namespace {
 
 using Pair = ScalarPair<float>;
@@ -367,4 +367,4 @@ TEST(MixerErrors, StatesThatCannotBeAreRefused) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::errors_test

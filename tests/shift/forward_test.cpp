@@ -7,7 +7,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::forward_test {
 namespace {
 
 template <class Policy>
@@ -145,4 +145,4 @@ TYPED_TEST(SoftmaxTaps, StaysFiniteWithHugeScores) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::forward_test

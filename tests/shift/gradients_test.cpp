@@ -6,7 +6,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::gradients_test {
 namespace {
 
 /// What backward gives.
@@ -220,4 +220,4 @@ TYPED_TEST(MixerGradients, OfLongSequencesAreThoseOfShortChunks) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::gradients_test

@@ -6,7 +6,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::in_place_test {
 namespace {
 
 template <class Policy>
@@ -110,4 +110,4 @@ TYPED_TEST(MixerInPlace, RefusesOtherChannels) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::in_place_test

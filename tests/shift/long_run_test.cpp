@@ -4,7 +4,7 @@
 // stack of shift mixers remembers is finite, and no error builds up in it.
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::long_run_test {
 namespace {
 
 /// Layers x <- x + mix(x) at the shifts 1 and 3, and the streams' states.
@@ -73,4 +73,4 @@ TYPED_TEST(LongRun, EndsWhereAFreshStreamOfItsReachEnds) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::long_run_test

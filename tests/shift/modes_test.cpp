@@ -7,7 +7,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::modes_test {
 namespace {
 
 template <class Policy>
@@ -254,4 +254,4 @@ TYPED_TEST(MixerModes, NoTokensAreNoWork) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::modes_test

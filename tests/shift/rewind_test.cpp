@@ -4,7 +4,7 @@
 // again are gone, and a fork and its parent go on as if the other were not there.
 #include "shift/state_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::rewind_test {
 namespace {
 
 constexpr Index kChannels = 12;
@@ -174,4 +174,4 @@ TYPED_TEST(MixerRewind, AForkAndItsParentGoOnAlone) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::rewind_test

@@ -8,7 +8,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::stack_test {
 namespace {
 
 constexpr Index kChannels = 8, kStreams = 2, kLayers = 4;
@@ -192,4 +192,4 @@ TEST(StackErrors, AreReportedBeforeAnythingIsWritten) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::stack_test

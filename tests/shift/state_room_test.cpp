@@ -9,7 +9,7 @@
 #include "shift/state_cases.hpp"
 #include "support/matchers.hpp"
 
-namespace hsm::test {
+namespace hsm::test::state_room_test {
 namespace {
 
 constexpr Index kC = 12, kT = 900;
@@ -98,4 +98,4 @@ TYPED_TEST(StateRoom, GradientsGoThroughALongRing) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::state_room_test

@@ -6,7 +6,7 @@
 
 #include "shift/state_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::streams_test {
 namespace {
 
 constexpr Index kChannels = 12, kStreams = 5;
@@ -214,4 +214,4 @@ TEST(MixerStreamErrors, ListsThatCannotBeAreRefusedAndChangeNothing) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::streams_test

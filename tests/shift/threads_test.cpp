@@ -5,7 +5,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::threads_test {
 namespace {
 
 template <class Policy>
@@ -143,4 +143,4 @@ TYPED_TEST(MixerStores, StreamingChangesNoBit) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::threads_test

@@ -9,7 +9,7 @@
 #include "shift/mixer_cases.hpp"
 #include "support/failing_executor.hpp"
 
-namespace hsm::test {
+namespace hsm::test::unfinished_test {
 namespace {
 
 using Data = Activations<float>;
@@ -179,4 +179,4 @@ TEST(UnfinishedBackward, SpoilsTheGradientOfTheState) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::unfinished_test

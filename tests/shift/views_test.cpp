@@ -9,7 +9,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::views_test {
 namespace {
 
 using Data = Activations<float>;
@@ -283,4 +283,4 @@ TYPED_TEST(MixerViews, ThatOverlapAreReadAsTheirCopies) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::views_test

@@ -12,7 +12,7 @@
 #include "testing/faulty_pair.hpp"
 #include "testing/faulty_sum.hpp"
 
-namespace hsm::test {
+namespace hsm::test::check_test {
 namespace {
 
 /// A fault and how its sentence begins and goes on.
@@ -156,4 +156,4 @@ struct Strict : FadingSum<double> {
 TEST(CheckLayerNoise, IsLeftOutWhereALayerDoesNotBearIt) { EXPECT_EQ(check_layer(Strict()).what(), ""); }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::check_test

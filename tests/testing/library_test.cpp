@@ -9,7 +9,7 @@
 #include "layer/fading_sum.hpp"
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::library_test {
 namespace {
 
 template <class Policy>
@@ -45,4 +45,4 @@ TYPED_TEST(KitOfLayers, FindsNothing) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::library_test

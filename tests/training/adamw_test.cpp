@@ -17,7 +17,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm {
+namespace hsm::adamw_test {
 namespace {
 
 using test::expect_close;
@@ -311,4 +311,4 @@ TEST(WeightDecay, AppliesToWeightMatricesAndNothingElse) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::adamw_test

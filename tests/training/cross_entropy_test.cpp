@@ -19,7 +19,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm {
+namespace hsm::cross_entropy_test {
 namespace {
 
 using test::expect_close;
@@ -337,4 +337,4 @@ TYPED_TEST(CrossEntropyOf, RefusesBuffersOfAnotherSize) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::cross_entropy_test

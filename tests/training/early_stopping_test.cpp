@@ -9,7 +9,7 @@
 #include "support/matchers.hpp"
 #include "training/training_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::early_stopping_test {
 namespace {
 
 // A text of random tokens: what is learned of it by heart makes every other text worse.
@@ -149,4 +149,4 @@ TEST(TrainingDropout, DropsOtherElementsEachStepAndNoneInValidation) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::early_stopping_test

@@ -11,7 +11,7 @@
 #include "support/matchers.hpp"
 #include "support/models.hpp"
 
-namespace hsm::test {
+namespace hsm::test::evaluation_test {
 namespace {
 
 using Net = LanguageModel<double>;
@@ -194,4 +194,4 @@ TEST(Evaluation, RefusesShortTextsBadConfigsAndBadTokens) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::evaluation_test

@@ -13,7 +13,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm {
+namespace hsm::gradient_clip_test {
 namespace {
 
 using test::expect_close;
@@ -135,4 +135,4 @@ TYPED_TEST(GradientClip, RefusesABoundThatIsNotPositive) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::gradient_clip_test

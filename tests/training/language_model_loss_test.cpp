@@ -16,7 +16,7 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::language_model_loss_test {
 namespace {
 
 /// Ids and targets of B sequences of T tokens; every fifth target is -1.
@@ -295,4 +295,4 @@ TEST(LanguageModelLoss, AdamWLearnsOneBatchByHeart) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::language_model_loss_test

@@ -7,7 +7,7 @@
 
 #include <hsm/training/learning_rate.hpp>
 
-namespace hsm {
+namespace hsm::learning_rate_test {
 namespace {
 
 constexpr WarmupCosine kRates{.peak = 2e-3, .warmup = 10, .total = 110, .floor_fraction = 0.1};
@@ -101,4 +101,4 @@ TEST(WarmupCosine, RefusesNegativeStepsAndProgress) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::learning_rate_test

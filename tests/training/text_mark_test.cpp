@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace hsm {
+namespace hsm::text_mark_test {
 namespace {
 
 using Ids = std::vector<std::int32_t>;
@@ -38,4 +38,4 @@ TEST(TextMark, IsTheSameOnEveryPlatform) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::text_mark_test

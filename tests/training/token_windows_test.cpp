@@ -12,7 +12,7 @@
 
 #include <hsm/training/token_windows.hpp>
 
-namespace hsm {
+namespace hsm::token_windows_test {
 namespace {
 
 using Ids = std::vector<std::int32_t>;
@@ -187,4 +187,4 @@ TEST(ValidationWindows, RefuseWindowsThatDoNotExistAndBuffersOfAnotherSize) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::token_windows_test

@@ -13,7 +13,7 @@
 #include "support/matchers.hpp"
 #include "training/training_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::trainer_test {
 namespace {
 
 Net make_model(Positions positions = Positions::kNone) {
@@ -291,4 +291,4 @@ TEST(Trainer, RefusesBadConfigsAndTextsBeforeItTouchesTheModel) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::trainer_test

@@ -11,7 +11,7 @@
 #include "support/matchers.hpp"
 #include "training/training_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::training_state_test {
 namespace {
 
 const TrainingConfig kConfig{.batch = 3,
@@ -153,4 +153,4 @@ TEST(TrainingState, WalksItsTensorsByName) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::training_state_test

@@ -6,7 +6,7 @@
 
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::pair_rows_test {
 namespace {
 
 constexpr Index kChannels = hsm::detail::kPairRows + 76, kTokens = 9, kShift = 2;
@@ -130,4 +130,4 @@ TYPED_TEST(PairRows, ChainsGiveTheBitsOfTheFormula) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::pair_rows_test
