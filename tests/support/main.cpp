@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The main function of a program of tests:   hsm_io_test [FILE] [OPTIONS OF GOOGLETEST]
-// FILE, such as io/model_file_test.cpp, runs the tests of that file alone.
+// FILE, such as io/model_file_test.cpp, runs the tests of that file alone, unless --gtest_filter chooses others.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -40,7 +40,8 @@ int main(int count, char** arguments) {
       std::fprintf(stderr, "expected a file with tests of this program, got '%s'\n", arguments[1]);
       return 2;
     }
-    GTEST_FLAG_SET(filter, names);
+    if (GTEST_FLAG_GET(filter) == "*")
+      GTEST_FLAG_SET(filter, names);  // a death test names its own in its process
   }
   return RUN_ALL_TESTS();
 }
