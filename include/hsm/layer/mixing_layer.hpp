@@ -23,6 +23,14 @@
 //       overwrites dx, adds to gradients; state_gradient may be null, comes in as the gradient of the state that the
 //       call left and goes out as that of the state it started from
 //
+// A layer whose state is a RingState (layer/ring_state.hpp) can be run in parts of a sequence that other processes hold
+// the rest of (distributed/): then one call has segments that continue streams beside others that start a document. Such
+// a layer may state
+//
+//   state_reach()                       how many of the last tokens its state depends on, given the count; without it, on
+//                                       all of them. Its rings must each have this reach or less. A record of a call
+//                                       without results is then asked for the gradient of the state alone: dy is 0
+//
 // A state holds streams, each at its own number of tokens:
 //
 //   streams(), count(s), room(s)        how many; tokens seen; how many more it can take

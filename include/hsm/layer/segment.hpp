@@ -7,7 +7,9 @@
 //   forward   B fresh segments of T tokens           step     one continuing segment of one token per stream
 //   packed    a fresh segment per document           extend   one continuing segment of any length per stream
 //
-// step and extend also take a list of streams: then only these get a segment, and no other stream is touched.
+// step and extend also take a list of streams: then only these get a segment, and no other stream is touched. A part of
+// a sequence that is cut over processes (distributed/token_shards.hpp) has segments of both kinds: the first and the
+// last may continue a stream, those between are fresh.
 #pragma once
 
 #include <algorithm>
@@ -156,13 +158,15 @@ struct StreamUndo {
       : state(of),
         segments(of ? list : list.first(0)),
         counts(frame.take<Index>(static_cast<Index>(segments.size()))) {
-    for (std::size_t i = 0; i < segments.size(); ++i) counts[i] = state->count(segments[i].stream);
+    for (std::size_t i = 0; i < segments.size(); ++i)
+      counts[i] = segments[i].fresh() ? 0 : state->count(segments[i].stream);
   }
   StreamUndo(const StreamUndo&) = delete;
   StreamUndo& operator=(const StreamUndo&) = delete;
   ~StreamUndo() {
-    for (std::size_t i = 0; !kept && i < segments.size(); ++i)
-      state->take_back(segments[i].stream, counts[i]);
+    for (std::size_t i = 0; !kept && i < segments.size(); ++i) {
+      if (!segments[i].fresh()) state->take_back(segments[i].stream, counts[i]);
+    }
   }
 
   State* state;

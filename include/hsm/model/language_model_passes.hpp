@@ -35,72 +35,104 @@ struct LanguageModel<Scalar, List>::Activations {
   }
 };
 
-/// Takes the tokens through all layers; h is left behind the last. The only place that runs a block forward.
+/// Takes the tokens through all layers; h is left behind the last.
 template <ComputeScalar Scalar, class List>
+template <class Exchange>
 void LanguageModel<Scalar, List>::run(std::span<const std::int32_t> ids, Index B, Index T,
                                       std::span<const Segment> segments, State* state, const Activations& to,
-                                      const Dropout& dropout, Workspace& workspace) const {
-  Executor& executor = workspace.executor();
-  const std::size_t L = blocks_.size();
-  Columns<Scalar> branch = to.branch;
+                                      const Dropout& dropout, Workspace& workspace,
+                                      Exchange&& exchange) const {
+  start(ids, B * T, segments, state, to, dropout, workspace);
+  for (std::size_t l = 0; l < blocks_.size(); ++l) {
+    const Tokens<const Scalar> x(to.mixer_input(l).data(), B, T, config_.width);
+    std::visit(
+        [&](const auto& mixer) {
+          using M = std::remove_cvref_t<decltype(mixer)>;
+          exchange.forward(l, mixer, x, state ? &std::get<typename M::State>(state->layers[l]) : nullptr,
+                           to.saved != nullptr, workspace,
+                           [&] { run_mixer(l, mixer, x, segments, state, to, workspace); });
+        },
+        blocks_[l].mixer);
+    finish_block(l, to, dropout, workspace);
+  }
+  count_tokens(segments, state);
+}
+
+/// What goes into the first layer.
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::start(std::span<const std::int32_t> ids, Index N,
+                                        std::span<const Segment> segments, const State* state,
+                                        const Activations& to, const Dropout& dropout,
+                                        Workspace& workspace) const {
   Columns<Scalar> first = to.before(0);
   embedding_.look_up([&](Index j) { return ids[static_cast<std::size_t>(j)]; }, Write::kOverwrite, first);
   if (!positions_.empty()) {
     Workspace::Frame frame(workspace);
-    Index* position = to.saved ? to.saved->positions.data() : frame.template take<Index>(B * T);
+    Index* position = to.saved ? to.saved->positions.data() : frame.template take<Index>(N);
     for (const Segment& segment : segments) {
       const Index past = segment.fresh() ? 0 : state->count(segment.stream);
       for (Index j = 0; j < segment.count; ++j) position[segment.first + j] = past + j;
     }
     positions_.look_up([&](Index j) { return position[j]; }, Write::kAdd, first);
   }
-  dropout.apply(Dropout::kEmbedding, first, executor);
-  const auto norm_before = [&](std::size_t l) -> const LayerNorm<Scalar>& {
-    return l < L ? blocks_[l].mixer_norm : norm_;
-  };
-  norm_before(0).forward(detail::read(first), to.mixer_input(0), executor);
-  for (std::size_t l = 0; l < L; ++l) {
-    const Block<Scalar, List>& block = blocks_[l];
-    BlockSaved<Scalar, List>* kept = to.saved ? &to.saved->blocks[l] : nullptr;
-    const Tokens<const Scalar> x(to.mixer_input(l).data(), B, T, config_.width);
-    std::visit(
-        [&](const auto& mixer) {
-          using M = std::remove_cvref_t<decltype(mixer)>;
-          typename M::State* held = state ? &std::get<typename M::State>(state->layers[l]) : nullptr;
-          typename M::Saved* record = nullptr;
-          if (kept) {
-            record = std::get_if<typename M::Saved>(&kept->mixer);
-            if (!record) record = &kept->mixer.template emplace<typename M::Saved>();
-          }
-          mixer.layer().check("LanguageModel");
-          detail::check_equal("LanguageModel", "the channels of a layer", mixer.channels(), config_.width);
-          mixer.layer().run(x, segments, Tokens<Scalar>(branch.data(), B, T, config_.width), held, record,
-                            workspace);
-        },
-        block.mixer);
-    dropout.apply(Dropout::mixer(l), branch, executor);
-    Columns<Scalar> middle = to.middle(l), input = to.feed_forward_input(l);
-    block.feed_forward_norm.add_forward(detail::read(to.before(l)), detail::read(branch), middle, input,
-                                        executor);
-    if (kept) {
-      block.feed_forward.forward(detail::read(input), branch, kept->feed_forward, workspace);
-    } else {
-      block.feed_forward.forward(detail::read(input), branch, workspace);
-    }
-    dropout.apply(Dropout::feed_forward(l), branch, executor);
-    norm_before(l + 1).add_forward(detail::read(middle), detail::read(branch), to.before(l + 1),
-                                   to.mixer_input(l + 1), executor);
+  dropout.apply(Dropout::kEmbedding, first, workspace.executor());
+  norm_before(0).forward(detail::read(first), to.mixer_input(0), workspace.executor());
+}
+
+/// The mixer of layer l over x, its results in the branch.
+template <ComputeScalar Scalar, class List>
+template <class M>
+void LanguageModel<Scalar, List>::run_mixer(std::size_t l, const M& mixer, const Tokens<const Scalar>& x,
+                                            std::span<const Segment> segments, State* state,
+                                            const Activations& to, Workspace& workspace) const {
+  typename M::State* held = state ? &std::get<typename M::State>(state->layers[l]) : nullptr;
+  typename M::Saved* record = nullptr;
+  if (to.saved) {
+    AnySaved<Scalar, List>& kept = to.saved->blocks[l].mixer;
+    record = std::get_if<typename M::Saved>(&kept);
+    if (!record) record = &kept.template emplace<typename M::Saved>();
   }
-  if (!state) return;
-  for (const Segment& segment : segments)
-    state->counts[static_cast<std::size_t>(segment.stream)] += segment.count;
+  mixer.layer().check("LanguageModel");
+  detail::check_equal("LanguageModel", "the channels of a layer", mixer.channels(), config_.width);
+  const Tokens<Scalar> y(Columns<Scalar>(to.branch).data(), x.batch, x.time, config_.width);
+  mixer.layer().run(x, segments, y, held, record, workspace);
+}
+
+/// What follows the mixer of layer l, up to what the next layer reads. The only place that runs a block forward.
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::finish_block(std::size_t l, const Activations& to, const Dropout& dropout,
+                                               Workspace& workspace) const {
+  Executor& executor = workspace.executor();
+  const Block<Scalar, List>& block = blocks_[l];
+  Columns<Scalar> branch = to.branch;
+  dropout.apply(Dropout::mixer(l), branch, executor);
+  Columns<Scalar> middle = to.middle(l), input = to.feed_forward_input(l);
+  block.feed_forward_norm.add_forward(detail::read(to.before(l)), detail::read(branch), middle, input,
+                                      executor);
+  if (to.saved) {
+    block.feed_forward.forward(detail::read(input), branch, to.saved->blocks[l].feed_forward, workspace);
+  } else {
+    block.feed_forward.forward(detail::read(input), branch, workspace);
+  }
+  dropout.apply(Dropout::feed_forward(l), branch, executor);
+  norm_before(l + 1).add_forward(detail::read(middle), detail::read(branch), to.before(l + 1),
+                                 to.mixer_input(l + 1), executor);
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::count_tokens(std::span<const Segment> segments, State* state) {
+  for (const Segment& segment : segments) {
+    if (!segment.fresh()) state->counts[static_cast<std::size_t>(segment.stream)] += segment.count;
+  }
 }
 
 /// All tokens at once, with a record.
 template <ComputeScalar Scalar, class List>
+template <class Exchange>
 void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids, Index B, Index T,
                                                std::span<const Segment> segments, State* state, Saved& saved,
-                                               const Dropout& dropout, Workspace& workspace) const {
+                                               const Dropout& dropout, Workspace& workspace,
+                                               Exchange&& exchange) const {
   const Index C = config_.width, N = B * T;
   saved.batch = -1;  // a record of nothing until it is whole
   saved.time = T;
@@ -117,7 +149,7 @@ void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids
   Workspace::Frame frame(workspace);
   detail::StreamUndo undo(state, segments, frame);
   Columns<Scalar> branch = frame.template columns<Scalar>(C, N);
-  run(ids, B, T, segments, state, {branch, branch, branch, &saved}, dropout, workspace);
+  run(ids, B, T, segments, state, {branch, branch, branch, &saved}, dropout, workspace, exchange);
   undo.kept = true;
   saved.batch = B;
 }
@@ -237,9 +269,11 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, Stat
 }
 
 template <ComputeScalar Scalar, class List>
+template <class Exchange>
 void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, const Saved& saved,
                                            ConstColumns<Scalar> d_hidden, LanguageModel& gradients,
-                                           Workspace& workspace, State* state_gradient) const {
+                                           Workspace& workspace, State* state_gradient,
+                                           Exchange&& exchange) const {
   constexpr const char* kWho = "LanguageModel::backward";
   check_saved(kWho, saved);
   const Index B = saved.batch, T = saved.time, C = config_.width, N = B * T;
@@ -274,11 +308,13 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
     std::visit(
         [&](const auto& mixer) {
           using M = std::remove_cvref_t<decltype(mixer)>;
-          mixer.backward(
-              Tokens<const Scalar>(kept.mixer_input.data(), B, T, C), std::get<typename M::Saved>(kept.mixer),
-              Tokens<const Scalar>(d_branch.data(), B, T, C), Tokens<Scalar>(d_input.data(), B, T, C),
-              std::get<M>(d_block.mixer).parameters(), workspace,
-              state_gradient ? &std::get<typename M::State>(state_gradient->layers[l]) : nullptr);
+          const Tokens<const Scalar> x(kept.mixer_input.data(), B, T, C), dy(d_branch.data(), B, T, C);
+          const Tokens<Scalar> dx(d_input.data(), B, T, C);
+          auto& d_mixer = std::get<M>(d_block.mixer).parameters();
+          auto* d_state = state_gradient ? &std::get<typename M::State>(state_gradient->layers[l]) : nullptr;
+          const auto& record = std::get<typename M::Saved>(kept.mixer);
+          exchange.backward(l, mixer, x, dx, d_mixer, d_state, workspace,
+                            [&] { mixer.backward(x, record, dy, dx, d_mixer, workspace, d_state); });
         },
         block.mixer);
     block.mixer_norm.backward(read(kept.before), detail::read(d_input), d_stream, d_block.mixer_norm,

@@ -143,7 +143,8 @@ void EmaPass<Scalar>::backward(const In& x, const Saved& saved, const In& dy, co
       const Segment& segment = saved.segments[static_cast<std::size_t>(i)];
       const Index past = saved.past[static_cast<std::size_t>(i)];
       std::fill(own.carry.data, own.carry.plane(n_), Scalar(0));
-      if (state_gradient) take_state_gradient(*state_gradient, segment, past, range, own.carry);
+      if (state_gradient && !segment.fresh())
+        take_state_gradient(*state_gradient, segment, past, range, own.carry);
       return_segment(x, dy, dx, segment, range, saved.before.data() + first_block(segment, i) * n_ * C_, own);
       if (!state_gradient || past == 0) continue;
       const Planes<Scalar> entry{state_gradient->ring(0, segment.stream).slot(past - 1), C_};

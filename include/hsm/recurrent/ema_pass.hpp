@@ -276,7 +276,9 @@ void EmaPass<Scalar>::forward(const In& x, const Out& y, std::span<const Segment
     saved->before.resize(n_ * C_, x.count() / kEmaBlock + segments);
   }
   if (state) {
-    for (const Segment& segment : list) state->make_room(state->count(segment.stream) + segment.count);
+    for (const Segment& segment : list) {
+      if (!segment.fresh()) state->make_room(state->count(segment.stream) + segment.count);
+    }
   }
   const Planes<Scalar> moving = take_planes((std::min)(segments, kEmaParts) * n_, C_);
   UnfinishedStreams<State> unfinished{state, list, state != nullptr};
@@ -293,7 +295,9 @@ void EmaPass<Scalar>::forward(const In& x, const Out& y, std::span<const Segment
   unfinished.written = false;
   if (saved) saved->sizes = x.shape();
   if (state) {
-    for (const Segment& segment : list) state->advance(segment.stream, segment.count);
+    for (const Segment& segment : list) {
+      if (!segment.fresh()) state->advance(segment.stream, segment.count);
+    }
   }
 }
 

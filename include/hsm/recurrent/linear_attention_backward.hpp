@@ -73,7 +73,7 @@ void LinearAttentionPass<Scalar>::return_segment(const Saved& saved, Index numbe
   }
 
   clear(own.memory);
-  if (state_gradient) take_state_gradient(*state_gradient, segment, past, h, own.memory);
+  if (state_gradient && !segment.fresh()) take_state_gradient(*state_gradient, segment, past, h, own.memory);
   for (Index chunk = (count + kLinearChunk - 1) / kLinearChunk; chunk-- > 0;) {
     const Index n = (std::min)(kLinearChunk, count - chunk * kLinearChunk);
     const Index last = segment.first + chunk * kLinearChunk + n - 1;

@@ -184,7 +184,9 @@ void LinearAttentionPass<Scalar>::forward(const In& x, const Out& y, std::span<c
   const Index C = sizes_.C, H = sizes_.H, N = x.count();
   if (saved) saved->sizes = {-1, -1, -1};  // a record of nothing until it is whole
   if (state) {
-    for (const Segment& segment : list) state->make_room(state->count(segment.stream) + segment.count);
+    for (const Segment& segment : list) {
+      if (!segment.fresh()) state->make_room(state->count(segment.stream) + segment.count);
+    }
   }
   if (saved) start_record(x, list, state, *saved);
   const Index most = (std::min)(N, (std::max)(kLinearStretch, Index{1}));
@@ -227,7 +229,9 @@ void LinearAttentionPass<Scalar>::forward(const In& x, const Out& y, std::span<c
   unfinished.written = false;
   if (saved) saved->sizes = x.shape();
   if (state) {
-    for (const Segment& segment : list) state->advance(segment.stream, segment.count);
+    for (const Segment& segment : list) {
+      if (!segment.fresh()) state->advance(segment.stream, segment.count);
+    }
   }
 }
 

@@ -39,6 +39,9 @@ void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
     chunk.carry = frame.template take<Scalar>(size);
   }
   Scalar* projected = saved ? saved->projected_.data() : frame.template take<Scalar>(projected_rows() * most);
+  if constexpr (kStages.output) {
+    if (saved && !y.data) saved->mixed_.setZero();  // its gradient is 0, which times anything finite is
+  }
   Scalar* mixed = !kStages.output ? nullptr
                   : saved         ? saved->mixed_.data()
                                   : frame.template take<Scalar>(C() * most);
@@ -63,7 +66,9 @@ void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
   unfinished.written = false;
   if (saved) saved->shape_ = x.shape();
   if (state) {
-    for (const Segment& segment : list) state->advance(segment.stream, segment.count);
+    for (const Segment& segment : list) {
+      if (!segment.fresh()) state->advance(segment.stream, segment.count);
+    }
   }
 }
 

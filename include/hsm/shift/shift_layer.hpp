@@ -4,6 +4,7 @@
 // (layer/mixing_layer.hpp). What it computes is in shift_pass.hpp.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 #include <span>
 #include <stdexcept>
@@ -97,6 +98,12 @@ class ShiftLayer {
                    const Tokens<Scalar>& dx, Policy& gradients, State* state_gradient,
                    Workspace& workspace) const;
 
+  /// How many of the last tokens its state depends on: the longest of its rings.
+  Index state_reach() const {
+    Index farthest = 0;
+    for (const detail::HeadGroup& group : groups_) farthest = (std::max)(farthest, reach(group));
+    return farthest;
+  }
   /// The farthest partner of a head of the group: (K-1) s.
   Index reach(const detail::HeadGroup& group) const { return (taps() - 1) * group.shift; }
 

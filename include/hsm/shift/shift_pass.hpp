@@ -93,8 +93,7 @@ struct ShiftPass {
 
   /// Before make_run: zeros for the partners that documents lack, unless all streams have seen all of theirs.
   void fill_zeros(std::span<const Segment> list, const State* entry) {
-    Index farthest = 0;
-    for (const HeadGroup& group : layer.groups()) farthest = (std::max)(farthest, layer.reach(group));
+    const Index farthest = layer.state_reach();
     const auto lacks = [&](const Segment& segment) {
       return segment.fresh() || entry->count(segment.stream) < farthest;
     };

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+//
+// What happens around the mixer of a layer, the one place of a language model where tokens meet. Where one process has
+// all tokens, nothing; where it has a part of them, others have what its layers must know before the part, and need what
+// they know behind it (distributed/model_exchange.hpp). An exchange has two functions:
+//
+//   forward(l, mixer, x, state, recorded, workspace, run)
+//       layer l reads x; `run` runs its mixer, which continues `state` (null where no stream is continued); `recorded`:
+//       whether backward will follow
+//   backward(l, mixer, x, dx, gradients, state_gradient, workspace, run)
+//       `run` overwrites dx, adds to gradients, and takes state_gradient from behind the tokens to before them
+#pragma once
+
+#include <cstddef>
+
+#include <hsm/core/tokens.hpp>
+#include <hsm/core/workspace.hpp>
+
+namespace hsm::inline HSM_ABI {
+
+/// One process has all tokens.
+struct NoExchange {
+  /// Runs the mixer.
+  template <class Mixer, class In, class Run>
+  void forward(std::size_t, const Mixer&, const In&, typename Mixer::State*, bool, Workspace&, Run&& run) {
+    run();
+  }
+  /// Runs its adjoint.
+  template <class Mixer, class In, class Out, class Run>
+  void backward(std::size_t, const Mixer&, const In&, const Out&, typename Mixer::Parameters&,
+                typename Mixer::State*, Workspace&, Run&& run) {
+    run();
+  }
+};
+
+}  // namespace hsm::inline HSM_ABI
