@@ -67,13 +67,6 @@ void check_saved_finite(const std::string& file, const std::string& name, std::s
   }
 }
 
-/// The slots of a ring that hold tokens, given its length and the highest count of each stream.
-inline Index filled_slots(Index length, std::span<const Index> highest) {
-  Index most = 0;
-  for (const Index h : highest) most = (std::max)(most, h);
-  return (std::min)(length, most);
-}
-
 /// Adds what rings hold; the state must live until `file` is written.
 template <class Scalar>
 void add_state(SafetensorsWriter& writer, const std::string& file, const std::string& prefix,

@@ -54,6 +54,14 @@ struct RingView {
   S* slot(Index token) const { return data + token % slot_count * rows; }
 };
 
+/// The slots of a ring that hold tokens, the first ones, given its length and the highest count of each stream: what a file
+/// keeps of a state, and a message carries.
+inline Index filled_slots(Index length, std::span<const Index> highest) {
+  Index most = 0;
+  for (const Index h : highest) most = (std::max)(most, h);
+  return (std::min)(length, most);
+}
+
 }  // namespace detail
 
 /// Rings of the last columns, for a fixed number of streams.

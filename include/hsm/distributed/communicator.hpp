@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+//
+// The processes ("ranks") that work on one thing, over MPI, and what goes between them. A thin layer over one MPI
+// communicator of its own: whatever MPI says is wrong becomes one exception, and what is sent is counted, so that a
+// test can hold it against a formula. Functions marked collective must be called by every rank, in the same order.
+//
+// Values travel as their bytes: all ranks have processors of one kind. The first thing that a Communicator does is to
+// refuse programs that were not built alike. A message of any length goes, in pieces of at most 2^30 bytes. One thread
+// of a rank uses a communicator at a time. Errors: std::runtime_error where MPI fails.
+#pragma once
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <hsm/core/check.hpp>
+#include <hsm/core/types.hpp>
+#include <hsm/version.hpp>
+
+namespace hsm::inline HSM_ABI {
+
+/// What a rank has sent so far.
+struct Traffic {
+  Index messages = 0;          ///< from rank to rank, pieces of long ones counted one by one
+  Index bytes = 0;             ///< of these
+  Index collective_calls = 0;  ///< sums, broadcasts and the like
+  Index collective_bytes = 0;  ///< that this rank put into them
+
+  /// Whether all is equal.
+  bool operator==(const Traffic&) const = default;
+};
+
+namespace detail {
+
+/// Throws unless a call of MPI succeeded.
+inline void check_mpi(int code, const char* call) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  if (MPI_Error_string(code, text, &length) != MPI_SUCCESS) length = 0;
+  raise<std::runtime_error>(
+      std::string("Communicator: ") + call + " must succeed, got " +
+      (length > 0 ? std::string(text, static_cast<std::size_t>(length)) : "error " + std::to_string(code)));
+}
+
+/// The longest piece of a message.
+inline constexpr Index kMessageBytes = Index{1} << 30;
+
+template <class T>
+concept Sendable = std::is_trivially_copyable_v<T>;
+
+#define HSM_DETAIL_TEXT_OF(x) #x
+#define HSM_DETAIL_TEXT(x) HSM_DETAIL_TEXT_OF(x)
+/// What must be equal for two programs to work together, as text.
+inline std::string build_text() {
+  return "hsm " + std::string(kVersion) + " " + HSM_DETAIL_TEXT(HSM_ABI) + " with an index of " +
+         std::to_string(kIndexBits + 1) + " bits";
+}
+#undef HSM_DETAIL_TEXT
+#undef HSM_DETAIL_TEXT_OF
+
+}  // namespace detail
+
+/// Ranks, and what goes between them; see the file comment.
+class Communicator {
+ public:
+  /// Collective. The ranks of `of`, apart from other messages between them. Throws std::runtime_error, the same
+  /// sentence on every rank, where they run programs of different versions of hsm, or compiled for different vectors,
+  /// products or sizes; and where MPI was not initialised (hsm::run_ranks does that).
+  explicit Communicator(MPI_Comm of = MPI_COMM_WORLD) {
+    int ready = 0;
+    detail::check_mpi(MPI_Initialized(&ready), "MPI_Initialized");
+    if (!ready) {
+      detail::raise<std::runtime_error>(
+          "Communicator: MPI must be initialised, by hsm::run_ranks or MPI_Init, got a program without");
+    }
+    detail::check_mpi(MPI_Comm_dup(of, &comm_), "MPI_Comm_dup");
+    detail::check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    detail::check_mpi(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
+    detail::check_mpi(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
+    check_agreement("the build", detail::build_text());
+    traffic_ = {};
+  }
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+  ~Communicator() {
+    int over = 0;
+    if (comm_ != MPI_COMM_NULL && MPI_Finalized(&over) == MPI_SUCCESS && !over) MPI_Comm_free(&comm_);
+  }
+
+  /// The number of this rank, from 0 on.
+  int rank() const { return rank_; }
+  /// How many ranks there are.
+  int size() const { return size_; }
+  /// What this rank has sent since the communicator was made.
+  const Traffic& traffic() const { return traffic_; }
+  /// The communicator of MPI, for what this class does not do.
+  MPI_Comm mpi() const { return comm_; }
+
+  /// Messages under way. Memory that they read or write must stay until wait(); what still is under way when it is
+  /// destroyed is waited for.
+  class Pending {
+   public:
+    Pending() = default;
+    Pending(const Pending&) = delete;
+    Pending& operator=(const Pending&) = delete;
+    ~Pending() {
+      if (!requests_.empty())
+        MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
+    }
+    /// Until all have arrived, or their memory can be used again. Throws std::runtime_error where one fails.
+    void wait() {
+      const int code = requests_.empty() ? MPI_SUCCESS
+                                         : MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(),
+                                                       MPI_STATUSES_IGNORE);
+      requests_.clear();
+      detail::check_mpi(code, "MPI_Waitall");
+    }
+
+   private:
+    friend class Communicator;
+    std::vector<MPI_Request> requests_;
+  };
+
+  /// Begins to send `values` to a rank. Nothing is sent where there are none.
+  template <detail::Sendable T>
+  void send(std::span<const T> values, int to, Pending& pending) {
+    const auto bytes = std::as_bytes(values);
+    for_each_piece(bytes.size(), [&](std::size_t first, int count) {
+      detail::check_mpi(MPI_Isend(bytes.data() + first, count, MPI_BYTE, to, kTag, comm_, &begin(pending)),
+                        "MPI_Isend");
+      traffic_.messages += 1;
+      traffic_.bytes += count;
+    });
+  }
+  /// Begins to receive as many values as `values` has from a rank that sends so many.
+  template <detail::Sendable T>
+  void receive(std::span<T> values, int from, Pending& pending) {
+    const auto bytes = std::as_writable_bytes(values);
+    for_each_piece(bytes.size(), [&](std::size_t first, int count) {
+      detail::check_mpi(MPI_Irecv(bytes.data() + first, count, MPI_BYTE, from, kTag, comm_, &begin(pending)),
+                        "MPI_Irecv");
+    });
+  }
+
+  /// Collective. `values` become their sums over all ranks, the same bits on every rank.
+  void sum(std::span<float> values) { reduce(values, MPI_FLOAT, MPI_SUM); }
+  /// The same in double.
+  void sum(std::span<double> values) { reduce(values, MPI_DOUBLE, MPI_SUM); }
+  /// The same for counts.
+  void sum(std::span<std::int64_t> values) { reduce(values, MPI_INT64_T, MPI_SUM); }
+
+  /// Collective. `values` become those of rank `root`.
+  template <detail::Sendable T>
+  void broadcast(std::span<T> values, int root) {
+    const auto bytes = std::as_writable_bytes(values);
+    for_each_piece(bytes.size(), [&](std::size_t first, int count) {
+      detail::check_mpi(MPI_Bcast(bytes.data() + first, count, MPI_BYTE, root, comm_), "MPI_Bcast");
+      count_collective(rank_ == root ? count : 0);
+    });
+  }
+  /// Collective. The value of every rank, by rank.
+  template <detail::Sendable T>
+  std::vector<T> gather(const T& value) {
+    std::vector<T> all(static_cast<std::size_t>(size_));
+    constexpr int kBytes = static_cast<int>(sizeof(T));
+    detail::check_mpi(MPI_Allgather(&value, kBytes, MPI_BYTE, all.data(), kBytes, MPI_BYTE, comm_),
+                      "MPI_Allgather");
+    count_collective(kBytes);
+    return all;
+  }
+
+  /// Collective. Throws std::runtime_error, the same sentence on every rank, unless `text` is the same on all: "every
+  /// rank must have the build of rank 0, 'hsm 0.1.0 ...', got 'hsm 0.2.0 ...' on rank 3".
+  void check_agreement(const char* what, const std::string& text) {
+    std::string first = text;
+    auto length = static_cast<std::uint64_t>(text.size());
+    broadcast(std::span(&length, 1), 0);
+    first.resize(static_cast<std::size_t>(length));
+    broadcast(std::span<char>(first), 0);
+    std::int64_t other = first == text ? size_ : rank_;
+    reduce(std::span(&other, 1), MPI_INT64_T, MPI_MIN);
+    if (other == size_) return;
+    const int from = static_cast<int>(other);
+    std::string got = text;
+    length = static_cast<std::uint64_t>(text.size());
+    broadcast(std::span(&length, 1), from);
+    got.resize(static_cast<std::size_t>(length));
+    broadcast(std::span<char>(got), from);
+    detail::raise<std::runtime_error>("Communicator: every rank must have " + std::string(what) +
+                                      " of rank 0, '" + first + "', got '" + got + "' on rank " +
+                                      std::to_string(from));
+  }
+
+ private:
+  static constexpr int kTag = 0;
+
+  MPI_Request& begin(Pending& pending) { return pending.requests_.emplace_back(MPI_REQUEST_NULL); }
+  template <class F>
+  static void for_each_piece(std::size_t bytes, F&& f) {
+    constexpr auto kMost = static_cast<std::size_t>(detail::kMessageBytes);
+    for (std::size_t first = 0; first < bytes; first += kMost)
+      f(first, static_cast<int>((std::min)(kMost, bytes - first)));
+  }
+  void count_collective(Index bytes) {
+    traffic_.collective_calls += 1;
+    traffic_.collective_bytes += bytes;
+  }
+  template <class T>
+  void reduce(std::span<T> values, MPI_Datatype type, MPI_Op operation) {
+    for_each_piece(values.size_bytes(), [&](std::size_t first, int bytes) {
+      const int count = bytes / static_cast<int>(sizeof(T));
+      detail::check_mpi(
+          MPI_Allreduce(MPI_IN_PLACE, values.data() + first / sizeof(T), count, type, operation, comm_),
+          "MPI_Allreduce");
+      count_collective(bytes);
+    });
+  }
+
+  MPI_Comm comm_ = MPI_COMM_NULL;
+  int rank_ = 0, size_ = 1;
+  Traffic traffic_;
+};
+
+}  // namespace hsm::inline HSM_ABI

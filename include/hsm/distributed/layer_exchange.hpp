@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+//
+// One layer over the part of a sequence that a rank holds. What it needs of the left is the state that arrives, what it
+// gives to the right is the state that leaves; back come and go their gradients.
+//
+//   forth   The state of a shift mixer depends on its last (K-1) s tokens alone. Where the document has as many here, they
+//           bring a state past themselves, which leaves before the rest is computed: all ranks work at once. Where it has
+//           fewer, and for a recurrence, which remembers all, the state leaves behind the last token.
+//   back    The adjoint is linear. Where a state left early, everything but its gradient is taken back first, which gives
+//           the gradient that goes to the left; what comes from the right is then added through the tokens that the state
+//           was made of. Else it is taken back together, when it has come.
+//
+// Messages: one each way, layer and cut that a document crosses; see state_message.hpp for its bytes. Cost besides: the
+// projections of the tokens that leave early, forth and back.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <span>
+
+#include <hsm/core/elementwise.hpp>
+#include <hsm/core/tokens.hpp>
+#include <hsm/core/workspace.hpp>
+#include <hsm/distributed/state_message.hpp>
+#include <hsm/distributed/token_shards.hpp>
+#include <hsm/layer/token_mixer.hpp>
+
+namespace hsm::inline HSM_ABI::detail {
+
+/// A layer that states how far back its state looks.
+template <class Layer>
+concept HasStateReach = requires(const Layer& layer) {
+  { layer.state_reach() } -> std::same_as<Index>;
+};
+
+/// One layer, for one call.
+template <class Layer>
+class LayerExchange {
+  using Scalar = typename Layer::Scalar;
+  using State = typename Layer::State;
+  using Saved = typename Layer::Saved;
+  using In = Tokens<const Scalar>;
+  using Out = Tokens<Scalar>;
+
+ public:
+  LayerExchange(const Layer& layer, const TokenShards& shards) : layer_(layer), shards_(shards) {}
+
+  /// How many of the last tokens the state that leaves is made of before the others are run; 0 where it is not.
+  Index early() const {
+    if constexpr (HasStateReach<Layer>) {
+      const Index own = shards_.leaving_tokens(), reach = layer_.state_reach();
+      if (shards_.sends() && own > 0 && (shards_.born() || own >= reach)) return (std::min)(own, reach);
+    }
+    return 0;
+  }
+
+  /// run() brings `state`, which has the streams of the segments, past all tokens; `tail` takes the record of those that
+  /// left early, where backward will follow.
+  template <class Run>
+  void forward(const In& x, State& state, Saved* tail, Workspace& workspace, Run&& run) {
+    Communicator& ranks = shards_.ranks();
+    StateMessage<Scalar> in, out;
+    const Index count = shards_.leaving(), last = early();
+    if (shards_.receives()) in.receive(ranks, ranks.rank() - 1, state, 0, shards_.arriving());
+    if (last > 0) {
+      State leaving = layer_.make_state({});
+      leaving.advance(0, count - last);
+      leaving.make_room(count);
+      const Segment segment{0, last, 0};
+      layer_.run(x.slice(x.time - last, last), std::span(&segment, 1), Out{}, &leaving, tail, workspace);
+      out.send(ranks, ranks.rank() + 1, leaving, 0, count);
+    }
+    if (shards_.receives()) in.put_state(state, 0, shards_.arriving());
+    run();
+    if (shards_.sends() && last == 0)
+      out.send(ranks, ranks.rank() + 1, state, shards_.leaving_stream(), count);
+    out.wait();
+  }
+
+  /// run() takes `d`, the gradient 0 of such a state as it comes in, back past all tokens, overwrites dx and adds to
+  /// gradients.
+  template <class Run>
+  void backward(const In& x, const Saved& tail, const Out& dx, typename Layer::Parameters& gradients,
+                State& d, Workspace& workspace, Run&& run) {
+    Communicator& ranks = shards_.ranks();
+    StateMessage<Scalar> in, out;
+    const Index count = shards_.leaving(), last = early();
+    if (shards_.sends()) in.receive(ranks, ranks.rank() + 1, d, shards_.leaving_stream(), count);
+    if (shards_.sends() && last == 0) in.put_values(d, shards_.leaving_stream(), count);
+    run();
+    if (shards_.receives()) out.send(ranks, ranks.rank() - 1, d, 0, shards_.arriving());
+    if (last > 0) {
+      Workspace::Frame frame(workspace);
+      const Index C = x.channels;
+      Scalar* zeros = frame.template take<Scalar>(last * C);
+      Scalar* d_tail = frame.template take<Scalar>(last * C);
+      std::fill(zeros, zeros + last * C, Scalar(0));
+      State d_leaving = layer_.make_state({});
+      in.put_values(d_leaving, 0, count);
+      const Out to(d_tail, 1, last, C);
+      layer_.run_adjoint(x.slice(x.time - last, last), tail, In(zeros, 1, last, C), to, gradients, &d_leaving,
+                         workspace);
+      for (Index t = 0; t < last; ++t) {
+        Scalar* own = dx.at(0, x.time - last + t);
+        add(C, to.at(0, t), own, own);
+      }
+    }
+    out.wait();
+  }
+
+ private:
+  const Layer& layer_;
+  const TokenShards& shards_;
+};
+
+}  // namespace hsm::inline HSM_ABI::detail

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+//
+// One mixer over a sequence that is cut over ranks (token_shards.hpp): the mode "sharded".
+//
+//   hsm::TokenShards shards(ranks, x.time);                            // collective
+//   hsm::sharded_forward(mixer, shards, x, y, saved, workspace);       // collective: x, y [1,N,C], the tokens of this rank
+//   hsm::sharded_backward(mixer, shards, x, saved, dy, dx, gradients, workspace);
+//   hsm::sum_over_ranks(ranks, gradients);                             // once a step
+//
+// Equal to packed of the whole sequence on one rank: forward to the bit where the mixer's modes are ((a,b), channel and the
+// moving average), else within the mixer's bound for cuts of time; gradients, summed over the ranks, within that bound.
+// Layers whose state is a RingState can be sharded: every shift mixer, the moving average, linear attention. Cost: see
+// layer_exchange.hpp. Errors: std::invalid_argument, before anything is sent, on the rank whose arguments are wrong; the
+// others then wait, so let run_ranks end them. std::runtime_error where MPI fails.
+#pragma once
+
+#include <string_view>
+
+#include <hsm/distributed/layer_exchange.hpp>
+
+namespace hsm::inline HSM_ABI {
+
+/// What a sharded forward leaves for backward; Saved is that of the mixer, `decltype(mixer)::Saved`.
+template <class Saved>
+struct ShardedSaved {
+  Saved record;  ///< of the tokens of this rank
+  Saved tail;    ///< of those whose state left early
+};
+
+namespace detail {
+
+template <class Layer, class X>
+Tokens<const typename Layer::Scalar> check_shard(const char* who, const TokenMixer<Layer>& mixer,
+                                                 const TokenShards& shards, const X& any_x,
+                                                 const char* name) {
+  static_assert(
+      ShardableLayer<Layer>,
+      "hsm: only layers whose state is a hsm::RingState can be sharded over ranks: shift mixers, the "
+      "moving average and linear attention");
+  const auto x = view<const typename Layer::Scalar>(any_x, name);
+  mixer.layer().check(who);
+  check_equal(who, name, x.shape(), Shape<3>{1, shards.tokens(), mixer.channels()});
+  return x;
+}
+
+template <class Layer, class X, class Y>
+void sharded_forward(const TokenMixer<Layer>& mixer, const TokenShards& shards, const X& any_x, Y& any_y,
+                     ShardedSaved<typename Layer::Saved>* saved, Workspace& workspace) {
+  constexpr const char* kWho = "sharded_forward";
+  const auto x = check_shard(kWho, mixer, shards, any_x, "x");
+  const auto y = view<typename Layer::Scalar>(any_y, "sharded_forward: y");
+  check_equal(kWho, "y", y.shape(), x.shape());
+  check_apart(kWho, "x and y", x, y);
+  auto state = mixer.make_state({.streams = shards.streams()});
+  LayerExchange<Layer>(mixer.layer(), shards)
+      .forward(x, state, saved ? &saved->tail : nullptr, workspace, [&] {
+        mixer.layer().run(x, shards.segments(), y, &state, saved ? &saved->record : nullptr, workspace);
+      });
+}
+
+}  // namespace detail
+
+/// Collective. y = mix(x): x, y [1,N,C], the N tokens of this rank, apart in memory.
+template <class Layer, class X, class Y>
+void sharded_forward(const TokenMixer<Layer>& mixer, const TokenShards& shards, const X& x, Y&& y,
+                     Workspace& workspace) {
+  detail::check_kept<Y>();
+  detail::sharded_forward(mixer, shards, x, y, static_cast<ShardedSaved<typename Layer::Saved>*>(nullptr),
+                          workspace);
+}
+/// The same, leaving in `saved` what backward needs.
+template <class Layer, class X, class Y>
+void sharded_forward(const TokenMixer<Layer>& mixer, const TokenShards& shards, const X& x, Y&& y,
+                     ShardedSaved<typename Layer::Saved>& saved, Workspace& workspace) {
+  detail::check_kept<Y>();
+  detail::sharded_forward(mixer, shards, x, y, &saved, workspace);
+}
+
+/// Collective. The gradients of the call that filled `saved`, over the same shards: dx [1,N,C] is overwritten, gradients
+/// are added to, on each rank what its own tokens give; see sum_over_ranks.
+template <class Layer, class X, class DY, class DX>
+void sharded_backward(const TokenMixer<Layer>& mixer, const TokenShards& shards, const X& any_x,
+                      const ShardedSaved<typename Layer::Saved>& saved, const DY& any_dy, DX&& any_dx,
+                      typename Layer::Parameters& gradients, Workspace& workspace) {
+  using Scalar = typename Layer::Scalar;
+  constexpr const char* kWho = "sharded_backward";
+  detail::check_kept<DX>();
+  const auto x = detail::check_shard(kWho, mixer, shards, any_x, "x");
+  const auto dy = detail::check_shard(kWho, mixer, shards, any_dy, "dy");
+  const auto dx = detail::view<Scalar>(any_dx, "sharded_backward: dx");
+  detail::check_equal(kWho, "dx", dx.shape(), x.shape());
+  detail::check_equal(kWho, "x", x.shape(), saved.record.shape());
+  auto d = mixer.make_state({.streams = shards.streams()});
+  detail::LayerExchange<Layer>(mixer.layer(), shards)
+      .backward(x, saved.tail, dx, gradients, d, workspace,
+                [&] { mixer.backward(x, saved.record, dy, dx, gradients, workspace, &d); });
+}
+
+/// Collective. Every tensor of `parameters` (anything with visit: gradients of a mixer or a model) becomes the sum of
+/// those of all ranks, the same bits on each.
+template <class Parameters>
+void sum_over_ranks(Communicator& ranks, Parameters& parameters) {
+  Parameters::visit(
+      [&](std::string_view, auto& tensor) {
+        ranks.sum(std::span(tensor.data(), static_cast<std::size_t>(tensor.size())));
+      },
+      parameters);
+}
+
+}  // namespace hsm::inline HSM_ABI

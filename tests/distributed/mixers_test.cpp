@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+//
+// A mixer over a sequence that is cut over ranks gives what it gives on one rank, forth and back, and sends what the
+// formula says.
+#include <hsm/distributed/sharded_mixer.hpp>
+#include <hsm/recurrent/causal_linear_attention.hpp>
+#include <hsm/recurrent/moving_average.hpp>
+
+#include "distributed/ranks.hpp"
+#include "shift/mixer_cases.hpp"
+
+namespace hsm::test {
+namespace {
+
+/// Tokens first ... first + count - 1 of x, copied.
+template <class Scalar>
+std::vector<Scalar> part_of(const Activations<Scalar>& x, Index first, Index count) {
+  const auto from = x.values.begin() + static_cast<std::ptrdiff_t>(first * x.channels);
+  return {from, from + static_cast<std::ptrdiff_t>(count * x.channels)};
+}
+
+/// What this rank sends to its neighbours in a forward over `shards`, by the formula: for each ring the columns that its
+/// tokens have reached.
+template <class Mixer>
+Index expected_bytes(const Mixer& mixer, Index seen) {
+  const auto state = mixer.make_state();
+  Index bytes = 0;
+  for (std::size_t g = 0; g < state.ring_count(); ++g) {
+    const RingShape& ring = state.ring_shape(g);
+    bytes += (std::min)(seen, ring.reach) * ring.rows * static_cast<Index>(sizeof(typename Mixer::Scalar));
+  }
+  return bytes;
+}
+
+/// One cut and one list of documents: y, dx and the sums of all gradients, against packed on this rank alone.
+template <class Mixer>
+void expect_sharded(const Mixer& mixer, const Cut& cut, const std::vector<Index>& offsets, bool same_bits) {
+  using Scalar = typename Mixer::Scalar;
+  const Index T = offsets.back(), C = mixer.channels(), first = first_of(cut), own = own_of(cut);
+  Random random(5);
+  const Activations<Scalar> x(1, T, C, random), dy(1, T, C, random);
+  Activations<Scalar> y(1, T, C, kGarbage<Scalar>), dx(1, T, C, kGarbage<Scalar>);
+  Workspace workspace;
+  workspace.poison = true;
+  auto saved = mixer.make_saved();
+  auto gradients = mixer.make_gradients(), sharded_gradients = mixer.make_gradients();
+  mixer.packed(x.view(), offsets, y.view(), saved, workspace);
+  mixer.backward(x.view(), saved, dy.view(), dx.view(), gradients, workspace);
+
+  Communicator& ranks = *all_ranks;
+  const TokenShards shards(ranks, own, offsets);
+  ASSERT_EQ(shards.first(), first);
+  ASSERT_EQ(shards.total(), T);
+  ShardedSaved<typename Mixer::Saved> record;
+  Activations<Scalar> own_y(1, own, C, kGarbage<Scalar>), alone_y = own_y, own_dx = own_y;
+  const Traffic before = ranks.traffic();
+  sharded_forward(mixer, shards, x.part(first, own), own_y.view(), record, workspace);
+  const Traffic between = ranks.traffic();
+  sharded_backward(mixer, shards, x.part(first, own), record, dy.part(first, own), own_dx.view(),
+                   sharded_gradients, workspace);
+  const Traffic after = ranks.traffic();
+  sharded_forward(mixer, shards, x.part(first, own), alone_y.view(), workspace);
+  sum_over_ranks(ranks, sharded_gradients);
+
+  EXPECT_EQ(between.bytes - before.bytes, shards.sends() ? expected_bytes(mixer, shards.leaving()) : 0);
+  EXPECT_EQ(between.messages - before.messages, shards.sends() ? 1 : 0);
+  EXPECT_EQ(after.bytes - between.bytes, shards.receives() ? expected_bytes(mixer, shards.arriving()) : 0);
+  EXPECT_EQ(after.messages - between.messages, shards.receives() ? 1 : 0);
+  using Bounds = Tolerance<Scalar>;
+  const auto close = [](const auto& got, const auto& all, const auto& expected, double bound,
+                        const char* what) { expect_close(got, expected, bound * largest(all), 0, what); };
+  const auto expected_y = part_of(y, first, own), expected_dx = part_of(dx, first, own);
+  if (same_bits) {
+    expect_same_bits(own_y.values, expected_y, "y");
+    expect_same_bits(alone_y.values, expected_y, "y without a record");
+  } else {
+    close(own_y.values, y.values, expected_y, Bounds::mode, "y");
+    close(alone_y.values, y.values, expected_y, Bounds::mode, "y without a record");
+  }
+  close(own_dx.values, dx.values, expected_dx, Bounds::mode, "dx");
+  expect_close_parameters(sharded_gradients, gradients, Bounds::mode);
+}
+
+/// Every cut, with every list of documents or with one of them in turn: ranks in turn on few processors take their time.
+template <class Mixer>
+void expect_sharded(const Mixer& mixer, bool same_bits, bool every_pair = false) {
+  const Index T = 8 * all_ranks->size() + 13;
+  std::size_t turn = 0;
+  for (const Cut& cut : cuts_of(T)) {
+    const auto lists = documents_of(cut, T);
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+      if (!every_pair && i != turn % lists.size()) continue;
+      SCOPED_TRACE("cut " + ::testing::PrintToString(cut) + " documents " +
+                   ::testing::PrintToString(lists[i]));
+      expect_sharded(mixer, cut, lists[i], same_bits);
+    }
+    ++turn;
+  }
+}
+
+template <class Policy>
+class ShardedMixer : public ::testing::Test {};
+TYPED_TEST_SUITE(ShardedMixer, FloatPolicies);
+
+TYPED_TEST(ShardedMixer, EqualsOneRank) {
+  constexpr bool kSameBits = TypeParam::kStages.projected() == 0 && !TypeParam::kStages.output;
+  Random random(1);
+  const auto policy = PolicyCase<TypeParam>::make(6, 3, random);
+  expect_sharded(Mixer<TypeParam>(policy, Shifts{1, 1, 7}), kSameBits, TypeParam::kName == "gated");
+  expect_sharded(Mixer<TypeParam>(policy, Shifts{3, 2, 2}), kSameBits);
+}
+
+TEST(ShardedRecurrence, EqualsOneRank) {
+  Random random(2);
+  expect_sharded(MovingAverage<float>(EmaLayer<float>(Ema<float>(6, 2, random))), true);
+  expect_sharded(
+      CausalLinearAttention<float>(LinearAttentionLayer<float>(LinearAttention<float>(6, 2, random, 1))),
+      false);
+}
+
+}  // namespace
+}  // namespace hsm::test
