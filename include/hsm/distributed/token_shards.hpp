@@ -46,6 +46,8 @@ class TokenShards {
   Index first() const { return first_; }
   /// How many tokens all ranks hold.
   Index total() const { return total_; }
+  /// How many documents they are, empty ones not counted.
+  Index documents() const { return documents_; }
   /// Tokens of the document that goes on here which lie to the left: what the state that arrives has seen. 0 where none
   /// goes on.
   Index arriving() const { return arriving_; }
@@ -79,7 +81,7 @@ class TokenShards {
   }
 
   Communicator* ranks_;
-  Index tokens_, first_ = 0, total_ = 0, arriving_ = 0, leaving_ = 0;
+  Index tokens_, first_ = 0, total_ = 0, documents_ = 0, arriving_ = 0, leaving_ = 0;
   std::vector<Segment> segments_;
 };
 
@@ -111,6 +113,7 @@ inline TokenShards::TokenShards(Communicator& ranks, Index tokens, std::span<con
   } else {
     offsets = whole;
   }
+  for (std::size_t i = 1; i < offsets.size(); ++i) documents_ += offsets[i] > offsets[i - 1] ? 1 : 0;
   arriving_ = before(offsets, first_, total_);
   leaving_ = before(offsets, first_ + tokens_, total_);
   Index at = 0;

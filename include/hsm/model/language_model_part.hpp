@@ -36,8 +36,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, Stat
       workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar)) / (4 * C + config_.feed_forward);
   const Index chunk = std::clamp<Index>(fitting / 16 * 16, 16, 1024);
   Workspace::Frame frame(workspace);
-  const Columns<Scalar> stream = frame.template columns<Scalar>(C, N),
-                        input = frame.template columns<Scalar>(C, N);
+  Columns<Scalar> stream = frame.template columns<Scalar>(C, N), input = frame.template columns<Scalar>(C, N);
   Scalar* branch = frame.template take<Scalar>(C * (std::min)(chunk, N));
   const Segment all{0, N, 0};
   detail::StreamUndo undo(&state, std::span(&all, 1), frame);
@@ -50,7 +49,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, Stat
           return Columns<Scalar>(of, C, part.count, Eigen::OuterStride<>(C));
         };
         const Activations to{columns(at(stream, 0, first)), columns(at(input, 0, first)), columns(branch)};
-        const Tokens<const Scalar> x(at(input, 0, first), 1, part.count, C);
+        const Tokens<const Scalar> x(to.input.data(), 1, part.count, C);
         run_mixer(l, mixer, x, std::span(&part, 1), &state, to, workspace);
         finish_block(l, to, {}, workspace);
       }

@@ -37,6 +37,28 @@ void for_each_logit_block(const Model& model, const typename Model::Saved& saved
   }
 }
 
+/// The summed loss of the tokens of a record. d_hidden [C, N] becomes the gradient of `scale` times it, and what goes
+/// through the logits is added to that of E.
+template <class Model>
+CrossEntropy hidden_gradient(const Model& model, const typename Model::Saved& saved,
+                             std::span<const std::int32_t> targets, double scale,
+                             Columns<typename Model::Scalar> d_hidden, Model& gradients,
+                             Workspace& workspace) {
+  using Scalar = typename Model::Scalar;
+  CrossEntropy total;
+  Vector<Scalar> no_bias;
+  for_each_logit_block(
+      model, saved, targets, workspace,
+      [&](Index first, Index n, const auto& h, const auto& logits, auto part) {
+        total += cross_entropy_gradient(logits, part, scale, workspace.executor());
+        const Columns<Scalar> dh(at(d_hidden, 0, first), h.rows(), n, Eigen::OuterStride<>(h.rows()));
+        product_transposed<Scalar>(model.embedding().weight, read(logits), Write::kOverwrite, dh,
+                                   workspace.executor());
+        product_outer<Scalar>(read(logits), h, gradients.embedding().weight, no_bias, workspace.executor());
+      });
+  return total;
+}
+
 }  // namespace detail
 
 /// The summed loss of B sequences of T tokens. `losses`, where given, takes the loss of every token [B T];
@@ -74,22 +96,12 @@ CrossEntropy language_model_gradients(const Model& model, std::span<const std::i
                       B * T);
   detail::check_targets("language_model_gradients", targets, model.config().vocabulary, B * T, {});
   model.hidden(ids, B, T, saved, workspace, dropout);
-  const Index C = model.config().width, count = count_targets(targets);
+  const Index count = count_targets(targets);
   const double scale = count == 0 ? 0.0 : 1.0 / static_cast<double>(count);
   Workspace::Frame frame(workspace);
-  Columns<Scalar> d_hidden = frame.template columns<Scalar>(C, B * T);
-  CrossEntropy total;
-  Vector<Scalar> no_bias;
-  detail::for_each_logit_block(model, saved, targets, workspace,
-                               [&](Index first, Index n, const auto& h, const auto& logits, auto part) {
-                                 total += cross_entropy_gradient(logits, part, scale, workspace.executor());
-                                 const Columns<Scalar> dh(at(d_hidden, 0, first), C, n,
-                                                          Eigen::OuterStride<>(C));
-                                 product_transposed<Scalar>(model.embedding().weight, detail::read(logits),
-                                                            Write::kOverwrite, dh, workspace.executor());
-                                 product_outer<Scalar>(detail::read(logits), h, gradients.embedding().weight,
-                                                       no_bias, workspace.executor());
-                               });
+  const Columns<Scalar> d_hidden = frame.template columns<Scalar>(model.config().width, B * T);
+  const CrossEntropy total =
+      detail::hidden_gradient(model, saved, targets, scale, d_hidden, gradients, workspace);
   model.backward(ids, saved, detail::read(d_hidden), gradients, workspace);
   return total;
 }

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+//
+// A language model over a sequence that is cut over ranks (token_shards.hpp): every rank holds the model, and runs it over
+// its own tokens. Layer by layer a state goes to the right, and back its gradient to the left (layer_exchange.hpp); else
+// ranks do not wait for each other.
+//
+//   hsm::TokenShards shards(ranks, ids.size());                                        // collective
+//   const auto loss = hsm::sharded_gradients(model, shards, ids, targets, saved, gradients, workspace);   // of all tokens
+//   hsm::sum_over_ranks(ranks, gradients);                                             // before the step of the optimizer
+//
+//   hsm::sharded_prefill(model, shards, ids, state, last_logits, workspace);           // the last rank then has the state
+//
+// Equal to one rank within the bounds of the layers for cuts of time. Learned positions are those of the whole sequence,
+// and begin again with each document. Dropout is not done. Layers whose state is no RingState (attention) are refused.
+// Errors: std::invalid_argument or std::out_of_range, before anything is sent; std::runtime_error, the same on every rank,
+// where the models of the ranks are of different configs.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <hsm/distributed/sharded_mixer.hpp>
+#include <hsm/model/language_model.hpp>
+#include <hsm/training/language_model_loss.hpp>
+
+namespace hsm::inline HSM_ABI {
+
+/// What a sharded run of a model leaves for backward.
+template <class Model>
+struct ShardedModelSaved {
+  typename Model::Saved record;  ///< of the tokens of this rank
+  /// Of each layer, of those tokens whose state left early.
+  std::vector<AnySaved<typename Model::Scalar, typename Model::Layers>> tails;
+};
+
+namespace detail {
+
+/// The exchange (model/exchange.hpp) between ranks.
+template <class Model>
+class ModelExchange {
+ public:
+  using Tails = decltype(ShardedModelSaved<Model>::tails);
+
+  /// `tails` may be null where nothing is recorded. Throws std::invalid_argument for a layer that cannot be sharded.
+  ModelExchange(const char* who, const Model& model, const TokenShards& shards, Tails* tails)
+      : shards_(shards), tails_(tails) {
+    for (Index l = 0; l < model.layer_count(); ++l) {
+      std::visit(
+          [&](const auto& mixer) {
+            if constexpr (!ShardableLayer<typename std::remove_cvref_t<decltype(mixer)>::Layer>) {
+              fail(who, "layer " + std::to_string(l),
+                   "one whose state is of a fixed number of columns, such as a shift mixer, ema or "
+                   "linear-attention",
+                   std::string(mixer.layer().description()) + ", which cannot be cut over ranks yet");
+            }
+          },
+          model.block(l).mixer);
+    }
+    if (tails_) tails_->resize(static_cast<std::size_t>(model.layer_count()));
+  }
+
+  template <class Mixer, class In, class Run>
+  void forward(std::size_t l, const Mixer& mixer, const In& x, typename Mixer::State* state, bool recorded,
+               Workspace& workspace, Run&& run) {
+    if constexpr (ShardableLayer<typename Mixer::Layer>) {
+      LayerExchange<typename Mixer::Layer>(mixer.layer(), shards_)
+          .forward(x, *state, recorded ? &tail<Mixer>(l) : nullptr, workspace, run);
+    }
+  }
+
+  template <class Mixer, class In, class Out, class Run>
+  void backward(std::size_t l, const Mixer& mixer, const In& x, const Out& dx,
+                typename Mixer::Parameters& gradients, typename Mixer::State* d, Workspace& workspace,
+                Run&& run) {
+    if constexpr (ShardableLayer<typename Mixer::Layer>) {
+      LayerExchange<typename Mixer::Layer>(mixer.layer(), shards_)
+          .backward(x, tail<Mixer>(l), dx, gradients, *d, workspace, run);
+    }
+  }
+
+ private:
+  template <class Mixer>
+  typename Mixer::Saved& tail(std::size_t l) {
+    auto* held = std::get_if<typename Mixer::Saved>(&(*tails_)[l]);
+    return held ? *held : (*tails_)[l].template emplace<typename Mixer::Saved>();
+  }
+
+  const TokenShards& shards_;
+  Tails* tails_;
+};
+
+/// Collective. Throws unless the models of all ranks have one config, and have the tokens of the shards.
+template <class Model>
+void check_sharded_model(const char* who, const Model& model, const TokenShards& shards,
+                         std::span<const std::int32_t> ids) {
+  const LanguageModelConfig& config = model.config();
+  shards.ranks().check_agreement(
+      "the model", std::string(sizeof(typename Model::Scalar) == sizeof(float) ? "float" : "double") + " " +
+                       std::to_string(config.vocabulary) + "/" + std::to_string(config.width) + "/" +
+                       std::to_string(config.feed_forward) + "/" + std::to_string(config.context) +
+                       (config.positions == Positions::kLearned ? " with positions " : " ") + config.layers +
+                       " over " + config.schedule);
+  check_equal(who, "the number of token ids", static_cast<Index>(ids.size()), shards.tokens());
+}
+
+/// A state for the streams of the shards, whose first stream has seen what lies to the left.
+template <class Model>
+typename Model::State make_shard_state(const Model& model, const TokenShards& shards) {
+  auto state = model.make_state({.streams = shards.streams()});
+  state.counts[0] = shards.arriving();
+  return state;
+}
+
+}  // namespace detail
+
+/// Collective. The loss of all tokens of all ranks, the same on each, with the gradient of its mean: each rank adds what
+/// its own tokens give to `gradients` (see sum_over_ranks). ids and targets are those of this rank. Throws
+/// std::out_of_range for ids outside [0,V), targets outside [-1,V), and past learned positions.
+template <class Model>
+CrossEntropy sharded_gradients(const Model& model, const TokenShards& shards,
+                               std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,
+                               ShardedModelSaved<Model>& saved, Model& gradients, Workspace& workspace) {
+  using Scalar = typename Model::Scalar;
+  constexpr const char* kWho = "sharded_gradients";
+  detail::ModelExchange<Model> exchange(kWho, model, shards, &saved.tails);
+  detail::check_sharded_model(kWho, model, shards, ids);
+  detail::check_targets(kWho, targets, model.config().vocabulary, shards.tokens(), {});
+  std::int64_t count = count_targets(targets);
+  shards.ranks().sum(std::span(&count, 1));
+  auto state = detail::make_shard_state(model, shards);
+  model.hidden(ids, shards.segments(), state, saved.record, workspace, exchange);
+  Workspace::Frame frame(workspace);
+  const Columns<Scalar> d_hidden = frame.template columns<Scalar>(model.config().width, shards.tokens());
+  CrossEntropy total = detail::hidden_gradient(model, saved.record, targets,
+                                               count == 0 ? 0.0 : 1.0 / static_cast<double>(count), d_hidden,
+                                               gradients, workspace);
+  auto d_state = model.make_state({.streams = shards.streams()});
+  model.backward(ids, saved.record, detail::read(d_hidden), gradients, workspace, &d_state, exchange);
+  shards.ranks().sum(std::span(&total.sum, 1));
+  total.count = static_cast<Index>(count);
+  return total;
+}
+
+/// Collective. The summed loss of all tokens of all ranks, without gradients. `losses`, where given, takes those of the
+/// tokens of this rank. Throws as sharded_gradients.
+template <class Model>
+CrossEntropy sharded_loss(const Model& model, const TokenShards& shards, std::span<const std::int32_t> ids,
+                          std::span<const std::int32_t> targets, ShardedModelSaved<Model>& saved,
+                          Workspace& workspace, std::span<double> losses = {}) {
+  constexpr const char* kWho = "sharded_loss";
+  detail::ModelExchange<Model> exchange(kWho, model, shards, &saved.tails);
+  detail::check_sharded_model(kWho, model, shards, ids);
+  detail::check_targets(kWho, targets, model.config().vocabulary, shards.tokens(), losses);
+  auto state = detail::make_shard_state(model, shards);
+  model.hidden(ids, shards.segments(), state, saved.record, workspace, exchange);
+  CrossEntropy total;
+  detail::for_each_logit_block(model, saved.record, targets, workspace,
+                               [&](Index first, Index n, const auto&, const auto& logits, auto part) {
+                                 const auto own = losses.empty()
+                                                      ? losses
+                                                      : losses.subspan(static_cast<std::size_t>(first),
+                                                                       static_cast<std::size_t>(n));
+                                 total += cross_entropy(logits, part, workspace.executor(), own);
+                               });
+  std::int64_t count = total.count;
+  shards.ranks().sum(std::span(&total.sum, 1));
+  shards.ranks().sum(std::span(&count, 1));
+  total.count = static_cast<Index>(count);
+  return total;
+}
+
+/// Collective. Reads a text of one document, without a record: memory for 2 C values per token of this rank.
+/// `state`, of one fresh stream of this model, holds the state behind the last token of all on the last rank, that behind
+/// its own tokens on the others; last_logits [V] become those after the last token of all, on every rank. Throws as
+/// sharded_gradients, and std::invalid_argument for several documents, no token at all, or another state.
+template <class Model>
+void sharded_prefill(const Model& model, const TokenShards& shards, std::span<const std::int32_t> ids,
+                     typename Model::State& state, std::span<typename Model::Scalar> last_logits,
+                     Workspace& workspace) {
+  using Scalar = typename Model::Scalar;
+  constexpr const char* kWho = "sharded_prefill";
+  const Index C = model.config().width, V = model.config().vocabulary;
+  detail::ModelExchange<Model> exchange(kWho, model, shards, nullptr);
+  detail::check_sharded_model(kWho, model, shards, ids);
+  detail::check_at_least(kWho, "the number of all tokens", shards.total(), 1);
+  if (shards.documents() != 1)
+    detail::fail(kWho, "the shards", "those of one document",
+                 detail::counted(shards.documents(), "document"));
+  detail::check_equal(kWho, "the number of last_logits", static_cast<Index>(last_logits.size()), V);
+  model.check_state(kWho, state);
+  detail::check_equal(kWho, "the streams of the state", state.streams(), Index{1});
+  detail::check_equal(kWho, "the tokens that the state has seen", state.count(0), Index{0});
+  state.counts[0] = shards.arriving();
+  std::vector<Scalar> last(static_cast<std::size_t>(C));
+  model.extend(ids, state, last.data(), workspace, exchange);
+  const bool own = shards.tokens() > 0 && shards.first() + shards.tokens() == shards.total();
+  if (own) {
+    model.logits(ConstColumns<Scalar>(last.data(), C, 1, Eigen::OuterStride<>(C)),
+                 Columns<Scalar>(last_logits.data(), V, 1, Eigen::OuterStride<>(V)), workspace);
+  }
+  std::int64_t root = own ? shards.ranks().rank() : 0;
+  shards.ranks().sum(std::span(&root, 1));
+  shards.ranks().broadcast(last_logits, static_cast<int>(root));
+}
+
+}  // namespace hsm::inline HSM_ABI

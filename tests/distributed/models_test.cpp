@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+//
+// A language model over a sequence that is cut over ranks: losses, gradients and what it remembers are those of one rank.
+#include <hsm/distributed/sharded_model.hpp>
+
+#include "distributed/ranks.hpp"
+#include "model/language_model_cases.hpp"
+#include "support/matchers.hpp"
+#include "support/tolerance.hpp"
+
+namespace hsm::test {
+namespace {
+
+using Model = LanguageModel<float>;
+using Bounds = Tolerance<float>;
+
+/// One layer of each kind that can be sharded; shifts 1, 2, 4 and 8, some longer than a part.
+LanguageModelConfig every_kind(Positions positions) {
+  LanguageModelConfig config = small_config(
+      "ab:heads=2,gated,ema:ndim=2,gated-pair,softmax-local:heads=2:taps=3,linear-attention:heads=2,channel,"
+      "matrix,"
+      "fusion");
+  config.context = 96;
+  config.positions = positions;
+  return config;
+}
+
+std::span<const std::int32_t> part_of(const Ids& ids, const Cut& cut) {
+  return std::span(ids).subspan(static_cast<std::size_t>(first_of(cut)),
+                                static_cast<std::size_t>(own_of(cut)));
+}
+
+void expect_same_training(const Model& model, const Cut& cut, const std::vector<Index>& offsets) {
+  const Index T = offsets.back(), V = kVocabulary;
+  Random random(3);
+  const Ids ids = random_ids(T, V, random);
+  Ids targets = random_ids(T, V, random);
+  targets[2] = kIgnoredTarget;
+  Workspace workspace;
+  Model::Saved saved;
+  Model gradients = model, sharded = model;
+  for (Model* each : {&gradients, &sharded})
+    Model::visit([](std::string_view, auto& tensor) { tensor.setZero(); }, *each);
+  model.packed(ids, offsets, saved, workspace);
+  OwnedColumns<float> d_hidden(model.config().width, T);
+  const auto columns = [&] {
+    return Columns<float>(d_hidden.data(), d_hidden.rows(), T, Eigen::OuterStride<>(d_hidden.rows()));
+  };
+  const CrossEntropy expected =
+      hsm::detail::hidden_gradient(model, saved, targets, 1.0 / static_cast<double>(count_targets(targets)),
+                                   columns(), gradients, workspace);
+  model.backward(ids, saved, hsm::detail::read(columns()), gradients, workspace);
+
+  const TokenShards shards(*all_ranks, own_of(cut), offsets);
+  ShardedModelSaved<Model> record;
+  const auto own_ids = part_of(ids, cut), own_targets = part_of(targets, cut);
+  const CrossEntropy got = sharded_gradients(model, shards, own_ids, own_targets, record, sharded, workspace);
+  sum_over_ranks(*all_ranks, sharded);
+  EXPECT_EQ(got.count, expected.count);
+  expect_close(got.sum, expected.sum, 0, Bounds::mode, "loss");
+  Model::visit([](std::string_view name, const auto& tensor,
+                  const auto& whole) { expect_close_to_scale(tensor, whole, Bounds::gradient, name); },
+               sharded, gradients);
+  std::vector<double> losses(own_ids.size());
+  const CrossEntropy again = sharded_loss(model, shards, own_ids, own_targets, record, workspace, losses);
+  EXPECT_EQ(again.count, expected.count);
+  expect_close(again.sum, expected.sum, 0, Bounds::mode, "loss without gradients");
+}
+
+TEST(ShardedModel, TrainsAsOnOneRank) {
+  for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
+    const auto model = random_model<float>(every_kind(positions), 7);
+    const Index T = 8 * all_ranks->size() + 13;
+    std::size_t turn = positions == Positions::kNone ? 0 : 1;
+    for (const Cut& cut : cuts_of(T)) {
+      const auto lists = documents_of(cut, T);
+      const auto& offsets = lists[turn++ % lists.size()];
+      SCOPED_TRACE("cut " + ::testing::PrintToString(cut) + " documents " +
+                   ::testing::PrintToString(offsets));
+      expect_same_training(model, cut, offsets);
+    }
+  }
+}
+
+TEST(ShardedModel, PrefillLeavesTheStateOfTheWholeText) {
+  const auto model = random_model<float>(every_kind(Positions::kLearned), 7);
+  const Index T = 8 * all_ranks->size() + 13;
+  Random random(4);
+  const Ids ids = random_ids(T, kVocabulary, random), more = random_ids(3, kVocabulary, random);
+  Workspace workspace;
+  workspace.chunk_bytes = 4096;  // several chunks
+  auto state = model.make_state();
+  OwnedColumns<float> logits(kVocabulary, 1), next(kVocabulary, 1), sharded_next(kVocabulary, 1);
+  const auto view = [](OwnedColumns<float>& m) {
+    return Columns<float>(m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.rows()));
+  };
+  model.extend(ids, state, view(logits), workspace);
+  model.extend(more, state, view(next), workspace);
+  for (const Cut& cut : cuts_of(T)) {
+    SCOPED_TRACE("cut " + ::testing::PrintToString(cut));
+    const TokenShards shards(*all_ranks, own_of(cut));
+    auto own = model.make_state();
+    std::vector<float> got(kVocabulary);
+    sharded_prefill(model, shards, part_of(ids, cut), own, std::span<float>(got), workspace);
+    expect_close_to_scale(got, logits.reshaped(), Bounds::mode, "the logits after the last token");
+    EXPECT_EQ(own.count(0), first_of(cut) + own_of(cut));
+    if (all_ranks->rank() + 1 < all_ranks->size()) continue;
+    model.extend(more, own, view(sharded_next), workspace);
+    expect_close_to_scale(sharded_next, next, Bounds::mode, "the logits after more tokens");
+  }
+}
+
+TEST(ShardedModel, RefusesWhatCannotBeCut) {
+  const auto model = random_model<float>(small_config("ab:heads=2,attention:heads=2"), 7);
+  const TokenShards shards(*all_ranks, 1);
+  ShardedModelSaved<Model> record;
+  Model gradients = model;
+  Workspace workspace;
+  const Ids ids{1};
+  expect_refused(
+      [&] { sharded_gradients(model, shards, ids, ids, record, gradients, workspace); },
+      "sharded_gradients: layer 1 must be one whose state is of a fixed number of columns, such as a shift "
+      "mixer, ema or linear-attention, got attention heads 2, which cannot be cut over ranks yet");
+}
+
+/// The sentence of what f throws.
+template <class F>
+std::string sentence_of(F&& f) {
+  try {
+    f();
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Communicator, RefusesRanksThatDiffer) {
+  Communicator& ranks = *all_ranks;
+  const int odd = ranks.size() - 1;
+  const bool differs = ranks.rank() == odd && odd > 0;
+  const std::string got =
+      sentence_of([&] { ranks.check_agreement("the build", differs ? "hsm 0.2" : "hsm 0.1.0"); });
+  EXPECT_EQ(
+      got,
+      odd == 0
+          ? ""
+          : "Communicator: every rank must have the build of rank 0, 'hsm 0.1.0', got 'hsm 0.2' on rank " +
+                std::to_string(odd));
+  const std::vector<Index> offsets{0, differs ? 1 : 2, 2 * ranks.size()};
+  EXPECT_EQ(sentence_of([&] { TokenShards(ranks, 2, offsets); }),
+            odd == 0 ? ""
+                     : "TokenShards: every rank must give the offsets of rank 0, got others on rank " +
+                           std::to_string(odd));
+  const auto model = random_model<float>(small_config(differs ? "ab" : "gated"), 1);
+  const TokenShards shards(ranks, 1);
+  ShardedModelSaved<Model> record;
+  Model gradients = model;
+  Workspace workspace;
+  const Ids ids{1};
+  const std::string sentence =
+      sentence_of([&] { sharded_gradients(model, shards, ids, ids, record, gradients, workspace); });
+  EXPECT_EQ(
+      sentence.starts_with("Communicator: every rank must have the model of rank 0, 'float 11/8/12/24 gated"),
+      odd > 0)
+      << sentence;
+}
+
+TEST(Communicator, CountsWhatItSends) {
+  Communicator& ranks = *all_ranks;
+  const Traffic before = ranks.traffic();
+  std::vector<double> values(5, ranks.rank()), got(5);
+  {
+    Communicator::Pending pending;
+    ranks.receive(std::span(got), (ranks.rank() + ranks.size() - 1) % ranks.size(), pending);
+    ranks.send(std::span<const double>(values), (ranks.rank() + 1) % ranks.size(), pending);
+    ranks.send(std::span<const double>(), (ranks.rank() + 1) % ranks.size(), pending);
+    pending.wait();
+  }
+  EXPECT_EQ(got, std::vector<double>(5, (ranks.rank() + ranks.size() - 1) % ranks.size()));
+  ranks.sum(std::span(values));
+  EXPECT_EQ(values, std::vector<double>(5, ranks.size() * (ranks.size() - 1) / 2));
+  const Traffic after = ranks.traffic();
+  EXPECT_EQ(after.messages - before.messages, 1);
+  EXPECT_EQ(after.bytes - before.bytes, 40);
+  EXPECT_EQ(after.collective_calls - before.collective_calls, 1);
+  EXPECT_EQ(after.collective_bytes - before.collective_bytes, 40);
+}
+
+}  // namespace
+}  // namespace hsm::test
