@@ -14,7 +14,11 @@
 // others then wait, so let run_ranks end them. std::runtime_error where MPI fails.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+#include <span>
 #include <string_view>
+#include <vector>
 
 #include <hsm/distributed/layer_exchange.hpp>
 
@@ -97,14 +101,33 @@ void sharded_backward(const TokenMixer<Layer>& mixer, const TokenShards& shards,
 }
 
 /// Collective. Every tensor of `parameters` (anything with visit: gradients of a mixer or a model) becomes the sum of
-/// those of all ranks, the same bits on each.
+/// those of all ranks, the same bits on each. Tensors travel together, some megabytes at a time.
 template <class Parameters>
 void sum_over_ranks(Communicator& ranks, Parameters& parameters) {
+  using Scalar = typename Parameters::Scalar;
+  constexpr std::size_t kBucket = (std::size_t{1} << 22) / sizeof(Scalar);
+  std::vector<Scalar> bucket;
+  std::vector<std::span<Scalar>> tensors;  // whose values are in the bucket
+  const auto sum = [&] {
+    ranks.sum(std::span<Scalar>(bucket));
+    auto next = bucket.cbegin();
+    for (const std::span<Scalar> values : tensors) {
+      std::copy_n(next, values.size(), values.begin());
+      next += static_cast<std::ptrdiff_t>(values.size());
+    }
+    bucket.clear();
+    tensors.clear();
+  };
   Parameters::visit(
       [&](std::string_view, auto& tensor) {
-        ranks.sum(std::span(tensor.data(), static_cast<std::size_t>(tensor.size())));
+        const std::span<Scalar> values(tensor.data(), static_cast<std::size_t>(tensor.size()));
+        if (bucket.size() + values.size() > kBucket) sum();
+        if (values.size() > kBucket) return ranks.sum(values);
+        bucket.insert(bucket.end(), values.begin(), values.end());
+        tensors.push_back(values);
       },
       parameters);
+  sum();
 }
 
 }  // namespace hsm::inline HSM_ABI
