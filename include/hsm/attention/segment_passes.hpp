@@ -80,14 +80,11 @@ void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
       x);
 }
 
-/// Turns queries and keys by the positions of their tokens.
-template <class Scalar>
+/// Turns queries and keys by the positions of their tokens; past(i): how many of its document lie before segment i.
+template <class Scalar, class Past>
 void turn_segments(Index rotary, std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
-                   const AttentionState<Scalar>* state, Workspace& workspace) {
+                   const Past& past, Workspace& workspace) {
   const Index D = memory.width();
-  const auto past = [&](std::size_t i) {
-    return segments[i].fresh() ? Index{0} : state->count(segments[i].stream);
-  };
   Workspace::Frame frame(workspace);
   const auto table =
       make_rotary_table<Scalar>(rotary, D, memory.N, segments, past, frame, workspace.executor());
@@ -97,14 +94,13 @@ void turn_segments(Index rotary, std::span<const Segment> segments, const HeadMe
 }
 
 /// The adjoint, on the gradients d_joint [N][3C] of queries and keys as they were turned.
-template <class Scalar>
+template <class Scalar, class Past>
 void turn_segments_back(const AttentionSaved<Scalar>& saved, Index C, Index H, Index N, Scalar* d_joint,
-                        Workspace& workspace) {
+                        const Past& past, Workspace& workspace) {
   const Index D = C / H;
   Workspace::Frame frame(workspace);
-  const auto table = make_rotary_table<Scalar>(
-      saved.rotary, D, N, saved.segments, [&](std::size_t i) { return saved.past(i); }, frame,
-      workspace.executor());
+  const auto table =
+      make_rotary_table<Scalar>(saved.rotary, D, N, saved.segments, past, frame, workspace.executor());
   turn_heads(table, Turn::kBack, N, 2 * H, D, 3 * C, d_joint, workspace.executor());
 }
 

@@ -202,7 +202,7 @@ void attend_backward(Index width, Index count, Index past, const HeadTokens<Scal
   BackwardScratch<Scalar> s(width, count, memory);
   load_backward(width, count, scale, head.queries, forward, s);
 
-  const Index end = past + count;
+  const Index end = (std::min)(past + count, head.count);
   for (Index key = 0; key < end; key += kTile) {
     const Index keys = (std::min)(kTile, end - key);
     const bool wanted = key + keys > past || gradients.document_keys;  // the gradients of these keys

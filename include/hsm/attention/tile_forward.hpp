@@ -40,7 +40,8 @@ struct HeadTokens {
   const Scalar* queries;  // the first query of the segment
   const Scalar* keys;     // the first token of the document
   const Scalar* values;
-  Index window;  // how many keys a query sees at most
+  Index window;                // how many keys a query sees at most
+  Index count = kWholeWindow;  // how many keys there are, where these are not all up to the last query
 };
 
 /// Where results go: result i is `width` values from data + i * stride on; log_sum may be null.
@@ -189,7 +190,7 @@ void attend_strip(Index width, const SeenKeys& seen, Index query, const HeadToke
 }
 
 /// Queries first ... first + count - 1 of a segment whose query i is at position past + i of its document;
-/// count <= kQueryTile.
+/// count <= kQueryTile. Each sees a key.
 template <class Scalar>
 void attend(Index width, Index first, Index count, Index past, const HeadTokens<Scalar>& head,
             const HeadResults<Scalar>& results, Scalar* scratch) {
@@ -200,7 +201,8 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
   const Index position = past + first;
   if (count <= kFewQueries) {
     for (Index i = 0; i < count; ++i) {
-      const KeyRun run[] = {{std::max<Index>(0, position + i + 1 - head.window), position + i + 1}};
+      const KeyRun run[] = {
+          {std::max<Index>(0, position + i + 1 - head.window), (std::min)(position + i + 1, head.count)}};
       attend_one(width, queries + i * width, std::span<const KeyRun>(run), head, out + i * results.stride,
                  log_sum ? log_sum + i : nullptr, scratch);
     }
@@ -221,7 +223,7 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
 
   // Every strip begins in the first tile, and there each of its queries has a key that it sees.
   static_assert(kKeyTile >= kQueryTile);
-  const Index end = position + count;
+  const Index end = (std::min)(position + count, head.count);
   for (Index key = std::max<Index>(0, position + 1 - head.window); key < end; key += kKeyTile) {
     for (Index s = 0; s * kStrip < count; ++s) {
       const Index query = position + s * kStrip;  // of lane 0

@@ -15,6 +15,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <span>
 #include <string_view>
@@ -62,6 +63,34 @@ void sharded_forward(const TokenMixer<Layer>& mixer, const TokenShards& shards, 
       });
 }
 
+/// Tensors of one scalar that are summed together.
+template <class Scalar>
+class TensorSum {
+  static constexpr std::size_t kMost = (std::size_t{1} << 22) / sizeof(Scalar);
+
+ public:
+  void add(Communicator& ranks, std::span<Scalar> values) {
+    if (bucket_.size() + values.size() > kMost) finish(ranks);
+    if (values.size() > kMost) return ranks.sum(values);
+    bucket_.insert(bucket_.end(), values.begin(), values.end());
+    tensors_.push_back(values);
+  }
+  void finish(Communicator& ranks) {
+    ranks.sum(std::span<Scalar>(bucket_));
+    auto next = bucket_.cbegin();
+    for (const std::span<Scalar> values : tensors_) {
+      std::copy_n(next, values.size(), values.begin());
+      next += static_cast<std::ptrdiff_t>(values.size());
+    }
+    bucket_.clear();
+    tensors_.clear();
+  }
+
+ private:
+  std::vector<Scalar> bucket_;
+  std::vector<std::span<Scalar>> tensors_;  // whose values are in the bucket
+};
+
 }  // namespace detail
 
 /// Collective. y = mix(x): x, y [1,N,C], the N tokens of this rank, apart in memory.
@@ -104,30 +133,20 @@ void sharded_backward(const TokenMixer<Layer>& mixer, const TokenShards& shards,
 /// those of all ranks, the same bits on each. Tensors travel together, some megabytes at a time.
 template <class Parameters>
 void sum_over_ranks(Communicator& ranks, Parameters& parameters) {
-  using Scalar = typename Parameters::Scalar;
-  constexpr std::size_t kBucket = (std::size_t{1} << 22) / sizeof(Scalar);
-  std::vector<Scalar> bucket;
-  std::vector<std::span<Scalar>> tensors;  // whose values are in the bucket
-  const auto sum = [&] {
-    ranks.sum(std::span<Scalar>(bucket));
-    auto next = bucket.cbegin();
-    for (const std::span<Scalar> values : tensors) {
-      std::copy_n(next, values.size(), values.begin());
-      next += static_cast<std::ptrdiff_t>(values.size());
-    }
-    bucket.clear();
-    tensors.clear();
-  };
+  detail::TensorSum<float> in_float;
+  detail::TensorSum<double> in_double;
   Parameters::visit(
       [&](std::string_view, auto& tensor) {
-        const std::span<Scalar> values(tensor.data(), static_cast<std::size_t>(tensor.size()));
-        if (bucket.size() + values.size() > kBucket) sum();
-        if (values.size() > kBucket) return ranks.sum(values);
-        bucket.insert(bucket.end(), values.begin(), values.end());
-        tensors.push_back(values);
+        const std::span values(tensor.data(), static_cast<std::size_t>(tensor.size()));
+        if constexpr (std::same_as<typename decltype(values)::value_type, float>) {
+          in_float.add(ranks, values);
+        } else {
+          in_double.add(ranks, values);
+        }
       },
       parameters);
-  sum();
+  in_float.finish(ranks);
+  in_double.finish(ranks);
 }
 
 }  // namespace hsm::inline HSM_ABI

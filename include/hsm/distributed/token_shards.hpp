@@ -44,6 +44,8 @@ class TokenShards {
   Index tokens() const { return tokens_; }
   /// How many tokens lie before them.
   Index first() const { return first_; }
+  /// How many tokens lie before those of rank r, 0 <= r <= ranks; before the last one all.
+  Index first(int r) const { return firsts_[static_cast<std::size_t>(r)]; }
   /// How many tokens all ranks hold.
   Index total() const { return total_; }
   /// How many documents they are, empty ones not counted.
@@ -53,6 +55,10 @@ class TokenShards {
   Index arriving() const { return arriving_; }
   /// What the state that is left behind the last token has seen; 0 where a document ends there that is not the last.
   Index leaving() const { return leaving_; }
+  /// Behind which token of all the document ends that goes on here from the left, 0 where none does.
+  Index arriving_end() const { return arriving_end_; }
+  /// Behind which token of all the document ends that leaves, 0 where none does.
+  Index leaving_end() const { return leaving_end_; }
   /// Whether a state comes from the left, as its gradient goes there.
   bool receives() const { return arriving_ > 0 && ranks_->rank() > 0; }
   /// Whether a state goes to the right, as its gradient comes from there.
@@ -82,6 +88,8 @@ class TokenShards {
 
   Communicator* ranks_;
   Index tokens_, first_ = 0, total_ = 0, documents_ = 0, arriving_ = 0, leaving_ = 0;
+  Index arriving_end_ = 0, leaving_end_ = 0;
+  std::vector<Index> firsts_;  // of every rank, and the number of all tokens
   std::vector<Segment> segments_;
 };
 
@@ -104,9 +112,11 @@ inline TokenShards::TokenShards(Communicator& ranks, Index tokens, std::span<con
       detail::raise<std::runtime_error>(
           "TokenShards: every rank must give the offsets of rank 0, got others on rank " + std::to_string(r));
     }
-    if (static_cast<int>(r) < ranks.rank()) first_ += own;
+    firsts_.push_back(total_);
     total_ += own;
   }
+  first_ = firsts_[static_cast<std::size_t>(ranks.rank())];
+  firsts_.push_back(total_);
   const Index whole[] = {0, total_};
   if (packed) {
     detail::check_offsets(kWho, offsets, total_);
@@ -116,11 +126,14 @@ inline TokenShards::TokenShards(Communicator& ranks, Index tokens, std::span<con
   for (std::size_t i = 1; i < offsets.size(); ++i) documents_ += offsets[i] > offsets[i - 1] ? 1 : 0;
   arriving_ = before(offsets, first_, total_);
   leaving_ = before(offsets, first_ + tokens_, total_);
+  const auto end_of = [&](Index place) {  // of the document whose tokens lie before it
+    return *std::upper_bound(offsets.begin(), offsets.end(), place - 1);
+  };
+  if (arriving_ > 0) arriving_end_ = end_of(first_);
+  if (leaving_ > 0) leaving_end_ = end_of(first_ + tokens_);
   Index at = 0;
   if (arriving_ > 0) {  // also where it has no tokens here: it goes through
-    const Index token = (std::min)(first_, (std::max)(total_ - 1, Index{0}));
-    const Index end = *std::upper_bound(offsets.begin(), offsets.end(), token);
-    at = (std::min)(end - first_, tokens_);
+    at = (std::min)(arriving_end_ - first_, tokens_);
     segments_.push_back({0, at, 0});
   }
   const Index last = born() ? tokens_ - leaving_ : tokens_;  // where the document that leaves begins

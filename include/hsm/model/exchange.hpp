@@ -4,10 +4,11 @@
 // all tokens, nothing; where it has a part of them, others have what its layers must know before the part, and need what
 // they know behind it (distributed/model_exchange.hpp). An exchange has two functions:
 //
-//   forward(l, mixer, x, state, recorded, workspace, run)
-//       layer l reads x; `run` runs its mixer, which continues `state` (null where no stream is continued); `recorded`:
-//       whether backward will follow
-//   backward(l, mixer, x, dx, gradients, state_gradient, workspace, run)
+//   forward(l, mixer, x, y, state, record, workspace, run)
+//       layer l reads x; `run` runs its mixer, which writes y, continues `state` (null where no stream is continued) and
+//       leaves `record` (null without backward). Where y.data is null, `run` goes part by part through x, with what
+//       follows the mixer
+//   backward(l, mixer, x, record, dy, dx, gradients, state_gradient, workspace, run)
 //       `run` overwrites dx, adds to gradients, and takes state_gradient from behind the tokens to before them
 #pragma once
 
@@ -21,14 +22,15 @@ namespace hsm::inline HSM_ABI {
 /// One process has all tokens.
 struct NoExchange {
   /// Runs the mixer.
-  template <class Mixer, class In, class Run>
-  void forward(std::size_t, const Mixer&, const In&, typename Mixer::State*, bool, Workspace&, Run&& run) {
+  template <class Mixer, class In, class Out, class Run>
+  void forward(std::size_t, const Mixer&, const In&, const Out&, typename Mixer::State*,
+               typename Mixer::Saved*, Workspace&, Run&& run) {
     run();
   }
   /// Runs its adjoint.
   template <class Mixer, class In, class Out, class Run>
-  void backward(std::size_t, const Mixer&, const In&, const Out&, typename Mixer::Parameters&,
-                typename Mixer::State*, Workspace&, Run&& run) {
+  void backward(std::size_t, const Mixer&, const In&, const typename Mixer::Saved&, const In&, const Out&,
+                typename Mixer::Parameters&, typename Mixer::State*, Workspace&, Run&& run) {
     run();
   }
 };

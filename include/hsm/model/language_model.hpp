@@ -218,8 +218,10 @@ class LanguageModel {
   void start(std::span<const std::int32_t> ids, Index N, std::span<const Segment> segments,
              const State* state, const Activations& to, const Dropout& dropout, Workspace& workspace) const;
   template <class M>
-  void run_mixer(std::size_t l, const M& mixer, const Tokens<const Scalar>& x,
-                 std::span<const Segment> segments, State* state, const Activations& to,
+  static typename M::Saved* record_of(std::size_t l, const Activations& to);
+  template <class M>
+  void run_mixer(const M& mixer, const Tokens<const Scalar>& x, std::span<const Segment> segments,
+                 const Tokens<Scalar>& y, typename M::State* state, typename M::Saved* record,
                  Workspace& workspace) const;
   void finish_block(std::size_t l, const Activations& to, const Dropout& dropout, Workspace& workspace) const;
   static void count_tokens(std::span<const Segment> segments, State* state);

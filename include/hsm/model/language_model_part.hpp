@@ -42,24 +42,26 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, Stat
   detail::StreamUndo undo(&state, std::span(&all, 1), frame);
   start(ids, N, std::span(&all, 1), &state, {stream, input, input}, {}, workspace);
   for (std::size_t l = 0; l < blocks_.size(); ++l) {
-    const auto run_chunks = [&](const auto& mixer) {
+    const auto run_chunks = [&]<class M>(const M& mixer, typename M::State& held) {
       for (Index first = 0; first < N; first += chunk) {
         const Segment part{0, (std::min)(chunk, N - first), 0};
         const auto columns = [&](Scalar* of) {
           return Columns<Scalar>(of, C, part.count, Eigen::OuterStride<>(C));
         };
         const Activations to{columns(at(stream, 0, first)), columns(at(input, 0, first)), columns(branch)};
-        const Tokens<const Scalar> x(to.input.data(), 1, part.count, C);
-        run_mixer(l, mixer, x, std::span(&part, 1), &state, to, workspace);
+        const Tokens<const Scalar> x(at(input, 0, first), 1, part.count, C);
+        const Tokens<Scalar> y(branch, 1, part.count, C);
+        run_mixer(mixer, x, std::span(&part, 1), y, &held, nullptr, workspace);
         finish_block(l, to, {}, workspace);
       }
     };
     std::visit(
         [&](const auto& mixer) {
           using M = std::remove_cvref_t<decltype(mixer)>;
+          auto& held = std::get<typename M::State>(state.layers[l]);
           exchange.forward(l, mixer, Tokens<const Scalar>(input.data(), 1, N, C),
-                           &std::get<typename M::State>(state.layers[l]), false, workspace,
-                           [&] { run_chunks(mixer); });
+                           Tokens<Scalar>(nullptr, 1, N, C), &held, nullptr, workspace,
+                           [&] { run_chunks(mixer, held); });
         },
         blocks_[l].mixer);
   }

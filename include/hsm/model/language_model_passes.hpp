@@ -45,12 +45,15 @@ void LanguageModel<Scalar, List>::run(std::span<const std::int32_t> ids, Index B
   start(ids, B * T, segments, state, to, dropout, workspace);
   for (std::size_t l = 0; l < blocks_.size(); ++l) {
     const Tokens<const Scalar> x(to.mixer_input(l).data(), B, T, config_.width);
+    Columns<Scalar> branch = to.branch;
+    const Tokens<Scalar> y(branch.data(), B, T, config_.width);
     std::visit(
         [&](const auto& mixer) {
           using M = std::remove_cvref_t<decltype(mixer)>;
-          exchange.forward(l, mixer, x, state ? &std::get<typename M::State>(state->layers[l]) : nullptr,
-                           to.saved != nullptr, workspace,
-                           [&] { run_mixer(l, mixer, x, segments, state, to, workspace); });
+          typename M::State* held = state ? &std::get<typename M::State>(state->layers[l]) : nullptr;
+          typename M::Saved* record = record_of<M>(l, to);
+          exchange.forward(l, mixer, x, y, held, record, workspace,
+                           [&] { run_mixer(mixer, x, segments, y, held, record, workspace); });
         },
         blocks_[l].mixer);
     finish_block(l, to, dropout, workspace);
@@ -79,23 +82,25 @@ void LanguageModel<Scalar, List>::start(std::span<const std::int32_t> ids, Index
   norm_before(0).forward(detail::read(first), to.mixer_input(0), workspace.executor());
 }
 
-/// The mixer of layer l over x, its results in the branch.
+/// Where the mixer of layer l leaves its record, if there is one.
 template <ComputeScalar Scalar, class List>
 template <class M>
-void LanguageModel<Scalar, List>::run_mixer(std::size_t l, const M& mixer, const Tokens<const Scalar>& x,
-                                            std::span<const Segment> segments, State* state,
-                                            const Activations& to, Workspace& workspace) const {
-  typename M::State* held = state ? &std::get<typename M::State>(state->layers[l]) : nullptr;
-  typename M::Saved* record = nullptr;
-  if (to.saved) {
-    AnySaved<Scalar, List>& kept = to.saved->blocks[l].mixer;
-    record = std::get_if<typename M::Saved>(&kept);
-    if (!record) record = &kept.template emplace<typename M::Saved>();
-  }
+typename M::Saved* LanguageModel<Scalar, List>::record_of(std::size_t l, const Activations& to) {
+  if (!to.saved) return nullptr;
+  AnySaved<Scalar, List>& kept = to.saved->blocks[l].mixer;
+  auto* record = std::get_if<typename M::Saved>(&kept);
+  return record ? record : &kept.template emplace<typename M::Saved>();
+}
+
+template <ComputeScalar Scalar, class List>
+template <class M>
+void LanguageModel<Scalar, List>::run_mixer(const M& mixer, const Tokens<const Scalar>& x,
+                                            std::span<const Segment> segments, const Tokens<Scalar>& y,
+                                            typename M::State* state, typename M::Saved* record,
+                                            Workspace& workspace) const {
   mixer.layer().check("LanguageModel");
   detail::check_equal("LanguageModel", "the channels of a layer", mixer.channels(), config_.width);
-  const Tokens<Scalar> y(Columns<Scalar>(to.branch).data(), x.batch, x.time, config_.width);
-  mixer.layer().run(x, segments, y, held, record, workspace);
+  mixer.layer().run(x, segments, y, state, record, workspace);
 }
 
 /// What follows the mixer of layer l, up to what the next layer reads. The only place that runs a block forward.
@@ -313,7 +318,7 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
           auto& d_mixer = std::get<M>(d_block.mixer).parameters();
           auto* d_state = state_gradient ? &std::get<typename M::State>(state_gradient->layers[l]) : nullptr;
           const auto& record = std::get<typename M::Saved>(kept.mixer);
-          exchange.backward(l, mixer, x, dx, d_mixer, d_state, workspace,
+          exchange.backward(l, mixer, x, record, dy, dx, d_mixer, d_state, workspace,
                             [&] { mixer.backward(x, record, dy, dx, d_mixer, workspace, d_state); });
         },
         block.mixer);
