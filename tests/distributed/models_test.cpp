@@ -15,11 +15,12 @@ using Model = LanguageModel<float>;
 using Bounds = Tolerance<float>;
 
 /// One layer of each kind that can be sharded; shifts 1, 2, 4 and 8, some longer than a part.
-LanguageModelConfig every_kind(Positions positions) {
+LanguageModelConfig every_kind(Positions positions, const std::string& more = "") {
   LanguageModelConfig config = small_config(
       "ab:heads=2,gated,ema:ndim=2,gated-pair,softmax-local:heads=2:taps=3,linear-attention:heads=2,channel,"
       "matrix,"
-      "fusion");
+      "fusion" +
+      more);
   config.context = 96;
   config.positions = positions;
   return config;
@@ -69,7 +70,8 @@ void expect_same_training(const Model& model, const Cut& cut, const std::vector<
 
 TEST(ShardedModel, TrainsAsOnOneRank) {
   for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
-    const auto model = random_model<float>(every_kind(positions), 7);
+    const auto model = random_model<float>(
+        every_kind(positions, ",attention:heads=2:rotary=100,attention:heads=2:window=5"), 7);
     const Index T = 8 * all_ranks->size() + 13;
     std::size_t turn = positions == Positions::kNone ? 0 : 1;
     for (const Cut& cut : cuts_of(T)) {
@@ -111,16 +113,23 @@ TEST(ShardedModel, PrefillLeavesTheStateOfTheWholeText) {
 }
 
 TEST(ShardedModel, RefusesWhatCannotBeCut) {
-  const auto model = random_model<float>(small_config("ab:heads=2,attention:heads=2"), 7);
+  const auto model =
+      random_model<float>(small_config("ab:heads=2,attention:heads=2:block=2:top=1,attention:heads=2"), 7);
   const TokenShards shards(*all_ranks, 1);
   ShardedModelSaved<Model> record;
   Model gradients = model;
   Workspace workspace;
   const Ids ids{1};
+  expect_refused([&] { sharded_gradients(model, shards, ids, ids, record, gradients, workspace); },
+                 "sharded_gradients: a layer must be one that can be cut over ranks, got attention heads 2 "
+                 "block 2 top 1");
+  const auto dense = random_model<float>(small_config("ab:heads=2,attention:heads=2"), 7);
+  auto state = dense.make_state();
+  std::vector<float> logits(kVocabulary);
   expect_refused(
-      [&] { sharded_gradients(model, shards, ids, ids, record, gradients, workspace); },
-      "sharded_gradients: layer 1 must be one whose state is of a fixed number of columns, such as a shift "
-      "mixer, ema or linear-attention, got attention heads 2, which cannot be cut over ranks yet");
+      [&] { sharded_prefill(dense, shards, ids, state, std::span<float>(logits), workspace); },
+      "sharded_prefill: a layer must be one whose state fits on one rank, such as a shift mixer, ema or "
+      "linear-attention, got attention heads 2");
 }
 
 /// The sentence of what f throws.

@@ -21,11 +21,17 @@
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/tokens.hpp>
 #include <hsm/core/workspace.hpp>
+#include <hsm/distributed/ring_attention.hpp>
 #include <hsm/distributed/state_message.hpp>
 #include <hsm/distributed/token_shards.hpp>
 #include <hsm/layer/token_mixer.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
+
+/// Whether a layer can be run in parts of a sequence that ranks share.
+template <class Layer>
+concept ShardableLayer = std::same_as<typename Layer::State, RingState<typename Layer::Scalar>> ||
+    std::same_as<Layer, AttentionLayer<typename Layer::Scalar>>;
 
 /// A layer that states how far back its state looks.
 template <class Layer>
@@ -37,6 +43,7 @@ concept HasStateReach = requires(const Layer& layer) {
 template <class Layer>
 class LayerExchange {
   using Scalar = typename Layer::Scalar;
+  using Parameters = typename Layer::Parameters;
   using State = typename Layer::State;
   using Saved = typename Layer::Saved;
   using In = Tokens<const Scalar>;
@@ -44,6 +51,9 @@ class LayerExchange {
 
  public:
   LayerExchange(const Layer& layer, const TokenShards& shards) : layer_(layer), shards_(shards) {}
+
+  /// Throws std::invalid_argument for a layer that cannot be cut; `stateful`: whether its state is wanted afterwards.
+  void check(const char*, bool) const {}
 
   /// How many of the last tokens the state that leaves is made of before the others are run; 0 where it is not.
   Index early() const {
@@ -57,7 +67,7 @@ class LayerExchange {
   /// run() brings `state`, which has the streams of the segments, past all tokens; `tail` takes the record of those that
   /// left early, where backward will follow.
   template <class Run>
-  void forward(const In& x, State& state, Saved* tail, Workspace& workspace, Run&& run) {
+  void forward(const In& x, const Out&, State& state, Saved*, Saved* tail, Workspace& workspace, Run&& run) {
     Communicator& ranks = shards_.ranks();
     StateMessage<Scalar> in, out;
     const Index count = shards_.leaving(), last = early();
@@ -80,7 +90,7 @@ class LayerExchange {
   /// run() takes `d`, the gradient 0 of such a state as it comes in, back past all tokens, overwrites dx and adds to
   /// gradients.
   template <class Run>
-  void backward(const In& x, const Saved& tail, const Out& dx, typename Layer::Parameters& gradients,
+  void backward(const In& x, const Saved&, const Saved& tail, const In&, const Out& dx, Parameters& gradients,
                 State& d, Workspace& workspace, Run&& run) {
     Communicator& ranks = shards_.ranks();
     StateMessage<Scalar> in, out;
@@ -106,6 +116,43 @@ class LayerExchange {
       }
     }
     out.wait();
+  }
+
+ private:
+  const Layer& layer_;
+  const TokenShards& shards_;
+};
+
+/// Attention, whose state would be all tokens: see ring_attention.hpp.
+template <class Scalar>
+class LayerExchange<AttentionLayer<Scalar>> {
+  using Layer = AttentionLayer<Scalar>;
+  using State = typename Layer::State;
+  using Saved = typename Layer::Saved;
+  using In = Tokens<const Scalar>;
+  using Out = Tokens<Scalar>;
+
+ public:
+  LayerExchange(const Layer& layer, const TokenShards& shards) : layer_(layer), shards_(shards) {}
+
+  void check(const char* who, bool stateful) const {
+    if (layer_.block() > 0 || stateful) {
+      fail(who, "a layer",
+           stateful ? "one whose state fits on one rank, such as a shift mixer, ema or linear-attention"
+                    : "one that can be cut over ranks",
+           layer_.description());
+    }
+  }
+
+  template <class Run>
+  void forward(const In& x, const Out& y, State&, Saved* saved, Saved*, Workspace& workspace, Run&&) {
+    Saved own;
+    RingAttention<Scalar>(layer_, shards_, workspace).forward(x, y, saved ? *saved : own);
+  }
+  template <class Run>
+  void backward(const In& x, const Saved& saved, const Saved&, const In& dy, const Out& dx,
+                typename Layer::Parameters& gradients, State&, Workspace& workspace, Run&&) {
+    RingAttention<Scalar>(layer_, shards_, workspace).backward(x, saved, dy, dx, gradients);
   }
 
  private:

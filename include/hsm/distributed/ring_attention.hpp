@@ -290,10 +290,9 @@ class RingAttention {
 
   /// Begins to receive the gradients of own keys and values, from the last ranks that saw them.
   std::vector<Block> expect_returned() {
-    std::vector<Block> parts;
     const int rank = ranks_.rank();
-    if (!shards_.sends()) return parts;
-    parts.resize(static_cast<std::size_t>(ranks_.size() - rank - 1));
+    std::vector<Block> parts(static_cast<std::size_t>(shards_.sends() ? ranks_.size() - rank - 1 : 0));
+    if (parts.empty()) return parts;
     for (int r = rank + 1; r < ranks_.size(); ++r) {
       Block& part = parts[static_cast<std::size_t>(r - rank - 1)];
       part.first = first_seen(rank, r, leaving());

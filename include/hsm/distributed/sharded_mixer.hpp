@@ -9,8 +9,8 @@
 //
 // Equal to packed of the whole sequence on one rank: forward to the bit where the mixer's modes are ((a,b), channel and the
 // moving average), else within the mixer's bound for cuts of time; gradients, summed over the ranks, within that bound.
-// Layers whose state is a RingState can be sharded: every shift mixer, the moving average, linear attention. Cost: see
-// layer_exchange.hpp. Errors: std::invalid_argument, before anything is sent, on the rank whose arguments are wrong; the
+// Layers whose state is a RingState can be cut, every shift mixer, the moving average and linear attention, and attention,
+// dense or with a window. Cost: see layer_exchange.hpp and ring_attention.hpp. Errors: std::invalid_argument, before anything is sent, on the rank whose arguments are wrong; the
 // others then wait, so let run_ranks end them. std::runtime_error where MPI fails.
 #pragma once
 
@@ -40,10 +40,11 @@ Tokens<const typename Layer::Scalar> check_shard(const char* who, const TokenMix
                                                  const char* name) {
   static_assert(
       ShardableLayer<Layer>,
-      "hsm: only layers whose state is a hsm::RingState can be sharded over ranks: shift mixers, the "
-      "moving average and linear attention");
+      "hsm: only attention and layers whose state is a hsm::RingState can be cut over ranks: shift mixers, "
+      "the moving average, linear attention, and your own");
   const auto x = view<const typename Layer::Scalar>(any_x, name);
   mixer.layer().check(who);
+  LayerExchange<Layer>(mixer.layer(), shards).check(who, false);
   check_equal(who, name, x.shape(), Shape<3>{1, shards.tokens(), mixer.channels()});
   return x;
 }
@@ -58,7 +59,7 @@ void sharded_forward(const TokenMixer<Layer>& mixer, const TokenShards& shards, 
   check_apart(kWho, "x and y", x, y);
   auto state = mixer.make_state({.streams = shards.streams()});
   LayerExchange<Layer>(mixer.layer(), shards)
-      .forward(x, state, saved ? &saved->tail : nullptr, workspace, [&] {
+      .forward(x, y, state, saved ? &saved->record : nullptr, saved ? &saved->tail : nullptr, workspace, [&] {
         mixer.layer().run(x, shards.segments(), y, &state, saved ? &saved->record : nullptr, workspace);
       });
 }
@@ -125,7 +126,7 @@ void sharded_backward(const TokenMixer<Layer>& mixer, const TokenShards& shards,
   detail::check_equal(kWho, "x", x.shape(), saved.record.shape());
   auto d = mixer.make_state({.streams = shards.streams()});
   detail::LayerExchange<Layer>(mixer.layer(), shards)
-      .backward(x, saved.tail, dx, gradients, d, workspace,
+      .backward(x, saved.record, saved.tail, dy, dx, gradients, d, workspace,
                 [&] { mixer.backward(x, saved.record, dy, dx, gradients, workspace, &d); });
 }
 

@@ -11,7 +11,8 @@
 //   hsm::sharded_prefill(model, shards, ids, state, last_logits, workspace);           // the last rank then has the state
 //
 // Equal to one rank within the bounds of the layers for cuts of time. Learned positions are those of the whole sequence,
-// and begin again with each document. Dropout is not done. Layers whose state is no RingState (attention) are refused.
+// and begin again with each document. Dropout is not done. Attention over chosen blocks is
+// refused, and in prefill all attention, whose state does not fit on one rank.
 // Errors: std::invalid_argument or std::out_of_range, before anything is sent; std::runtime_error, the same on every rank,
 // where the models of the ranks are of different configs.
 #pragma once
@@ -44,41 +45,38 @@ class ModelExchange {
  public:
   using Tails = decltype(ShardedModelSaved<Model>::tails);
 
-  /// `tails` may be null where nothing is recorded. Throws std::invalid_argument for a layer that cannot be sharded.
+  /// `tails` may be null where nothing is recorded, and then states are wanted. Throws std::invalid_argument for a layer
+  /// that cannot be cut.
   ModelExchange(const char* who, const Model& model, const TokenShards& shards, Tails* tails)
       : shards_(shards), tails_(tails) {
     for (Index l = 0; l < model.layer_count(); ++l) {
       std::visit(
           [&](const auto& mixer) {
-            if constexpr (!ShardableLayer<typename std::remove_cvref_t<decltype(mixer)>::Layer>) {
-              fail(who, "layer " + std::to_string(l),
-                   "one whose state is of a fixed number of columns, such as a shift mixer, ema or "
-                   "linear-attention",
-                   std::string(mixer.layer().description()) + ", which cannot be cut over ranks yet");
-            }
+            using Layer = typename std::remove_cvref_t<decltype(mixer)>::Layer;
+            static_assert(
+                ShardableLayer<Layer>,
+                "hsm: a model can be cut over ranks where every layer of its list can: attention, and "
+                "layers whose state is a hsm::RingState");
+            LayerExchange<Layer>(mixer.layer(), shards).check(who, !tails);
           },
           model.block(l).mixer);
     }
     if (tails_) tails_->resize(static_cast<std::size_t>(model.layer_count()));
   }
 
-  template <class Mixer, class In, class Run>
-  void forward(std::size_t l, const Mixer& mixer, const In& x, typename Mixer::State* state, bool recorded,
-               Workspace& workspace, Run&& run) {
-    if constexpr (ShardableLayer<typename Mixer::Layer>) {
-      LayerExchange<typename Mixer::Layer>(mixer.layer(), shards_)
-          .forward(x, *state, recorded ? &tail<Mixer>(l) : nullptr, workspace, run);
-    }
+  template <class Mixer, class In, class Out, class Run>
+  void forward(std::size_t l, const Mixer& mixer, const In& x, const Out& y, typename Mixer::State* state,
+               typename Mixer::Saved* record, Workspace& workspace, Run&& run) {
+    LayerExchange<typename Mixer::Layer>(mixer.layer(), shards_)
+        .forward(x, y, *state, record, record ? &tail<Mixer>(l) : nullptr, workspace, run);
   }
 
   template <class Mixer, class In, class Out, class Run>
-  void backward(std::size_t l, const Mixer& mixer, const In& x, const Out& dx,
-                typename Mixer::Parameters& gradients, typename Mixer::State* d, Workspace& workspace,
-                Run&& run) {
-    if constexpr (ShardableLayer<typename Mixer::Layer>) {
-      LayerExchange<typename Mixer::Layer>(mixer.layer(), shards_)
-          .backward(x, tail<Mixer>(l), dx, gradients, *d, workspace, run);
-    }
+  void backward(std::size_t l, const Mixer& mixer, const In& x, const typename Mixer::Saved& record,
+                const In& dy, const Out& dx, typename Mixer::Parameters& gradients, typename Mixer::State* d,
+                Workspace& workspace, Run&& run) {
+    LayerExchange<typename Mixer::Layer>(mixer.layer(), shards_)
+        .backward(x, record, tail<Mixer>(l), dy, dx, gradients, *d, workspace, run);
   }
 
  private:

@@ -21,10 +21,6 @@
 
 namespace hsm::inline HSM_ABI {
 
-/// Whether a layer can be run in parts of a sequence that ranks share: its state is a RingState.
-template <class Layer>
-concept ShardableLayer = std::same_as<typename Layer::State, RingState<typename Layer::Scalar>>;
-
 namespace detail {
 
 /// One message, to or from a neighbour.
