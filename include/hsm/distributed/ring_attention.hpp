@@ -28,21 +28,9 @@
 
 #include <hsm/attention/attention_layer.hpp>
 #include <hsm/core/elementwise.hpp>
-#include <hsm/distributed/token_shards.hpp>
+#include <hsm/distributed/key_blocks.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
-
-/// The keys and values, or their gradients, of tokens `first` ... `first` + `count` - 1 of all, of one rank: [2H][count][D].
-template <class Scalar>
-struct KeyBlock {
-  int owner = 0;
-  Index first = 0, count = 0;
-  std::vector<Scalar> values;
-  Communicator::Pending pending;  // destroyed first
-
-  void resize(Index C) { values.resize(static_cast<std::size_t>(2 * C * count)); }
-  Scalar* block(Index b, Index width) { return values.data() + b * count * width; }
-};
 
 /// One call of attention, forth or back.
 template <class Scalar>
@@ -61,7 +49,8 @@ class RingAttention {
         C_(layer.channels()),
         H_(layer.heads()),
         D_(C_ / H_),
-        window_(keys_seen(layer.window())) {
+        window_(keys_seen(layer.window())),
+        blocks_(shards, C_, H_, window_) {
     for (const Segment& segment : shards.segments())
       segments_.push_back({segment.first, segment.count, Segment::kFresh});
     arriving_ = shards.receives() ? segments_[0].count : 0;
@@ -93,7 +82,7 @@ class RingAttention {
       attend_segments({parameters_.window, 0, 0}, std::span<const Segment>(segments_), memory,
                       documents.data(), workspace_);
     };
-    pass_blocks(
+    blocks_.pass(
         memory, attend_own, [](std::size_t, Block&) {},
         [&](std::size_t, Block& block) { attend_block(memory, block); });
     if (N > 0) map_back(parameters_, saved.mixed.data(), x, y, workspace_);
@@ -108,13 +97,13 @@ class RingAttention {
     Columns<Scalar> d_joint = frame.template columns<Scalar>(3 * C_, N);
     const HeadMemory<const Scalar> memory{
         C_, H_, N, saved.heads.data(), saved.mixed.data(), saved.log_sums.data()};
-    std::vector<Block> returned = expect_returned();
+    std::vector<Block> returned = blocks_.expect_returned();
     const auto return_own = [&] {
       if (N == 0) return;
       return_output(parameters_, x, saved, dy, d_mixed, gradients, workspace_.executor());
       attend_segments_backward<Scalar>(saved, memory, d_mixed.data(), d_joint.data(), nullptr, workspace_);
     };
-    std::vector<Block> sums(incoming().size()), sent(2 * sums.size());
+    std::vector<Block> sums(blocks_.incoming().size()), sent(2 * sums.size());
     const auto expect_sum = [&](std::size_t i, Block& block) {
       Block& sum = sums[i];
       sum.owner = block.owner;
@@ -127,14 +116,14 @@ class RingAttention {
         std::fill(sum.values.begin(), sum.values.end(), Scalar(0));
       }
     };
-    pass_blocks(memory, return_own, expect_sum, [&](std::size_t i, Block& block) {
+    blocks_.pass(memory, return_own, expect_sum, [&](std::size_t i, Block& block) {
       Block& sum = sums[i];
       sum.pending.wait();
       return_block(memory, block, sum, d_mixed.data(), d_joint.data());
       const Index end = block.first + block.count,
-                  next = first_seen(block.owner, ranks_.rank() + 1, arriving());
-      send(sum, sum.first, next, block.owner, sent[2 * i]);
-      send(sum, next, end, ranks_.rank() + 1, sent[2 * i + 1]);
+                  next = blocks_.first_seen(block.owner, ranks_.rank() + 1, blocks_.arriving());
+      blocks_.send(sum, sum.first, next, block.owner, sent[2 * i]);
+      blocks_.send(sum, next, end, ranks_.rank() + 1, sent[2 * i + 1]);
       sum.values = {};
       if (i >= 2) sent[2 * i - 4].pending.wait(), sent[2 * i - 4].values = {};
       if (i >= 2) sent[2 * i - 3].pending.wait(), sent[2 * i - 3].values = {};
@@ -149,84 +138,9 @@ class RingAttention {
   }
 
  private:
-  /// A document: its first token of all, and behind its last.
-  struct Document {
-    Index first, end;
-  };
-  Document arriving() const { return {shards_.first() - shards_.arriving(), shards_.arriving_end()}; }
-  Document leaving() const {
-    return {shards_.first() + shards_.tokens() - shards_.leaving(), shards_.leaving_end()};
-  }
   /// How many tokens of its document lie before segment i.
   auto past() const {
     return [this](std::size_t i) { return i == 0 ? shards_.arriving() : Index{0}; };
-  }
-
-  /// The first token of `owner` that rank r or one behind it sees; behind its last one where none.
-  Index first_seen(int owner, int r, const Document& document) const {
-    const Index end = shards_.first(owner + 1);
-    if (r >= ranks_.size() || shards_.first(r) >= document.end) return end;
-    const Index first = (std::max)({shards_.first(owner), document.first, shards_.first(r) + 1 - window_});
-    return (std::min)(first, end);
-  }
-  /// The blocks that come, in their order: owners.
-  std::vector<int> incoming() const {
-    std::vector<int> owners;
-    if (!shards_.receives()) return owners;
-    for (int owner = ranks_.rank() - 1; owner >= 0; --owner) {
-      if (first_seen(owner, ranks_.rank(), arriving()) < shards_.first(owner + 1)) owners.push_back(owner);
-    }
-    return owners;
-  }
-
-  /// Sends what `from` has of tokens first ... end - 1 of all; `to` keeps it until it has left.
-  void send(Block& from, Index first, Index end, int rank, Block& to) {
-    to.first = first;
-    to.count = (std::max)(end - first, Index{0});
-    to.pending.wait();
-    to.resize(C_);
-    for (Index b = 0; to.count > 0 && b < 2 * H_; ++b)
-      std::copy_n(from.block(b, D_) + (first - from.first) * D_, to.count * D_, to.block(b, D_));
-    ranks_.send(std::span<const Scalar>(to.values), rank, to.pending);
-  }
-
-  /// Gives the own block to the right and passes on those that come, each before visit(i, block) is called; expect(i, block)
-  /// where one has come, before the next is waited for. `first` is done while the first one travels.
-  template <class S, class First, class Expect, class Visit>
-  void pass_blocks(const HeadMemory<S>& memory, First&& first, Expect&& expect, Visit&& visit) {
-    const int rank = ranks_.rank();
-    const std::vector<int> owners = incoming();
-    std::array<Block, 2> in, out;
-    const auto receive = [&](std::size_t i) {
-      if (i >= owners.size()) return;
-      Block& block = in[i % 2];
-      block.owner = owners[i];
-      block.first = first_seen(owners[i], rank, arriving());
-      block.count = shards_.first(owners[i] + 1) - block.first;
-      block.resize(C_);
-      ranks_.receive(std::span(block.values), rank - 1, block.pending);
-    };
-    receive(0);
-    Block own;
-    if (shards_.sends()) {
-      const Index end = shards_.first() + shards_.tokens();
-      own.first = first_seen(rank, rank + 1, leaving());
-      own.count = end - own.first;
-      own.resize(C_);
-      for (Index b = 0; own.count > 0 && b < 2 * H_; ++b)
-        std::copy_n(memory.block(b, own.first - shards_.first()), own.count * D_, own.block(b, D_));
-      ranks_.send(std::span<const Scalar>(own.values), rank + 1, own.pending);
-    }
-    first();
-    for (std::size_t i = 0; i < owners.size(); ++i) {
-      Block& block = in[i % 2];
-      block.pending.wait();
-      const Index end = block.first + block.count;
-      send(block, first_seen(block.owner, rank + 1, arriving()), end, rank + 1, out[i % 2]);
-      expect(i, block);
-      receive(i + 1);
-      visit(i, block);
-    }
   }
 
   /// How many of the arriving document's queries see a key of the block, the first ones, and the place of the first query
@@ -288,20 +202,6 @@ class RingAttention {
     });
   }
 
-  /// Begins to receive the gradients of own keys and values, from the last ranks that saw them.
-  std::vector<Block> expect_returned() {
-    const int rank = ranks_.rank();
-    std::vector<Block> parts(static_cast<std::size_t>(shards_.sends() ? ranks_.size() - rank - 1 : 0));
-    if (parts.empty()) return parts;
-    for (int r = rank + 1; r < ranks_.size(); ++r) {
-      Block& part = parts[static_cast<std::size_t>(r - rank - 1)];
-      part.first = first_seen(rank, r, leaving());
-      part.count = first_seen(rank, r + 1, leaving()) - part.first;
-      part.resize(C_);
-      ranks_.receive(std::span(part.values), r, part.pending);
-    }
-    return parts;
-  }
   void add_returned(Block& part, Columns<Scalar> d_joint) const {
     for (Index b = 0; part.count > 0 && b < 2 * H_; ++b) {
       for (Index i = 0; i < part.count; ++i) {
@@ -316,6 +216,7 @@ class RingAttention {
   Communicator& ranks_;
   Workspace& workspace_;
   const Index C_, H_, D_, window_;
+  KeyBlocks<Scalar> blocks_;
   std::vector<Segment> segments_;
   Index arriving_ = 0;  // queries of the document that goes on from the left, the first tokens
 };

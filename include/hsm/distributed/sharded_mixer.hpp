@@ -25,7 +25,7 @@
 
 namespace hsm::inline HSM_ABI {
 
-/// What a sharded forward leaves for backward; Saved is that of the mixer, `decltype(mixer)::Saved`.
+/// What a sharded forward leaves for backward, where Saved is the type of a record of the mixer.
 template <class Saved>
 struct ShardedSaved {
   Saved record;  ///< of the tokens of this rank
