@@ -7,6 +7,7 @@
 #include <hsm/recurrent/causal_linear_attention.hpp>
 #include <hsm/recurrent/moving_average.hpp>
 
+#include "attention/attention_cases.hpp"
 #include "distributed/ranks.hpp"
 #include "shift/mixer_cases.hpp"
 

@@ -3,8 +3,10 @@
 // A language model over a sequence that is cut over ranks: losses, gradients and what it remembers are those of one rank.
 #include <hsm/distributed/sharded_model.hpp>
 
+#include "attention/attention_cases.hpp"
 #include "distributed/ranks.hpp"
 #include "model/language_model_cases.hpp"
+#include "shift/mixer_cases.hpp"  // whose engines are compiled once
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 

@@ -123,8 +123,8 @@ CrossEntropy sharded_gradients(const Model& model, const TokenShards& shards,
                                ShardedModelSaved<Model>& saved, Model& gradients, Workspace& workspace) {
   using Scalar = typename Model::Scalar;
   constexpr const char* kWho = "sharded_gradients";
-  detail::ModelExchange<Model> exchange(kWho, model, shards, &saved.tails);
   detail::check_sharded_model(kWho, model, shards, ids);
+  detail::ModelExchange<Model> exchange(kWho, model, shards, &saved.tails);
   detail::check_targets(kWho, targets, model.config().vocabulary, shards.tokens(), {});
   std::int64_t count = count_targets(targets);
   shards.ranks().sum(std::span(&count, 1));
@@ -149,8 +149,8 @@ CrossEntropy sharded_loss(const Model& model, const TokenShards& shards, std::sp
                           std::span<const std::int32_t> targets, ShardedModelSaved<Model>& saved,
                           Workspace& workspace, std::span<double> losses = {}) {
   constexpr const char* kWho = "sharded_loss";
-  detail::ModelExchange<Model> exchange(kWho, model, shards, &saved.tails);
   detail::check_sharded_model(kWho, model, shards, ids);
+  detail::ModelExchange<Model> exchange(kWho, model, shards, &saved.tails);
   detail::check_targets(kWho, targets, model.config().vocabulary, shards.tokens(), losses);
   auto state = detail::make_shard_state(model, shards);
   model.hidden(ids, shards.segments(), state, saved.record, workspace, exchange);
@@ -181,8 +181,8 @@ void sharded_prefill(const Model& model, const TokenShards& shards, std::span<co
   using Scalar = typename Model::Scalar;
   constexpr const char* kWho = "sharded_prefill";
   const Index C = model.config().width, V = model.config().vocabulary;
-  detail::ModelExchange<Model> exchange(kWho, model, shards, nullptr);
   detail::check_sharded_model(kWho, model, shards, ids);
+  detail::ModelExchange<Model> exchange(kWho, model, shards, nullptr);
   detail::check_at_least(kWho, "the number of all tokens", shards.total(), 1);
   if (shards.documents() != 1)
     detail::fail(kWho, "the shards", "those of one document",
