@@ -10,6 +10,9 @@
 //           the gradient that goes to the left; what comes from the right is then added through the tokens that the state
 //           was made of. Else it is taken back together, when it has come.
 //
+// A rank waits for the state that arrives before it runs the layer; where its own left early, it waits for the gradient of
+// that one when the gradient that goes to the left is under way.
+//
 // Messages: one each way, layer and cut that a document crosses; see state_message.hpp for its bytes. Cost besides: the
 // projections of the tokens that leave early, forth and back.
 #pragma once
