@@ -52,7 +52,7 @@ void for_each_stretch(Index most, F&& f, const View& x, const Views&... more) {
   }
 }
 
-/// [q; k; v] = W x + b, sorted by head.
+/// [q; k; v] = W x + b, or of a map with fewer rows the first of these parts, sorted by head.
 template <class Scalar>
 void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
                    const HeadMemory<Scalar>& memory, Workspace& workspace) {
@@ -61,7 +61,7 @@ void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
   constexpr Index kStretch = 4096;  // bounds that scratch and still gives many threads work
   const Index D = memory.width();
   Workspace::Frame frame(workspace);
-  Columns<Scalar> joint = frame.columns<Scalar>(3 * memory.C, (std::min)(memory.N, kStretch));
+  Columns<Scalar> joint = frame.columns<Scalar>(linear.out(), (std::min)(memory.N, kStretch));
   for_each_stretch(
       kStretch,
       [&](Index first, Index count) {

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <type_traits>
 #include <utility>
 
 #include <hsm/attention/tile_forward.hpp>
@@ -143,11 +144,12 @@ void store_key_gradients(Index width, Index key, Index keys, Index past, const S
 
 /// Adds what `queries` queries, a whole number of strips from the scratch's query `first` on, give to a tile of keys, in
 /// d_keys and d_values [key][padded], unless these are null, and to s.d_query. Lane 0 of the strip at `query` is at
-/// position(query).
-template <class Scalar, class Position>
+/// position(query). `start` is as in attend_strip(); the gradients of the scores are left in s.d_scores, but of keys that
+/// no query of a strip sees.
+template <class Scalar, class Position, class Start = PlainScores>
 void backward_tile(Index width, Index key, Index keys, const HeadTokens<Scalar>& head, Index first,
                    Index queries, Position&& position, const BackwardScratch<Scalar>& s, Scalar* d_keys,
-                   Scalar* d_values) {
+                   Scalar* d_values, [[maybe_unused]] const Start& start = {}) {
   constexpr Index kStrip = kLanes<Scalar>, kTile = kBackwardTile;
   bool whole = true;  // every strip sees all keys
   const auto seen_by = [&](Index query) {
@@ -161,8 +163,10 @@ void backward_tile(Index width, Index key, Index keys, const HeadTokens<Scalar>&
     Scalar* d_scores = s.d_scores + place;
     const Left<Order::kRows, Scalar> own_keys{head.keys + seen.first * width, width};
     const Left<Order::kRows, Scalar> own_values{head.values + seen.first * width, width};
-    strip_product<Write::kOverwrite>(rows, width, own_keys, s.query_strips + query * width, kStrip, weights,
-                                     kTile);
+    constexpr bool kPlain = std::is_same_v<Start, PlainScores>;
+    if constexpr (!kPlain) start(seen, position(query), weights, kTile);
+    strip_product<kPlain ? Write::kOverwrite : Write::kAdd>(
+        rows, width, own_keys, s.query_strips + query * width, kStrip, weights, kTile);
     exp2_shifted(rows, weights, kTile, StripRow<Scalar>::from(s.log_sum + query));
     hide_unseen(seen, position(query), head.window, weights, kTile, Scalar(0));
     strip_product<Write::kOverwrite>(rows, width, own_values, s.d_out_strips + query * width, kStrip,

@@ -121,10 +121,15 @@ struct KeyRun {
   Index first, end;
 };
 
-/// One query, which sees the keys of some runs, none of them empty.
-template <class Scalar>
+/// Scores that are the products of queries and keys, and nothing besides.
+struct PlainScores {};
+
+/// One query, which sees the keys of some runs, none of them empty. extra(first, count, scores), where it is not
+/// PlainScores, adds to the scores of the keys first ... first + count - 1.
+template <class Scalar, class Extra = PlainScores>
 void attend_one(Index width, const Scalar* query, std::span<const KeyRun> runs,
-                const HeadTokens<Scalar>& head, Scalar* out, Scalar* log_sum, Scalar* scratch) {
+                const HeadTokens<Scalar>& head, Scalar* out, Scalar* log_sum, Scalar* scratch,
+                [[maybe_unused]] const Extra& extra = {}) {
   const Scalar scale = Scalar(1) / std::sqrt(static_cast<Scalar>(width));
   Scalar* scaled = scratch;
   Scalar* weights = scratch + width;
@@ -132,9 +137,18 @@ void attend_one(Index width, const Scalar* query, std::span<const KeyRun> runs,
   Scalar largest = kLeastScore<Scalar>, sum = 0;
   const auto add = [&](Index first, Index count) {
     const Scalar before = largest;
-    for (Index j = 0; j < count; ++j) {
-      weights[j] = packet_dot(width, scaled, head.keys + (first + j) * width);
-      if (weights[j] > largest) largest = weights[j];
+    if constexpr (std::is_same_v<Extra, PlainScores>) {
+      for (Index j = 0; j < count; ++j) {
+        weights[j] = packet_dot(width, scaled, head.keys + (first + j) * width);
+        if (weights[j] > largest) largest = weights[j];
+      }
+    } else {
+      for (Index j = 0; j < count; ++j)
+        weights[j] = packet_dot(width, scaled, head.keys + (first + j) * width);
+      extra(first, count, weights);
+      for (Index j = 0; j < count; ++j) {
+        if (weights[j] > largest) largest = weights[j];
+      }
     }
     for (Index j = 0; j < count; ++j) weights[j] -= largest;
     weights[count] = before - largest;
@@ -165,15 +179,19 @@ void attend_one(Index width, const Scalar* query, std::span<const KeyRun> runs,
 }
 
 /// A strip of queries, whose lane 0 is at position `query`, against a tile of keys: what it has seen so far is in
-/// `softmax` and `sum` [width][lane]. `scores` is scratch of kKeyTile rows.
-template <class Scalar>
+/// `softmax` and `sum` [width][lane]. `scores` is scratch of kKeyTile rows. start(seen, query, scores, stride), where it
+/// is not PlainScores, writes what the products are added to.
+template <class Scalar, class Start = PlainScores>
 void attend_strip(Index width, const SeenKeys& seen, Index query, const HeadTokens<Scalar>& head,
-                  const Scalar* query_strip, OnlineSoftmax<Scalar>& softmax, Scalar* sum, Scalar* scores) {
+                  const Scalar* query_strip, OnlineSoftmax<Scalar>& softmax, Scalar* sum, Scalar* scores,
+                  [[maybe_unused]] const Start& start = {}) {
   constexpr Index kStrip = kLanes<Scalar>;
+  constexpr bool kPlain = std::is_same_v<Start, PlainScores>;
   const Index rows = seen.count();
-  strip_product<Write::kOverwrite>(rows, width,
-                                   Left<Order::kRows, Scalar>{head.keys + seen.first * width, width},
-                                   query_strip, kStrip, scores, kStrip);
+  if constexpr (!kPlain) start(seen, query, scores, kStrip);
+  strip_product<kPlain ? Write::kOverwrite : Write::kAdd>(
+      rows, width, Left<Order::kRows, Scalar>{head.keys + seen.first * width, width}, query_strip, kStrip,
+      scores, kStrip);
   hide_unseen(seen, query, head.window, scores, kStrip, kLeastScore<Scalar>);
   softmax.add(rows, scores, width, sum);
   if (!seen.by_all()) hide_unseen(seen, query, head.window, scores, kStrip, Scalar(0));

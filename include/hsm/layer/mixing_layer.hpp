@@ -67,6 +67,9 @@ struct LayerFootprint {
   Index top = 0;     ///< how many blocks are chosen
   /// Further planes like `kept`, for each channel of a head: a matrix C/H x C/H of every head is one for each of C/H.
   Index kept_by_width = 0;
+  /// Of a hierarchy its levels, tokens counted: level l > 0 has a block for 2^l tokens, two products C x C and a plane
+  /// that is kept for each, and a pair of blocks is multiplied once. 0 of other layers.
+  Index levels = 0;
 
   /// Whether all is equal.
   bool operator==(const LayerFootprint&) const = default;
