@@ -21,6 +21,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <hsm/core/check.hpp>
@@ -193,10 +194,11 @@ class HierarchicalAttentionState {
       for (Index b = 0; b < parts(l); ++b) std::copy_n(other.part(from, l, b), n * width(), part(to, l, b));
     }
   }
-  /// Counts and tails, to fill a state that is restored; restored() makes room for what was counted.
+  /// Counts and tails, to change.
   RingState<Scalar>& tails() { return tails_; }
-  /// See tails().
-  void restored() {
+  /// Takes counts and tails that were saved, and makes room for what they count, to be filled by visit.
+  void restore(RingState<Scalar> tails) {
+    tails_ = std::move(tails);
     for (Index s = 0; s < streams(); ++s) reserve(s, 0);
   }
 

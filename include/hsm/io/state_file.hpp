@@ -11,6 +11,8 @@
 //               slots, where n is the largest of `highest`, but no more than the ring has
 //   attention   counts I64 [streams];  cache.<stream> [2, H, held, C/H]: keys, then values of all tokens, or with a
 //               window of the last min(count, W-1) and up to `spare` more
+//   hkt         as rings, of which rings.0 holds the tails, and cache.<stream> [2, H, count, C/H] as attention; of each
+//               level l from 1 on level<l>.<stream> [H, count / 2^l, C/H], the keys of its blocks
 //
 // A file so holds what was seen, however long the shifts are. Version "1", in which n was always all slots, is
 // read too. All numbers are finite, or nothing is written.
@@ -31,9 +33,11 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <hsm/attention/attention_state.hpp>
+#include <hsm/hierarchical_attention/hierarchical_attention_state.hpp>
 #include <hsm/io/file_checks.hpp>
 #include <hsm/io/fingerprint.hpp>
 #include <hsm/io/safetensors_writer.hpp>
@@ -118,13 +122,40 @@ void add_state(SafetensorsWriter& writer, const std::string& file, const std::st
   }
 }
 
-/// Reads rings.
-template <class Mixer>
-auto read_state_of(
-    FileChecks& file, const std::string& prefix, const Mixer& mixer, Index streams,
-    StateOptions options) requires std::same_as<typename Mixer::State, RingState<typename Mixer::Scalar>> {
-  using Scalar = typename Mixer::Scalar;
-  using State = typename Mixer::State;
+/// Where a state of attention over a hierarchy has the blocks of a level of a stream, and their shape.
+template <class Scalar>
+std::pair<std::string, std::vector<Index>> level_tensor(const HierarchicalAttentionState<Scalar>& state,
+                                                        Index s, Index l, Index blocks) {
+  const std::string stream = "." + std::to_string(s);
+  const Index H = state.heads(), width = state.width();
+  if (l == 0) return {"cache" + stream, {2, H, blocks, width}};
+  return {"level" + std::to_string(l) + stream, {H, blocks, width}};
+}
+
+/// Adds tails, and the blocks of each level.
+template <class Scalar>
+void add_state(SafetensorsWriter& writer, const std::string& file, const std::string& prefix,
+               const HierarchicalAttentionState<Scalar>& state, GatheredNumbers& numbers,
+               Gathered<Scalar>& gathered) {
+  add_state(writer, file, prefix, state.tails(), numbers, gathered);
+  std::vector<Scalar>* blocks = nullptr;
+  HierarchicalAttentionState<Scalar>::visit(
+      [&](Index s, Index l, Index part, std::span<const Scalar> values) {
+        if (part == 0) blocks = &gathered.emplace_back();
+        blocks->insert(blocks->end(), values.begin(), values.end());
+        if (part + 1 < state.parts(l)) return;
+        const auto tensor = level_tensor(state, s, l, state.blocks(s, l));
+        check_saved_finite<Scalar>(file, prefix + tensor.first, *blocks);
+        writer.add(prefix + tensor.first, {tensor.second.begin(), tensor.second.end()},
+                   std::span<const Scalar>(*blocks));
+      },
+      state);
+}
+
+/// Reads rings, which makes() makes for StateOptions.
+template <class State, class Scalar, class Makes>
+State read_rings(FileChecks& file, const std::string& prefix, const Makes& makes, Index streams,
+                 StateOptions options) {
   file.template expect<std::int64_t>(prefix + "counts", {streams});
   file.template expect<std::int64_t>(prefix + "highest", {streams});
   const std::vector<Index> highest = file.numbers(prefix + "highest");
@@ -142,12 +173,12 @@ auto read_state_of(
         },
         of);
   };
-  State none = mixer.make_state({.streams = 0, .spare = options.spare});  // its shapes
+  State none = makes({.streams = 0, .spare = options.spare});  // its shapes
   for_each_ring(none, [&](const std::string& name, auto, const auto& shape, Index filled, Index there) {
     file.template expect<Scalar>(name, {streams, there, shape[2]});
     longest = (std::max)(longest, filled);
   });
-  State state = mixer.make_state({.streams = streams, .spare = options.spare});
+  State state = makes({.streams = streams, .spare = options.spare});
   state.make_room(longest);
   for_each_ring(state,
                 [&](const std::string& name, auto values, const auto& shape, Index filled, Index there) {
@@ -167,6 +198,56 @@ auto read_state_of(
       state);
   if (!state.is_sound())
     file.fail("the counts in " + in_quotes(prefix + "counts") + " must be ones that its rings allow");
+  return state;
+}
+
+/// Reads rings.
+template <class Mixer>
+auto read_state_of(
+    FileChecks& file, const std::string& prefix, const Mixer& mixer, Index streams,
+    StateOptions options) requires std::same_as<typename Mixer::State, RingState<typename Mixer::Scalar>> {
+  return read_rings<typename Mixer::State, typename Mixer::Scalar>(
+      file, prefix, [&](const StateOptions& of) { return mixer.make_state(of); }, streams, options);
+}
+
+/// Reads tails, and the blocks of each level.
+template <class Mixer>
+auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer& mixer, Index streams,
+                   StateOptions options) requires
+    std::same_as<typename Mixer::State, HierarchicalAttentionState<typename Mixer::Scalar>> {
+  using Scalar = typename Mixer::Scalar;
+  RingState<Scalar> tails = read_rings<RingState<Scalar>, Scalar>(
+      file, prefix, [&](const StateOptions& of) { return mixer.make_state(of).tails(); }, streams, options);
+  options.streams = 0;
+  const HierarchicalAttentionState<Scalar> none = mixer.make_state(options);
+  for (Index s = 0; s < streams; ++s) {
+    if (none.capacity() > 0 && tails.count(s) > none.capacity()) {
+      file.fail("the counts in " + in_quotes(prefix + "counts") + " must be 0 to a capacity of " +
+                std::to_string(none.capacity()) + ", got " + std::to_string(tails.count(s)));
+    }
+    for (Index l = 0; l < none.levels(); ++l) {
+      const auto tensor = level_tensor(none, s, l, blocks_of(tails.count(s), l));
+      file.template expect<Scalar>(prefix + tensor.first, tensor.second);
+    }
+  }
+  options.streams = streams;
+  HierarchicalAttentionState<Scalar> state = mixer.make_state(options);
+  state.restore(std::move(tails));
+  std::vector<Scalar> values;
+  const Scalar* next = nullptr;
+  HierarchicalAttentionState<Scalar>::visit(
+      [&](Index s, Index l, Index part, std::span<Scalar> to) {
+        if (part == 0) {
+          const auto tensor = level_tensor(state, s, l, state.blocks(s, l));
+          values.resize(to.size() * static_cast<std::size_t>(state.parts(l)));
+          file.template read<Scalar>(prefix + tensor.first, tensor.second, std::span(values));
+          file.check_finite(prefix + tensor.first, std::span<const Scalar>(values));
+          next = values.data();
+        }
+        std::copy_n(next, to.size(), to.data());
+        next += to.size();
+      },
+      state);
   return state;
 }
 
@@ -228,6 +309,10 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer& mix
 
 template <class Scalar>
 Index spare_of(const RingState<Scalar>& state) {
+  return state.spare();
+}
+template <class Scalar>
+Index spare_of(const HierarchicalAttentionState<Scalar>& state) {
   return state.spare();
 }
 template <class Scalar>
