@@ -25,8 +25,6 @@
 // or, where it takes several passes (more than 2048 tokens), one that cannot be rewound so far not whole.
 #pragma once
 
-#include <utility>
-
 #include <hsm/hierarchical_attention/hierarchical_attention_layer.hpp>
 #include <hsm/layer/token_mixer.hpp>
 
@@ -34,17 +32,6 @@ namespace hsm::inline HSM_ABI {
 
 /// Attention over a hierarchy as a token mixer.
 template <ComputeScalar Scalar>
-class HierarchicalKernelAttention : public TokenMixer<HierarchicalAttentionLayer<Scalar>> {
- public:
-  /// Throws std::invalid_argument unless the tensors of `parameters` fit together.
-  explicit HierarchicalKernelAttention(HierarchicalAttention<Scalar> parameters)
-      : HierarchicalKernelAttention(HierarchicalAttentionLayer<Scalar>(std::move(parameters))) {}
-  /// A layer that was made before.
-  explicit HierarchicalKernelAttention(HierarchicalAttentionLayer<Scalar> layer)
-      : TokenMixer<HierarchicalAttentionLayer<Scalar>>(std::move(layer)) {}
-
-  /// L, tokens counted.
-  Index levels() const { return this->layer_.levels(); }
-};
+using HierarchicalKernelAttention = TokenMixer<HierarchicalAttentionLayer<Scalar>>;
 
 }  // namespace hsm::inline HSM_ABI

@@ -114,7 +114,7 @@ constexpr Index heads_of_width(Index channels, Index width) {
   return channels / best;
 }
 
-/// Heads of `attention`, `linear-attention` and `softmax-local` where a recipe names none: about 32 channels each below 512
+/// Heads of `attention`, `hkt`, `linear-attention` and `softmax-local` where a recipe names none: about 32 channels each below 512
 /// channels, else 64; see heads_of_width.
 constexpr Index default_heads(Index channels) { return heads_of_width(channels, channels < 512 ? 32 : 64); }
 

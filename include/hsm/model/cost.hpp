@@ -8,13 +8,15 @@
 //     mixing       C (local + K planes), one for each value that `combine` reads; of attention 2 C for each token that is
 //                  seen, C of q.k and C of the weighted sum of values, and a token at place t sees t + 1, with a
 //                  window W no more than W, with `top` chosen blocks of B no more than top B + (B+1)/2, the mean over the
-//                  places in its own, and C for each of T / B blocks to choose from
+//                  places in its own, and C for each of T / B blocks to choose from; of hkt, level l, C / 2^l more for each
+//                  token that is seen, in training C / 4^l, and 2 C^2 / 2^l of products
 //     logits       V C
 //   training       3 forward, at the mean of a sequence of T tokens, which see (T+1)/2, with a window W < T of attention
 //                  W - W (W-1) / (2 T), and so with blocks, W their mean: the adjoint of each product is two of its size
 //   generation     forward of one token that sees T
 //   state          of a mixer sum over heads of min(T, (K-1) s_h) planes C/H values, of attention 2 C T, with a window
-//                  2 C min(T, W-1), with blocks C T / B more, of a recurrence what it holds after a token
+//                  2 C min(T, W-1), with blocks C T / B more, of hkt C T / 2^l more of level l (its tails are not counted), of a
+//                  recurrence what it holds after a token
 //
 // Exact are the products, (a,b), channel and attention's pairs, but that those of blocks are means: over whole blocks of a
 // training sequence within B^2 / (8 T) tokens, and where all blocks are chosen none is compared. An estimate is the mixing of the others, which is
@@ -55,6 +57,7 @@ struct LayerCost {
   double mixing = 0;            ///< multiply-adds per token of what is no product, attention's pairs left out
   double feed_forward = 0;      ///< multiply-adds per token of the network behind it
   double seen = 0;              ///< multiply-adds for each token that is seen: 2 C of attention, else 0
+  double shared = 0;            ///< of these what training does without, since a pair of blocks is multiplied once
   double most_seen = kAll;      ///< how many tokens are seen at most, the one itself counted
   double compared = 0;          ///< multiply-adds for each token before it, of choosing blocks: C / B
   double token_bytes = 0;       ///< what a state keeps of a token; of a mixer per head
@@ -69,6 +72,8 @@ struct LayerCost {
   bool windowed() const { return bounded() && !unbounded(); }
   /// Whether it sees no more than so many tokens, the last or chosen ones.
   bool bounded() const { return most_seen < kAll; }
+  /// Multiply-adds in training for each token that is seen.
+  double trained() const { return seen - shared; }
   /// Multiply-adds of a forward pass for a token with so many before it, itself counted.
   double forward(double tokens) const {
     return products + mixing + feed_forward + seen * (std::min)(tokens, most_seen) + compared * tokens;
@@ -87,7 +92,7 @@ struct LayerCost {
   /// At the context T.
   double at(CostKind kind, double T) const {
     if (kind == CostKind::kTraining)
-      return 3 * (products + mixing + feed_forward + seen * mean_seen(T) + compared * (T + 1) / 2);
+      return 3 * (products + mixing + feed_forward + trained() * mean_seen(T) + compared * (T + 1) / 2);
     return kind == CostKind::kGeneration ? forward(T) : state_bytes(T);
   }
 };
@@ -113,12 +118,18 @@ inline LayerCost layer_cost(const LayerSize& size, Index channels, Index F, std:
   const double C = static_cast<double>(channels);
   const double kept = static_cast<double>(token.kept + token.kept_by_width * (channels / size.heads));
   const double plane_bytes = C * kept * static_cast<double>(scalar_bytes);
+  double blocks = 0, pairs = 0;  // of levels above the tokens, for each token and pair of them
+  for (Index l = 1; l < token.levels; ++l) {
+    blocks += std::exp2(-static_cast<double>(l));
+    pairs += std::exp2(-2 * static_cast<double>(l));
+  }
   LayerCost cost;
-  cost.products = static_cast<double>(token.products) * C * C;
+  cost.products = (static_cast<double>(token.products) + 2 * blocks) * C * C;
   cost.feed_forward = 2 * C * static_cast<double>(F);
   if (token.unbounded || token.window > 0) {
-    cost.seen = C * kept;
-    cost.token_bytes = plane_bytes;
+    cost.seen = C * (kept + blocks);
+    cost.shared = C * (blocks - pairs);
+    cost.token_bytes = plane_bytes + C * blocks * static_cast<double>(scalar_bytes);
     if (token.block > 0) {
       const double B = static_cast<double>(token.block);
       cost.most_seen = static_cast<double>(token.top) * B + (B + 1) / 2;
@@ -180,7 +191,7 @@ inline std::optional<double> least_between(const ModelCost& a, const ModelCost& 
     const double sign = cost == &a ? 1 : -1;
     for (const LayerCost& layer : cost->layers) {
       const double W = layer.most_seen;
-      (W <= from ? gamma : slope) += sign * layer.seen * (W <= from ? -W * (W - 1) : 1);
+      (W <= from ? gamma : slope) += sign * layer.trained() * (W <= from ? -W * (W - 1) : 1);
       slope += sign * layer.compared;
     }
   }

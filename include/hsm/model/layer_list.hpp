@@ -14,6 +14,7 @@
 #include <variant>
 
 #include <hsm/attention/causal_attention.hpp>
+#include <hsm/hierarchical_attention/hierarchical_kernel_attention.hpp>
 #include <hsm/layer/token_mixer.hpp>
 #include <hsm/recurrent/causal_linear_attention.hpp>
 #include <hsm/recurrent/moving_average.hpp>
@@ -38,7 +39,7 @@ using PolicyList = LayerList<Policies..., AttentionLayer>;
 
 /// The layers of the library.
 using StandardLayers = LayerList<ScalarPair, ChannelPair, MatrixPair, Gated, GatedPair, Fusion, SoftmaxLocal,
-                                 EmaLayer, LinearAttentionLayer, AttentionLayer>;
+                                 EmaLayer, LinearAttentionLayer, HierarchicalAttentionLayer, AttentionLayer>;
 
 /// The recipe name of dense causal softmax attention.
 inline constexpr std::string_view kAttentionName = AttentionLayer<float>::kName;
