@@ -17,7 +17,7 @@ constexpr Index kChunk = 1024;  // tokens that the network works on at a time
 /// Width of the network that gives the block of L as many parameters as the one of attention has.
 template <class L>
 Index hidden_width() {
-  const Index freed = product_parameters<AttentionLayer>(kChannels) - product_parameters<L>(kChannels);
+  const Index freed = product_parameters<AttentionLayer>(kChannels) - product_weights<L>(kChannels);
   return kAttentionHidden + freed / (2 * kChannels);
 }
 
@@ -136,6 +136,7 @@ void add_blocks(const Selection& selection) {
   add_block<AttentionLayer>(selection);
   add_block<WindowLayer>(selection);
   add_block<BlockLayer>(selection);
+  add_block<HierarchyLayer>(selection);
 }
 
 }  // namespace hsm::bench

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <hsm/attention/causal_attention.hpp>
+#include <hsm/hierarchical_attention/hierarchical_kernel_attention.hpp>
 #include <hsm/shift/mixer.hpp>
 
 #include "tests/reference/mixer_reference.hpp"
@@ -155,12 +156,89 @@ using WindowLayer = AttentionOf<256>;
 /// 8 chosen blocks of 128 tokens, and the own one.
 using BlockLayer = AttentionOf<0, 128, 8>;
 
-/// Parameters of the products of a layer with C channels.
+/// Attention over a hierarchy of three levels.
+struct HierarchyLayer {
+  using Layer = HierarchicalKernelAttention<float>;
+  static constexpr Index kLevels = 3;
+  static std::string name() { return "hkt"; }
+  template <class Scalar>
+  static HierarchicalAttention<Scalar> parameters(Index C) {
+    Random random(7);
+    return HierarchicalAttention<Scalar>(C, kHeads, random, kLevels);
+  }
+  static Layer make(Index C, Index /*s*/) {
+    return Layer(HierarchicalAttentionLayer<float>(parameters<float>(C)));
+  }
+  /// For each token: level l has a block for 2^l of them.
+  static std::vector<std::pair<Index, Index>> products(Index C) {
+    return {{3 * C, C}, {C + C / 2, C}, {C, C}};
+  }
+  /// Those of a level are C (2 C), whatever blocks it has.
+  static Index product_weights(Index C) { return (4 + 2 * (kLevels - 1)) * C * C; }
+  /// The causal half of both products of the core, and of the products of pairs of blocks.
+  static double own_flop(Index T, Index C) {
+    return (2 + 1.0 / 4 + 1.0 / 16) * static_cast<double>(T) * static_cast<double>(T) *
+           static_cast<double>(C);
+  }
+
+  static Eigen::MatrixXd expected(Index C, Index /*s*/, Index T, const Column& x,
+                                  const std::vector<Index>& tokens) {
+    const HierarchicalAttention<double> p = parameters<double>(C);
+    const Index D = C / kHeads;
+    std::vector<Eigen::MatrixXd> joint;  // of each level, by block
+    Eigen::MatrixXd blocks(C, T);
+    for (Index t = 0; t < T; ++t) blocks.col(t) = x(t);
+    const auto project = [&](const Linear<double>& linear) {
+      joint.emplace_back((Eigen::MatrixXd(linear.weight) * blocks).colwise() + linear.bias);
+    };
+    project(p.project);
+    for (const AttentionLevel<double>& level : p.levels) {
+      Eigen::MatrixXd half(C, blocks.cols() / 2);
+      for (Index j = 0; j < half.cols(); ++j)
+        half.col(j) = level.a.cwiseProduct(blocks.col(2 * j)) + level.b.cwiseProduct(blocks.col(2 * j + 1));
+      blocks = half;
+      project(level.project);
+    }
+    const Eigen::VectorXd shares = p.lambda.array().exp() / p.lambda.array().exp().sum();
+    Eigen::MatrixXd y(C, static_cast<Index>(tokens.size()));
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      const Index end = tokens[i] + 1;
+      Eigen::VectorXd mixed(C);
+      for (Index h = 0; h < kHeads; ++h) {
+        Eigen::VectorXd score = Eigen::VectorXd::Zero(end);
+        for (Index l = 0; l < kLevels; ++l) {
+          const Eigen::MatrixXd& own = joint[static_cast<std::size_t>(l)];
+          const Index complete = end >> l, size = Index{1} << l;
+          for (Index K = 0; K < complete; ++K) {
+            const double product =
+                own.col(complete - 1).segment(h * D, D).dot(own.col(K).segment(C + h * D, D));
+            score.segment(K * size, size).array() += shares[l] * product / std::sqrt(static_cast<double>(D));
+          }
+        }
+        score = (score.array() - score.maxCoeff()).exp();
+        mixed.segment(h * D, D) = joint[0].block(2 * C + h * D, 0, D, end) * score / score.sum();
+      }
+      y.col(static_cast<Index>(i)) = p.output.weight * mixed + p.output.bias;
+    }
+    return y;
+  }
+};
+
+/// Parameters of the products of a layer with C channels, for each token.
 template <class L>
 Index product_parameters(Index C) {
   Index sum = 0;
   for (const auto& [rows, columns] : L::products(C)) sum += rows * columns;
   return sum;
+}
+/// The same, those that few tokens are multiplied by counted whole.
+template <class L>
+Index product_weights(Index C) {
+  if constexpr (requires { L::product_weights(C); }) {
+    return L::product_weights(C);
+  } else {
+    return product_parameters<L>(C);
+  }
 }
 
 }  // namespace hsm::bench

@@ -5,6 +5,7 @@
 // forward along a random direction, and what schedules and random numbers promise of every platform.
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/core/threaded_executor.hpp>
+#include <hsm/hierarchical_attention/hierarchical_kernel_attention.hpp>
 #include <hsm/hsm.hpp>
 #include <hsm/recurrent/causal_linear_attention.hpp>
 #include <hsm/recurrent/moving_average.hpp>
@@ -155,6 +156,13 @@ hsm::CausalLinearAttention<Scalar> linear_attention(hsm::Index decay) {
       hsm::LinearAttentionLayer<Scalar>(hsm::LinearAttention<Scalar>(C, H, random, decay)));
 }
 
+template <class Scalar>
+hsm::HierarchicalKernelAttention<Scalar> hierarchy(hsm::Index levels) {
+  hsm::Random random(7);
+  return hsm::HierarchicalKernelAttention<Scalar>(
+      hsm::HierarchicalAttentionLayer<Scalar>(hsm::HierarchicalAttention<Scalar>(C, H, random, levels)));
+}
+
 /// Schedules as far as Index goes, and the random numbers that are the same everywhere.
 bool platform_agrees() {
   constexpr Index L = hsm::kIndexBits;
@@ -196,6 +204,9 @@ int main() {
   ok &= modes_agree("linear-attention", linear_attention<double>(1), Promise::kClose);
   ok &= backward_is_the_slope("linear-attention", linear_attention<double>(0));
   ok &= backward_is_the_slope("linear-attention with decay", linear_attention<double>(1));
+  ok &= modes_agree("hkt", hierarchy<float>(3), Promise::kClose);
+  ok &= modes_agree("hkt", hierarchy<double>(4), Promise::kClose);
+  ok &= backward_is_the_slope("hkt", hierarchy<double>(3));
   ok &= modes_agree("window", attention<float>(0, 5), Promise::kClose);
   ok &= modes_agree("window", attention<double>(0, 5), Promise::kClose);
   ok &= backward_is_the_slope("window", attention<double>(0, 5));

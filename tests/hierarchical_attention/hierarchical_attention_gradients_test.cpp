@@ -44,7 +44,8 @@ TYPED_TEST(HierarchicalAttentionGradients, AreThoseOfCentralDifferences) {
     HierarchicalAttentionReference reference(mixer.parameters());
     Values values = wide(x);
     const Values weights = wide(dy);
-    const double tolerance = Tolerance<TypeParam>::difference;
+    // The gradients of level 5 are small beside the terms of the loss, whose rounding the differences hold.
+    const double tolerance = (L == 6 ? 10 : 1) * Tolerance<TypeParam>::difference;
     const auto expect_slope = [&](const Values& got, Values& of, const std::string& what) {
       const Values slope =
           central_differences(of, kDifferenceStep, [&] { return reference.loss(values, weights); });

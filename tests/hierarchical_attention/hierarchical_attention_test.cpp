@@ -211,7 +211,8 @@ TYPED_TEST(HierarchicalAttentionTest, AStateGoesToAFileAndBack) {
     Matrix<TypeParam> y(C, 6), z(C, 6);
     Workspace workspace;
     auto state = mixer.make_state({.streams = 2, .spare = 3});
-    mixer.fill(x, std::vector<Index>{0, T, T + 3}, std::vector<Index>{1, 0}, state, workspace);
+    mixer.fill(x.leftCols(T + 3), std::vector<Index>{0, T, T + 3}, std::vector<Index>{1, 0}, state,
+               workspace);
     const TemporaryDirectory directory;
     save_state(directory / "state", mixer, state);
     auto loaded = load_state(directory / "state", mixer, 40);
@@ -234,7 +235,7 @@ TYPED_TEST(HierarchicalAttentionTest, AStateGoesToAFileAndBack) {
 }
 
 TYPED_TEST(HierarchicalAttentionTest, ACallThatThrowsLeavesEveryStreamAsItWas) {
-  const Index C = 8, T = 12;
+  const Index C = 8, T = 70;  // enough for several tasks of pooling
   const auto mixer = make_hierarchy<TypeParam>(C, 2, 3);
   Random random(10);
   const auto x = random_matrix<TypeParam>(C, 3 * T, random);
@@ -261,7 +262,7 @@ TYPED_TEST(HierarchicalAttentionTest, ACallThatThrowsLeavesEveryStreamAsItWas) {
       EXPECT_TRUE(state == before) << "loop " << failed;
     }
   }
-  EXPECT_GT(failed, 4);
+  EXPECT_GT(failed, 2) << "pooling and attention are loops of several tasks";
   expect_same_bits(y, expected, "goes on");
 }
 

@@ -177,13 +177,14 @@ TEST(AnyMixer, WithAllOptionsStatesWhatALayerIsMadeWith) {
   };
   EXPECT_EQ(
       stated("2*ab,ab:heads=3,gated,softmax-local:taps=3,attention,channel,matrix,gated-pair,fusion,ema,"
-             "linear-attention",
+             "linear-attention,hkt",
              48),
       "3*ab:heads=3,gated:heads=1,softmax-local:heads=2:taps=3,attention:block=0:heads=2:rotary=0:top=0:"
       "window=0,channel:"
-      "heads=3,matrix:heads=1,gated-pair:heads=1,fusion:heads=1,ema:ndim=4,linear-attention:decay=0:heads=2");
+      "heads=3,matrix:heads=1,gated-pair:heads=1,fusion:heads=1,ema:ndim=4,linear-attention:decay=0:heads=2,"
+      "hkt:heads=2:levels=3");
   for (const std::string name : {"ab", "channel", "matrix", "gated", "gated-pair", "fusion", "softmax-local",
-                                 "ema", "linear-attention", "attention"}) {
+                                 "ema", "linear-attention", "hkt", "attention"}) {
     for (const Index channels : {8, 48, 80, 100, 128}) {
       const std::string text = stated(name, channels);
       EXPECT_EQ(stated(text, channels), text) << "stated once more";
@@ -278,6 +279,8 @@ TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
   EXPECT_EQ(complaint("attention:heads=2:block=1048576:top=1048576"), "");
   EXPECT_EQ(complaint("attention:window=1048576"), "");
   EXPECT_NE(complaint("softmax-local:taps=1"), "");
+  EXPECT_EQ(complaint("hkt:heads=2:levels=6"), "");
+  EXPECT_EQ(complaint("hkt:levels=7"), "recipe: levels of 'hkt' must be 1 to 6, got 7 at character 0");
   EXPECT_NE(complaint("softmax-local:taps=17"), "");
   EXPECT_EQ(complaint("softmax-local:heads=8:taps=16"), "");
   Random random(1);
@@ -288,7 +291,7 @@ TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
 TEST(AnyMixer, AnUnknownNameListsTheKnownOnes) {
   EXPECT_EQ(complaint("ab,mamba"),
             "recipe: expected one of ab, channel, matrix, gated, gated-pair, fusion, softmax-local, ema, "
-            "linear-attention, attention, "
+            "linear-attention, hkt, attention, "
             "got 'mamba' at character 3");
   EXPECT_EQ((complaint<PolicyList<ScalarPair, Leaky>>("gated")),
             "recipe: expected one of ab, leaky, attention, got 'gated' at character 0");

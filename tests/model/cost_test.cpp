@@ -250,6 +250,20 @@ TEST(Cost, OfARecurrenceGrowsWithTheWidthOfItsHeadsAlone) {
   EXPECT_EQ(wide.layers[0].mixing, 2.0 * 65 * 512);
 }
 
+TEST(Cost, OfAHierarchyCountsPairsOfBlocksOnceInTraining) {
+  const ModelCost cost = cost_of(config_of("hkt:heads=2:levels=3,hkt:heads=2:levels=1,attention:heads=2"));
+  const LayerCost &three = cost.layers[0], &one = cost.layers[1], &attention = cost.layers[2];
+  EXPECT_EQ(three.products, (4 + 2 * (0.5 + 0.25)) * C * C);
+  EXPECT_EQ(three.seen, (2 + 0.5 + 0.25) * C) << "a step multiplies the keys of all blocks";
+  EXPECT_EQ(three.trained(), (2 + 0.25 + 0.0625) * C);
+  EXPECT_EQ(three.state_bytes(100), 100 * 2.75 * C * sizeof(float));
+  EXPECT_TRUE(three.unbounded());
+  for (const CostKind kind : {CostKind::kTraining, CostKind::kGeneration, CostKind::kState})
+    EXPECT_EQ(one.at(kind, 77), attention.at(kind, 77));
+  EXPECT_EQ(three.at(CostKind::kTraining, 99),
+            3 * (three.products + three.mixing + three.feed_forward + three.trained() * 50));
+}
+
 /// What a state of a model of floats holds after `tokens` tokens.
 double held(const LanguageModelConfig& config, Index tokens) {
   Random random(1);

@@ -53,7 +53,7 @@ TEST(LanguageModel, TheEmbeddingIsInputAndOutputMapAndCountedOnce) {
 
 TEST(LanguageModel, DescribesEveryTensorInTheOrderOfVisit) {
   for (const char* layers : {"ab,channel,matrix,gated", "gated-pair,fusion,softmax-local:taps=3",
-                             "ema:ndim=3,attention", "linear-attention,ab"}) {
+                             "ema:ndim=3,attention", "linear-attention,ab", "hkt,hkt:levels=1"}) {
     for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
       LanguageModelConfig config = small_config(layers);
       config.positions = positions;

@@ -42,7 +42,8 @@ const std::vector<std::string> kLayers = {"ab:heads=4",
                                           "attention:heads=2:rotary=100:window=5",
                                           "attention:heads=2:rotary=100:block=5:top=2",
                                           "ema:ndim=3",
-                                          "linear-attention:decay=1:heads=2"};
+                                          "linear-attention:decay=1:heads=2",
+                                          "hkt:heads=2:levels=3"};
 const std::vector<std::string> kSchedules = {"dyadic", "geometric=3", "rotated:dyadic",
                                              "reversed:rotated:list=5,1,2"};
 

@@ -50,7 +50,7 @@ TEST(ParameterBudget, CountsAsManyAsTheModelHas) {
 
 TEST(ParameterBudget, CountsEveryLayerWithoutBuildingIt) {
   for (const std::string name : {"ab", "channel", "matrix", "gated", "gated-pair", "fusion", "softmax-local",
-                                 "linear-attention", "attention"}) {
+                                 "linear-attention", "hkt", "attention"}) {
     for (const Index C : {1, 2, 5, 12, 48, 64, 96}) {
       for (const Index H : {0, 1, 2, 4}) {
         for (const Index K : {0, 2, 5}) {

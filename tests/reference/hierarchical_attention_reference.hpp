@@ -37,8 +37,7 @@ struct HierarchicalAttentionReference {
         bo(read(p.output.bias)),
         lambda(read(p.lambda)) {
     for (const auto& level : p.levels)
-      levels.push_back(
-          {read(level.a), read(level.b), read(level.project.weight), read(level.project.bias)});
+      levels.push_back({read(level.a), read(level.b), read(level.project.weight), read(level.project.bias)});
   }
 
   /// y [T][C] of one document x [T][C].

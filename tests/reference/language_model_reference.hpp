@@ -21,6 +21,7 @@
 
 #include "reference/attention_reference.hpp"
 #include "reference/ema_reference.hpp"
+#include "reference/hierarchical_attention_reference.hpp"
 #include "reference/linear_attention_reference.hpp"
 #include "reference/mixer_reference.hpp"
 
@@ -137,6 +138,8 @@ class LanguageModelReference {
         return EmaReference(mixer.parameters()).forward(x);
       } else if constexpr (std::is_same_v<M, CausalLinearAttention<double>>) {
         return LinearAttentionReference(mixer.parameters()).forward(x);
+      } else if constexpr (std::is_same_v<M, HierarchicalKernelAttention<double>>) {
+        return HierarchicalAttentionReference(mixer.parameters()).forward(x);
       } else {
         Shifts shifts;
         for (Index h = 0; h < mixer.heads(); ++h) shifts.push_back(model_->schedule().shift(l, h));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Every policy of the library, attention and a layer of another kind pass the test kit that users get.
+#include <hsm/hierarchical_attention/hierarchical_kernel_attention.hpp>
 #include <hsm/recurrent/causal_linear_attention.hpp>
 #include <hsm/recurrent/moving_average.hpp>
 #include <hsm/testing/check.hpp>
@@ -39,6 +40,10 @@ TYPED_TEST(KitOfLayers, FindsNothing) {
   EXPECT_EQ(check_layer(FadingSum<TypeParam>(5)).what(), "");
   Random random(1);
   EXPECT_EQ(check_layer(EmaLayer<TypeParam>(Ema<TypeParam>(3, 2, random)), {.tokens = 70}).what(), "");
+  using Hierarchy = HierarchicalAttentionLayer<TypeParam>;
+  EXPECT_EQ(check_layer(Hierarchy(HierarchicalAttention<TypeParam>(6, 2, random, 3))).what(), "");
+  EXPECT_EQ(check_layer(Hierarchy(HierarchicalAttention<TypeParam>(2, 1, random, 5)), {.tokens = 70}).what(),
+            "");
   using Linear = LinearAttentionLayer<TypeParam>;
   EXPECT_EQ(check_layer(Linear(LinearAttention<TypeParam>(6, 2, random))).what(), "");
   EXPECT_EQ(check_layer(Linear(LinearAttention<TypeParam>(4, 1, random, 1)), {.tokens = 140}).what(), "");

@@ -72,10 +72,11 @@ struct HierarchicalAttention {
   static TensorSpecs describe(Index channels, Index level_count) {
     TensorSpecs specs = Linear<Scalar>::describe("project", 3 * channels, channels, 3 * channels);
     for (Index l = 1; l < level_count; ++l) {
-      specs = join({std::move(specs),
-                    prefixed(level_name(l),
-                             join({{vector_spec("a", channels), vector_spec("b", channels)},
-                                   Linear<Scalar>::describe("project", 2 * channels, channels, 2 * channels)}))});
+      specs =
+          join({std::move(specs),
+                prefixed(level_name(l),
+                         join({{vector_spec("a", channels), vector_spec("b", channels)},
+                               Linear<Scalar>::describe("project", 2 * channels, channels, 2 * channels)}))});
     }
     return join({std::move(specs),
                  {vector_spec("lambda", level_count)},

@@ -69,10 +69,9 @@ class HierarchicalAttentionLayer {
   static constexpr std::string_view kName = "hkt";
   /// What a recipe may say: the heads, and the levels, tokens counted.
   static constexpr std::array kOptions{
-      heads_option(default_heads), PolicyOption{.name = "levels",
-                                                .least = 1,
-                                                .most = kMostLevels,
-                                                .usual = [](Index) -> Index { return 3; }}};
+      heads_option(default_heads),
+      PolicyOption{
+          .name = "levels", .least = 1, .most = kMostLevels, .usual = [](Index) -> Index { return 3; }}};
   /// The layer that options describe.
   static HierarchicalAttentionLayer make(Index channels, const OptionValues& options, Random& random) {
     return HierarchicalAttentionLayer(Parameters(channels, options["heads"], random, options["levels"]));

@@ -132,9 +132,7 @@ class HierarchicalAttentionState {
     return own.values.data() + b * own.room * width();
   }
   /// The same, to write to.
-  Scalar* part(Index s, Index l, Index b) {
-    return const_cast<Scalar*>(std::as_const(*this).part(s, l, b));
-  }
+  Scalar* part(Index s, Index l, Index b) { return const_cast<Scalar*>(std::as_const(*this).part(s, l, b)); }
   /// How far apart two parts are.
   Index part_stride(Index s, Index l) const { return cache(s, l).room * width(); }
   /// The tail after the token at place `token` of stream `s`, one of the last 1 + spare; 2 (L-1) C values.
@@ -177,8 +175,7 @@ class HierarchicalAttentionState {
     if (count(s) == tokens) return;
     restart(s, tokens);
     for (Index l = 0; l < levels_; ++l) {
-      for (Index b = 0; b < parts(l); ++b)
-        std::fill_n(part(s, l, b), blocks(s, l) * width(), Scalar(0));
+      for (Index b = 0; b < parts(l); ++b) std::fill_n(part(s, l, b), blocks(s, l) * width(), Scalar(0));
     }
     clear_tails(s);
   }
@@ -244,8 +241,8 @@ HierarchicalAttentionState<Scalar>::HierarchicalAttentionState(Index channels, I
   detail::check_levels(kWho, levels);
   detail::check_at_least(kWho, "capacity", capacity_, 0);
   const RingShape ring{tail_size(), 1, 1};
-  tails_ = RingState<Scalar>(
-      kWho, options, std::span<const RingShape>(&ring, static_cast<std::size_t>(levels > 1 ? 1 : 0)));
+  tails_ = RingState<Scalar>(kWho, options,
+                             std::span<const RingShape>(&ring, static_cast<std::size_t>(levels > 1 ? 1 : 0)));
   caches_.resize(static_cast<std::size_t>(options.streams * levels));
   for (Index s = 0; capacity_ > 0 && s < streams(); ++s) {
     for (Index l = 0; l < levels; ++l) grow(s, l, detail::blocks_of(capacity_, l));

@@ -198,7 +198,8 @@ void attend_hierarchy_backward(Index width, const HierarchyHead<Scalar>& head,
                                const std::array<LevelGradients<Scalar>, kMostLevels>& level_gradients,
                                double* d_weights, Scalar* memory) {
   constexpr Index kStrip = kLanes<Scalar>, kTile = kBackwardTile;
-  const Index start = head.start(), lead = head.past - start, end = head.past + head.count, L = head.level_count;
+  const Index start = head.start(), lead = head.past - start, end = head.past + head.count,
+              L = head.level_count;
   const Scalar scale = Scalar(1) / std::sqrt(static_cast<Scalar>(width));
   HierarchyBackwardScratch<Scalar> scratch(width, lead + head.count, L, memory);
   BackwardScratch<Scalar>& s = scratch.tokens;
@@ -257,8 +258,8 @@ void attend_hierarchy_backward(Index width, const HierarchyHead<Scalar>& head,
       const Index block = level_query(start, l) + j, lane = j % lanes;
       const Scalar* query = level.query(width, block);
       if (!query) continue;
-      const Scalar* u = scratch.level(l).d_query +
-                        (j / lanes * stride + lane / kStrip * kStrip) * width + lane % kStrip;
+      const Scalar* u =
+          scratch.level(l).d_query + (j / lanes * stride + lane / kStrip * kStrip) * width + lane % kStrip;
       finish(l, query, u,
              block >= level.first ? own.queries + (block - level.first) * own.stride : own.old_query);
     }

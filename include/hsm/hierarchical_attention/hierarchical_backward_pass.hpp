@@ -18,11 +18,12 @@ template <class Scalar>
 void HierarchyPass<Scalar>::return_scores(const Saved& saved, const BlockPlaces& places,
                                           const Scalar* d_mixed, const Returned& returned) const {
   const Index D = width(), N = saved.shape()[0] * saved.shape()[1];
-  const HeadMemory<const Scalar> tokens{C_, H_, N, saved.heads.data(), saved.mixed.data(),
-                                        saved.log_sums.data()};
+  const HeadMemory<const Scalar> tokens{
+      C_, H_, N, saved.heads.data(), saved.mixed.data(), saved.log_sums.data()};
   Levels<HeadMemory<const Scalar>> levels{};
   for (Index l = 1; l < L_; ++l)
-    levels[number(l)] = {C_, H_, places.blocks(l), saved.levels[number(l - 1)].heads.data(), nullptr, nullptr};
+    levels[number(l)] = {C_,      H_,     places.blocks(l), saved.levels[number(l - 1)].heads.data(),
+                         nullptr, nullptr};
   Index most = 0;
   for (std::size_t i = 0; i < saved.segments.size(); ++i) {
     const Index end = saved.past[i] + saved.segments[i].count;
@@ -100,8 +101,8 @@ void HierarchyPass<Scalar>::return_levels(const In& x, const Saved& saved, const
     for_each_tail([&](std::size_t i, const Scalar* tail) {
       const Index end = places.end(i, l), own = end - 1 - places.first(i, l);
       if (end % 2 == 0) return;
-      add(tail + tail_waiting(l + 1), own >= 0 ? d_block(l)(places.offset(i, l) + own)
-                                               : d_tail(i) + tail_waiting(l + 1));
+      add(tail + tail_waiting(l + 1),
+          own >= 0 ? d_block(l)(places.offset(i, l) + own) : d_tail(i) + tail_waiting(l + 1));
     });
   };
 
@@ -117,9 +118,9 @@ void HierarchyPass<Scalar>::return_levels(const In& x, const Saved& saved, const
     const ConstColumns<Scalar> d_level(returned.d_levels[number(l)], 2 * C_, M, Eigen::OuterStride<>(2 * C_));
     const ConstColumns<Scalar> blocks(pooled[number(l)], C_, M, Eigen::OuterStride<>(C_));
     Linear<Scalar>::backward_parameters(blocks, d_level, gradients.levels[number(l - 1)].project, executor);
-    level(l).project.backward_input(
-        d_level, Write::kOverwrite,
-        Columns<Scalar>(d_blocks[number(l)], C_, M, Eigen::OuterStride<>(C_)), executor);
+    level(l).project.backward_input(d_level, Write::kOverwrite,
+                                    Columns<Scalar>(d_blocks[number(l)], C_, M, Eigen::OuterStride<>(C_)),
+                                    executor);
   }
   for (Index l = L_ - 1; l > 0; --l) {
     const auto waiting = [&](Index i) { return &saved.tails(tail_waiting(l), i); };
@@ -158,8 +159,11 @@ void HierarchyPass<Scalar>::backward(const In& x, const Saved& saved, const In& 
   Executor& executor = workspace_.executor();
   const auto take = [&](Index n) { return frame_.template take<Scalar>(n); };
   const Index tail_size = 2 * (L_ - 1) * C_;
-  Returned returned{take(3 * C_ * N), {}, take(count * tail_size),
-                    frame_.template take<double>(count * H_ * L_), state_gradient};
+  Returned returned{take(3 * C_ * N),
+                    {},
+                    take(count * tail_size),
+                    frame_.template take<double>(count * H_ * L_),
+                    state_gradient};
   for (Index l = 1; l < L_; ++l) returned.d_levels[number(l)] = take(2 * C_ * places.blocks(l));
   std::fill_n(returned.d_tails, count * tail_size, Scalar(0));
   std::fill_n(returned.d_weights, count * H_ * L_, 0.0);

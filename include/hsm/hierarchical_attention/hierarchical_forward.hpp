@@ -42,7 +42,8 @@ struct LevelExtra {
       for (Index d = 0; d < width; ++d) scaled[d] = head.weight(l) * scale * query[d];
       for (Index block = first >> l; block <= (std::min)(last, (first + count - 1) >> l); ++block) {
         const Scalar product = packet_dot(width, scaled, level.keys + block * width);
-        const Index from = (std::max)(block * size, first), to = (std::min)((block + 1) * size, first + count);
+        const Index from = (std::max)(block * size, first),
+                    to = (std::min)((block + 1) * size, first + count);
         for (Index i = from; i < to; ++i) scores[i - first] += product;
       }
     }

@@ -31,7 +31,9 @@ constexpr Index blocks_of(Index tokens, Index l) { return tokens >> l; }
 
 /// Where tiles of queries begin that reach `past` or behind it: the last place up to it where the queries of all levels
 /// change, so that lanes 2^l by 2^l have one query of level l. -1, before all tokens, at the start of a document.
-constexpr Index aligned_start(Index past, Index levels) { return past - (past + 1) % (Index{1} << (levels - 1)); }
+constexpr Index aligned_start(Index past, Index levels) {
+  return past - (past + 1) % (Index{1} << (levels - 1));
+}
 
 /// softmax(lambda), what each level's products count.
 template <class Scalar>

@@ -21,18 +21,19 @@ namespace hsm::inline HSM_ABI::detail {
 /// Which blocks of which level each segment of a call completes.
 struct BlockPlaces {
   std::span<const Segment> segments;
-  const Index* past;                             // [segments]: tokens of the document before it
+  const Index* past;  // [segments]: tokens of the document before it
   Index level_count;
-  std::array<Index*, kMostLevels> offsets{};     // from level 1 on [segments + 1]: where a segment's blocks begin
+  std::array<Index*, kMostLevels>
+      offsets{};  // from level 1 on [segments + 1]: where a segment's blocks begin
 
   /// Counts them, in memory of `frame`.
   BlockPlaces(std::span<const Segment> list, const Index* before, Index levels, Workspace::Frame& frame)
       : segments(list), past(before), level_count(levels) {
     for (Index l = 1; l < levels; ++l) {
-      Index* at = offsets[static_cast<std::size_t>(l)] = frame.take<Index>(static_cast<Index>(list.size()) + 1);
+      Index* at = offsets[static_cast<std::size_t>(l)] =
+          frame.take<Index>(static_cast<Index>(list.size()) + 1);
       at[0] = 0;
-      for (std::size_t i = 0; i < list.size(); ++i)
-        at[i + 1] = at[i] + end(i, l) - first(i, l);
+      for (std::size_t i = 0; i < list.size(); ++i) at[i + 1] = at[i] + end(i, l) - first(i, l);
     }
   }
   /// The first block of its document that segment i completes.
@@ -86,9 +87,9 @@ inline constexpr Index kPoolChannels = 64;
 /// The adjoint, given d [blocks][C] of x^l: adds to that of x^{l-1}, d_below(place), to d_waiting(i), and to the
 /// gradients of a and b.
 template <class Scalar, class Below, class Waiting, class DBelow, class DWaiting>
-void pool_backward(const BlockPlaces& places, Index l, const AttentionLevel<Scalar>& level, const Below& below,
-                   const Waiting& waiting, const Scalar* d, const DBelow& d_below, const DWaiting& d_waiting,
-                   AttentionLevel<Scalar>& gradients, Executor& executor) {
+void pool_backward(const BlockPlaces& places, Index l, const AttentionLevel<Scalar>& level,
+                   const Below& below, const Waiting& waiting, const Scalar* d, const DBelow& d_below,
+                   const DWaiting& d_waiting, AttentionLevel<Scalar>& gradients, Executor& executor) {
   const Index C = level.a.size();
   parallel_blocks(executor, C, kPoolChannels, [&](Index first, Index channels, int) {
     const Scalar *a = level.a.data() + first, *b = level.b.data() + first;

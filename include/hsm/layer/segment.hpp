@@ -44,8 +44,9 @@ struct StateOptions {
   Index streams = 1;   ///< independent sequences that the state holds
   Index capacity = 0;  ///< attention: the most tokens per stream, past which it refuses; 0 = grows by
                        ///< doubling. Mixers, and attention with a window, ignore it
-  Index spare = 0;     ///< mixers, recurrences, attention with a window: how many tokens can be taken back by
-                       ///< rewind(); dense attention can always
+  Index spare =
+      0;  ///< mixers, recurrences, hkt, attention with a window: how many tokens can be taken back by
+          ///< rewind(); dense attention can always
 };
 
 namespace detail {

@@ -53,11 +53,11 @@ struct KeptSpan {
 
 /// The cost of one layer. Counts that could pass an integer are double.
 struct LayerCost {
-  double products = 0;          ///< multiply-adds per token, of its matrices C x C
-  double mixing = 0;            ///< multiply-adds per token of what is no product, attention's pairs left out
-  double feed_forward = 0;      ///< multiply-adds per token of the network behind it
-  double seen = 0;              ///< multiply-adds for each token that is seen: 2 C of attention, else 0
-  double shared = 0;            ///< of these what training does without, since a pair of blocks is multiplied once
+  double products = 0;      ///< multiply-adds per token, of its matrices C x C
+  double mixing = 0;        ///< multiply-adds per token of what is no product, attention's pairs left out
+  double feed_forward = 0;  ///< multiply-adds per token of the network behind it
+  double seen = 0;          ///< multiply-adds for each token that is seen: 2 C of attention, else 0
+  double shared = 0;  ///< of these what training does without, since a pair of blocks is multiplied once
   double most_seen = kAll;      ///< how many tokens are seen at most, the one itself counted
   double compared = 0;          ///< multiply-adds for each token before it, of choosing blocks: C / B
   double token_bytes = 0;       ///< what a state keeps of a token; of a mixer per head
