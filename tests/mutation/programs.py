@@ -32,7 +32,8 @@ DIFFERENT = "ScalarPair GatedPair SoftmaxLocal"
 
 # Sources of tests/support that hold what a header of the tests only declares.
 INSTANCES = {"shift/mixer_cases.hpp": "support/mixer_instances.cpp",
-             "attention/attention_cases.hpp": "support/attention_instances.cpp"}
+             "attention/attention_cases.hpp": "support/attention_instances.cpp",
+             "hierarchical_attention/hierarchical_attention_cases.hpp": "support/hierarchy_instances.cpp"}
 
 
 def limits():

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+//
+// Calls of attention over a hierarchy, with a workspace, a state and a record that have served such a call, allocate
+// nothing but what Eigen's products of large sizes do.
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "hierarchical_attention/hierarchical_attention_cases.hpp"
+#include "support/count_allocations.hpp"
+
+namespace hsm::test {
+namespace {
+
+TEST(HierarchicalAttentionAllocations, AStepOfOneStreamMakesNone) {
+  for (const Index C : {8, 512}) {  // 512: the weights are far beyond what Eigen copies to its stack
+    const auto mixer = make_hierarchy<float>(C, 4, 3);
+    Workspace workspace;
+    auto alone = mixer.make_state({.capacity = 20, .spare = 9}), state = mixer.make_state({.streams = 3});
+    const Vector<float> x = Vector<float>::Ones(C);
+    Vector<float> y(C);
+    const std::vector<Index> chosen{2};
+    const auto steps = [&] {
+      for (int t = 0; t < 9; ++t) {
+        mixer.step(x, alone, y, workspace);
+        mixer.step(x, chosen, state, y, workspace);
+      }
+      alone.rewind(0, 9);
+      state.copy_stream(2, 0);
+    };
+    steps();
+    EXPECT_EQ(allocations_of(steps), 0) << "C = " << C;
+    EXPECT_EQ(state.count(0), 18);
+  }
+}
+
+TEST(HierarchicalAttentionAllocations, OtherCallsMakeNoneInSmallSizes) {
+  const Index C = 12, T = 140;
+  const auto mixer = make_hierarchy<float>(C, 2, 3);
+  Random random(61);
+  const auto x = random_matrix<float>(C, T, random);
+  Matrix<float> y(C, T), dx(C, T);
+  Workspace workspace;
+  const std::vector<Index> offsets{0, 7, 7, T}, streams{2, 0, 1};
+  auto state = mixer.make_state({.streams = 3}), state_gradient = state;
+  auto saved = mixer.make_saved(), extended = mixer.make_saved();
+  auto gradients = mixer.make_gradients();
+  const auto calls = [&] {
+    state.reset();
+    state_gradient.reset();
+    mixer.forward(x, y, workspace);
+    mixer.forward(x, y, saved, workspace);
+    mixer.backward(x, saved, y, dx, gradients, workspace);
+    mixer.packed(x, offsets, y, workspace);
+    mixer.extend(x, offsets, streams, state, y, extended, workspace);
+    mixer.backward(x, extended, y, dx, gradients, workspace, &state_gradient);
+    mixer.fill(x, offsets, streams, state, workspace);
+  };
+  calls();
+  calls();
+  EXPECT_EQ(allocations_of(calls), 0);
+}
+
+}  // namespace
+}  // namespace hsm::test
