@@ -26,12 +26,12 @@ struct AttentionLevel {
   Vector<Scalar> b;        ///< [C]: what the later one counts
   Linear<Scalar> project;  ///< W [2C,C], rows first queries, then keys; bias [2C]
 
-  /// Calls f(name, tensor, more...) for a, b, project.weight, project.bias.
+  /// Calls f(name, tensor, more...) for a, b, weight, bias: with its level before them names that ask for no memory.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     f("a", self.a, more.a...);
     f("b", self.b, more.b...);
-    Linear<Scalar>::visit(named("project", f), self.project, more.project...);
+    Linear<Scalar>::visit(f, self.project, more.project...);
   }
 };
 
@@ -72,11 +72,9 @@ struct HierarchicalAttention {
   static TensorSpecs describe(Index channels, Index level_count) {
     TensorSpecs specs = Linear<Scalar>::describe("project", 3 * channels, channels, 3 * channels);
     for (Index l = 1; l < level_count; ++l) {
-      specs =
-          join({std::move(specs),
-                prefixed(level_name(l),
-                         join({{vector_spec("a", channels), vector_spec("b", channels)},
-                               Linear<Scalar>::describe("project", 2 * channels, channels, 2 * channels)}))});
+      specs = join({std::move(specs),
+                    prefixed(level_name(l), {vector_spec("a", channels), vector_spec("b", channels)}),
+                    Linear<Scalar>::describe(level_name(l), 2 * channels, channels, 2 * channels)});
     }
     return join({std::move(specs),
                  {vector_spec("lambda", level_count)},
@@ -84,7 +82,7 @@ struct HierarchicalAttention {
   }
 
   /// Calls f(name, tensor, more...) for project.weight, project.bias, of each level l from 1 on level<l>.a, .b,
-  /// .project.weight, .project.bias, then lambda, output.weight, output.bias. Throws std::out_of_range where another has
+  /// .weight, .bias, then lambda, output.weight, output.bias. Throws std::out_of_range where another has
   /// fewer levels.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {

@@ -21,8 +21,7 @@
 //     ema            alpha, beta, delta, eta [n,C]
 //     attention, linear-attention
 //                    project.weight [3C,C], rows q, k, v, .bias [3C]; output.weight [C,C], .bias [C]
-//     hkt            the same; of each level l >= 1 level<l>.a, .b [C], .project.weight [2C,C], rows q, k, .project.bias
-//                    [2C]; lambda [L]
+//     hkt            the same; of each level l >= 1 level<l>.a, .b [C], .weight [2C,C], rows q, k, .bias [2C]; lambda [L]
 //
 // with the formulas in the header of each; head h owns the rows h C/H ... (h+1) C/H - 1 of each block of C rows.
 // The logits are E h: there is no other output map. A model whose tokens are the pieces of a SentencePiece model
