@@ -105,7 +105,7 @@ template <class Scalar>
 Index* HierarchyPass<Scalar>::past_of(std::span<const Segment> segments, const State* state) {
   Index* past = frame_.template take<Index>(static_cast<Index>(segments.size()));
   for (std::size_t i = 0; i < segments.size(); ++i)
-    past[i] = segments[i].fresh() ? 0 : state->count(segments[i].stream);
+    past[i] = !state || segments[i].fresh() ? 0 : state->count(segments[i].stream);
   return past;
 }
 
