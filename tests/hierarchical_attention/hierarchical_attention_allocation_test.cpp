@@ -9,7 +9,7 @@
 #include "hierarchical_attention/hierarchical_attention_cases.hpp"
 #include "support/count_allocations.hpp"
 
-namespace hsm::test {
+namespace hsm::test::hierarchical_attention_allocation_test {
 namespace {
 
 TEST(HierarchicalAttentionAllocations, AStepOfOneStreamMakesNone) {
@@ -62,4 +62,4 @@ TEST(HierarchicalAttentionAllocations, OtherCallsMakeNoneInSmallSizes) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::hierarchical_attention_allocation_test

@@ -10,7 +10,7 @@
 
 #include "hierarchical_attention/hierarchical_attention_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::hierarchical_attention_gradients_test {
 namespace {
 
 template <class Scalar>
@@ -186,4 +186,4 @@ TEST(HierarchicalAttentionStateGradient, IsThatOfEveryValueOfTheState) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::hierarchical_attention_gradients_test

@@ -21,7 +21,7 @@ extern template class AttentionLayer<float>;  // compiled in support/attention_i
 extern template class AttentionLayer<double>;
 }  // namespace hsm
 
-namespace hsm::test {
+namespace hsm::test::hierarchical_attention_test {
 namespace {
 
 template <class Scalar>
@@ -301,4 +301,4 @@ TEST(HierarchicalAttentionErrors, SayWhatWasExpected) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::hierarchical_attention_test

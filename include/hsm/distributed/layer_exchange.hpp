@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <concepts>
 #include <span>
+#include <string>
 
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/tokens.hpp>
@@ -31,10 +32,13 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
+/// A layer whose state goes from rank to rank.
+template <class Layer>
+concept RingLayer = std::same_as<typename Layer::State, RingState<typename Layer::Scalar>>;
+
 /// Whether a layer can be run in parts of a sequence that ranks share.
 template <class Layer>
-concept ShardableLayer = std::same_as<typename Layer::State, RingState<typename Layer::Scalar>> ||
-    std::same_as<Layer, AttentionLayer<typename Layer::Scalar>>;
+concept ShardableLayer = RingLayer<Layer> || std::same_as<Layer, AttentionLayer<typename Layer::Scalar>>;
 
 /// A layer that states how far back its state looks.
 template <class Layer>
@@ -42,9 +46,29 @@ concept HasStateReach = requires(const Layer& layer) {
   { layer.state_reach() } -> std::same_as<Index>;
 };
 
-/// One layer, for one call.
+/// One layer, for one call: a layer that cannot be cut, which the list of a model may have, but not the model.
 template <class Layer>
 class LayerExchange {
+ public:
+  LayerExchange(const Layer& layer, const TokenShards&) : layer_(layer) {}
+
+  /// Throws std::invalid_argument for a layer that cannot be cut; `stateful`: whether its state is wanted afterwards.
+  void check(const char* who, bool) const {
+    fail(who, "a layer", "one that can be cut over ranks", std::string(layer_.description()));
+  }
+
+  template <class... Arguments>
+  void forward(Arguments&&...) {}
+  template <class... Arguments>
+  void backward(Arguments&&...) {}
+
+ private:
+  const Layer& layer_;
+};
+
+/// A layer whose state goes from rank to rank.
+template <RingLayer Layer>
+class LayerExchange<Layer> {
   using Scalar = typename Layer::Scalar;
   using Parameters = typename Layer::Parameters;
   using State = typename Layer::State;
@@ -55,7 +79,6 @@ class LayerExchange {
  public:
   LayerExchange(const Layer& layer, const TokenShards& shards) : layer_(layer), shards_(shards) {}
 
-  /// Throws std::invalid_argument for a layer that cannot be cut; `stateful`: whether its state is wanted afterwards.
   void check(const char*, bool) const {}
 
   /// How many of the last tokens the state that leaves is made of before the others are run; 0 where it is not.

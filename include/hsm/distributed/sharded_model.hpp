@@ -11,8 +11,8 @@
 //   hsm::sharded_prefill(model, shards, ids, state, last_logits, workspace);           // the last rank then has the state
 //
 // Equal to one rank within the bounds of the layers for cuts of time. Learned positions are those of the whole sequence,
-// and begin again with each document. Dropout is not done. Attention over chosen blocks is
-// refused, and in prefill all attention, whose state does not fit on one rank.
+// and begin again with each document. Dropout is not done. Attention over chosen blocks or a hierarchy (hkt) is refused, and
+// in prefill all attention, whose state does not fit on one rank.
 // Errors: std::invalid_argument or std::out_of_range, before anything is sent; std::runtime_error, the same on every rank,
 // where the models of the ranks are of different configs.
 #pragma once
@@ -53,10 +53,6 @@ class ModelExchange {
       std::visit(
           [&](const auto& mixer) {
             using Layer = typename std::remove_cvref_t<decltype(mixer)>::Layer;
-            static_assert(
-                ShardableLayer<Layer>,
-                "hsm: a model can be cut over ranks where every layer of its list can: attention, and "
-                "layers whose state is a hsm::RingState");
             LayerExchange<Layer>(mixer.layer(), shards).check(who, !tails);
           },
           model.block(l).mixer);
