@@ -126,8 +126,9 @@ TEST(ShardedModel, RefusesWhatCannotBeCut) {
                  "sharded_gradients: a layer must be one that can be cut over ranks, got attention heads 2 "
                  "block 2 top 1");
   const auto hierarchy = random_model<float>(small_config("ab:heads=2,hkt:levels=2:heads=2,ab:heads=2"), 7);
-  expect_refused([&] { sharded_gradients(hierarchy, shards, ids, ids, record, gradients, workspace); },
-                 "sharded_gradients: a layer must be one that can be cut over ranks, got hkt heads 2 levels 2");
+  expect_refused(
+      [&] { sharded_gradients(hierarchy, shards, ids, ids, record, gradients, workspace); },
+      "sharded_gradients: a layer must be one that can be cut over ranks, got hkt heads 2 levels 2");
   const auto dense = random_model<float>(small_config("ab:heads=2,attention:heads=2"), 7);
   auto state = dense.make_state();
   std::vector<float> logits(kVocabulary);
