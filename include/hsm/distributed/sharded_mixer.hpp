@@ -9,9 +9,10 @@
 //
 // Equal to packed of the whole sequence on one rank: forward to the bit where the mixer's modes are ((a,b), channel and the
 // moving average), else within the mixer's bound for cuts of time; gradients, summed over the ranks, within that bound.
-// Layers whose state is a RingState can be cut, every shift mixer, the moving average and linear attention, and attention,
-// dense or with a window. Cost: see layer_exchange.hpp and ring_attention.hpp. Errors: std::invalid_argument, before anything is sent, on the rank whose arguments are wrong; the
-// others then wait, so let run_ranks end them. std::runtime_error where MPI fails.
+// Layers whose state is a RingState can be cut, so every shift mixer, the moving average and linear attention, and
+// attention, dense or with a window. Cost: see layer_exchange.hpp and ring_attention.hpp. Errors: std::invalid_argument,
+// before anything is sent, on the rank whose arguments are wrong; the others then wait, so let run_ranks end them.
+// std::runtime_error where MPI fails.
 #pragma once
 
 #include <algorithm>

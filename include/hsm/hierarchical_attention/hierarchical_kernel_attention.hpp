@@ -11,8 +11,9 @@
 // seen, so nothing is from later. Values are those of the tokens. With L = 1, and where w is (1,0,0), it is CausalAttention.
 //
 // Of the paper we know the abstract: levels of causal downsampling, products of each level's own queries and keys that one
-// softmax sums with learned weights, and a cost of 4/3 of attention's at most, of three levels 21/16. The form of all this is ours: two taps without overlap, how
-// the last complete block is found, that incomplete blocks give 0, and that values have no levels.
+// softmax sums with learned weights, and a cost of 4/3 of attention's at most, of three levels 21/16. The form of all this is
+// ours: two taps without overlap, how the last complete block is found, that incomplete blocks give 0, and that values have
+// no levels.
 //
 // 8 C^2 + 4 (1 - 2^(1-L)) C^2 flop per token and, for each pair of tokens that is seen, 4 C of attention and 2 C / 4^l of
 // level l, since a pair of blocks is multiplied once. A step costs O(C^2 + count C). No T x T matrix. A stream's state is
