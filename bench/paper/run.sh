@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# The commands of the record in bench/paper: recipes of equal size on one text, by hsm_lm compare.
+# The commands of the record in bench/paper: recipes of equal size on one text, by hsm_lm compare, and at small tasks.
 #
 #   bash bench/paper/run.sh quick
 #       on the built-in stories, in minutes: what anyone can repeat exactly; writes bench/paper/stories*
 #   bash bench/paper/run.sh text --text FILE [--valid FILE] [--name NAME] [OPTION OF hsm_lm compare...]
 #       on a text of your own, in hours at the default sizes; writes bench/paper/NAME* (text)
+#   bash bench/paper/run.sh task TASK [OPTION OF hsm_lm task...]
+#       recall, selective-copy, copy, induction, parity or listops; writes bench/paper/TASK*
 #
-# Both resume where they were stopped, and only report where all is done. Seeds and sizes settle all losses, so
+# All resume where they were stopped, and only report where all is done. Seeds and sizes settle all losses, so
 # another machine finds the same but for the last digits; the columns of seconds and speeds are of the machine.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -21,6 +23,11 @@ fail() {
 
 form=${1-}
 if [[ $# -gt 0 ]]; then shift; fi
+task=
+if [[ $form == task && $# -gt 0 ]]; then
+  task=$1
+  shift
+fi
 name=text
 text=no
 arguments=()
@@ -47,9 +54,13 @@ case "$form" in
     name=stories
     ;;
   text) if [[ $text == no ]]; then fail "text needs --text FILE"; fi ;;
-  *) fail "takes quick or text, got '$form'" ;;
+  task) if [[ -z $task || $text == yes ]]; then fail "task takes the name of one, and no text"; fi ;;
+  *) fail "takes quick, text or task, got '$form'" ;;
 esac
 
 bash "$root/.ci/setup" examples
 bash "$root/.ci/build" examples >&2
+if [[ $form == task ]]; then
+  exec "$root/build/examples/examples/hsm_lm" task "$task" --out "$here/$task" ${arguments[@]+"${arguments[@]}"}
+fi
 exec "$root/build/examples/examples/hsm_lm" compare --speeds --out "$here/$name" ${arguments[@]+"${arguments[@]}"}
