@@ -65,8 +65,8 @@ struct BlockPlaces {
 inline constexpr Index kPoolBlock = 64;
 
 /// Writes x^l of all blocks, [blocks][C]; below(place) is x^{l-1} and waiting(i) what segment i has from before.
-template <class Scalar, class Below, class Waiting>
-void pool_blocks(const BlockPlaces& places, Index l, const AttentionLevel<Scalar>& level, const Below& below,
+template <class Scalar, class Finer, class Waiting>
+void pool_blocks(const BlockPlaces& places, Index l, const AttentionLevel<Scalar>& level, const Finer& below,
                  const Waiting& waiting, Scalar* pooled, Executor& executor) {
   const Index C = level.a.size();
   parallel_blocks(executor, places.blocks(l), kPoolBlock, [&](Index from, Index count, int) {
@@ -86,9 +86,9 @@ inline constexpr Index kPoolChannels = 64;
 
 /// The adjoint, given d [blocks][C] of x^l: adds to that of x^{l-1}, d_below(place), to d_waiting(i), and to the
 /// gradients of a and b.
-template <class Scalar, class Below, class Waiting, class DBelow, class DWaiting>
+template <class Scalar, class Finer, class Waiting, class DBelow, class DWaiting>
 void pool_backward(const BlockPlaces& places, Index l, const AttentionLevel<Scalar>& level,
-                   const Below& below, const Waiting& waiting, const Scalar* d, const DBelow& d_below,
+                   const Finer& below, const Waiting& waiting, const Scalar* d, const DBelow& d_below,
                    const DWaiting& d_waiting, AttentionLevel<Scalar>& gradients, Executor& executor) {
   const Index C = level.a.size();
   parallel_blocks(executor, C, kPoolChannels, [&](Index first, Index channels, int) {
