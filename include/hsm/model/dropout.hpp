@@ -27,6 +27,7 @@ namespace hsm::inline HSM_ABI {
 struct Dropout {
   double probability = 0;  ///< p, in [0, 1)
   std::uint64_t key = 0;   ///< draws the masks: another one for each step
+  Index first = 0;         ///< tokens of the batch before those of the call, where it is a part of one
 
   /// The place of the embedding sum.
   static constexpr std::uint64_t kEmbedding = 0;
@@ -74,14 +75,20 @@ struct Dropout {
     const std::uint32_t least = threshold();
     const auto scale = static_cast<Scalar>(1 / (1 - static_cast<double>(least) / kRange));
     const Random all = mask(place);
-    parallel_blocks(executor, n, kTokens, [&](Index first, Index tokens, int) {
-      const Index begin = first * C, end = begin + tokens * C;
+    const Index before = first;
+    parallel_blocks(executor, n, kTokens, [&](Index block, Index tokens, int) {
+      const Index begin = block * C, end = begin + tokens * C;
+      const Index place_in_batch = before * C + begin;
       Random random = all;
-      random.skip(static_cast<std::uint64_t>(begin / 2));
+      random.skip(static_cast<std::uint64_t>(place_in_batch / 2));
       const auto kept = [&](std::uint64_t bits) {
         return static_cast<std::uint32_t>(bits) < least ? Scalar(0) : scale;
       };
       Index i = begin;
+      if (place_in_batch % 2 == 1 && i < end) {
+        y[i] = x[i] * kept(random.bits() >> 32);
+        ++i;
+      }
       for (; i + 1 < end; i += 2) {
         const std::uint64_t bits = random.bits();
         y[i] = x[i] * kept(bits);

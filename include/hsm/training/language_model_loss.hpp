@@ -85,18 +85,19 @@ CrossEntropy language_model_loss(const Model& model, std::span<const std::int32_
   return total;
 }
 
-/// The same, and adds the gradient of the mean loss to `gradients`.
+/// The same, and adds the gradient of the mean loss to `gradients`: the mean over these targets, or, where they are a part
+/// of a batch, over the `batch_targets` of all of it that are not -1.
 template <class Model>
 CrossEntropy language_model_gradients(const Model& model, std::span<const std::int32_t> ids,
                                       std::span<const std::int32_t> targets, Index B, Index T,
                                       typename Model::Saved& saved, Model& gradients, Workspace& workspace,
-                                      const Dropout& dropout = {}) {
+                                      const Dropout& dropout = {}, Index batch_targets = 0) {
   using Scalar = typename Model::Scalar;
   detail::check_equal("language_model_gradients", "the number of targets", static_cast<Index>(targets.size()),
                       B * T);
   detail::check_targets("language_model_gradients", targets, model.config().vocabulary, B * T, {});
   model.hidden(ids, B, T, saved, workspace, dropout);
-  const Index count = count_targets(targets);
+  const Index count = batch_targets > 0 ? batch_targets : count_targets(targets);
   const double scale = count == 0 ? 0.0 : 1.0 / static_cast<double>(count);
   Workspace::Frame frame(workspace);
   const Columns<Scalar> d_hidden = frame.template columns<Scalar>(model.config().width, B * T);

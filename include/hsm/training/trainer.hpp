@@ -64,6 +64,22 @@ inline void check_same_model(const LanguageModelConfig& model, const LanguageMod
   }
 }
 
+/// `train` below, by these processes.
+template <class Model, class Processes, class Callback, class Stop>
+TrainingProgress train_by(Processes processes, Model& model, TrainingState<Model>& state,
+                          std::span<const std::int32_t> text, std::span<const std::int32_t> validation,
+                          Workspace& workspace, Callback& callback, Stop& stop) {
+  check_run(model, text, validation, state.config);
+  check_same_model(model.config(), state.good.config());
+  const auto check = [](const char* what, const TextMark& expected, const TextMark& got) {
+    if (got != expected) fail("train", what, "the one of the run, " + expected.text(), got.text());
+  };
+  check("the training text", state.text, TextMark(text));
+  check("the validation text", state.validation, TextMark(validation));
+  TrainingRun<Model, Processes> run(model, state, text, validation, workspace, processes);
+  return run.run(callback, stop);
+}
+
 }  // namespace detail
 
 /// Goes on with the run that stands at `model` and `state`, fresh or saved, to its end. callback(progress) is
@@ -81,15 +97,7 @@ template <class Model, class Callback, class Stop>
 TrainingProgress train(Model& model, TrainingState<Model>& state, std::span<const std::int32_t> text,
                        std::span<const std::int32_t> validation, Workspace& workspace, Callback&& callback,
                        Stop&& stop) {
-  detail::check_run(model, text, validation, state.config);
-  detail::check_same_model(model.config(), state.good.config());
-  const auto check = [](const char* what, const TextMark& expected, const TextMark& got) {
-    if (got != expected) detail::fail("train", what, "the one of the run, " + expected.text(), got.text());
-  };
-  check("the training text", state.text, TextMark(text));
-  check("the validation text", state.validation, TextMark(validation));
-  detail::TrainingRun<Model> run(model, state, text, validation, workspace);
-  return run.run(callback, stop);
+  return detail::train_by(detail::OneProcess{}, model, state, text, validation, workspace, callback, stop);
 }
 
 /// The same, with validations that are never cut short.

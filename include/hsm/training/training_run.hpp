@@ -26,13 +26,31 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
+/// The processes of a run: one. Others (distributed/data_parallel.hpp) take their share of each batch and of the windows
+/// of a validation, and say the same; all of them make every call in the same order.
+struct OneProcess {
+  /// The number of this process, from 0 on, and how many there are; they divide the batch.
+  Index rank() const { return 0; }
+  Index size() const { return 1; }
+  /// Whether it is so on all of them.
+  bool all(bool yes) { return yes; }
+  /// The value of process 0.
+  double of_first(double value) { return value; }
+  /// Becomes the sum of all.
+  void sum(CrossEntropy&) {}
+  /// The same for all tensors.
+  template <class Parameters>
+  void sum_tensors(Parameters&) {}
+};
+
 /// A run that goes on from a state, which stays whole at every callback.
-template <class Model>
+template <class Model, class Processes = OneProcess>
 class TrainingRun {
  public:
   TrainingRun(Model& model, TrainingState<Model>& state, std::span<const std::int32_t> text,
-              std::span<const std::int32_t> validation, Workspace& workspace)
-      : model_(model),
+              std::span<const std::int32_t> validation, Workspace& workspace, Processes processes = {})
+      : processes_(processes),
+        model_(model),
         state_(state),
         config_(state.config),
         progress_(state.progress),
@@ -57,8 +75,9 @@ class TrainingRun {
     bool more = true;
     if (state_.validation_due) more = end_step(callback, stop);
     while (more && progress_.fraction < 1 && !progress_.finished) {
-      progress_.learning_rate =
-          by_clock() ? rate_.at_progress((std::min)(1.0, clock_share())) : rate_.at(progress_.step);
+      progress_.learning_rate = by_clock()
+                                    ? rate_.at_progress(processes_.of_first((std::min)(1.0, clock_share())))
+                                    : rate_.at(progress_.step);
       step();
       measure();
       progress_.validation_loss.reset();
@@ -83,14 +102,19 @@ class TrainingRun {
   void step() {
     windows_.fill(ids_, targets_, config_.batch);
     Random drawn = state_.dropout;
-    Dropout dropout{config_.dropout};
+    const Index rows = config_.batch / processes_.size(), first = processes_.rank() * rows * time_;
+    const auto own = [&](const std::vector<std::int32_t>& all) {
+      return std::span(all).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows * time_));
+    };
+    Dropout dropout{.probability = config_.dropout, .first = first};
     if (dropout.drops()) dropout.key = drawn.bits();
     set_zero(gradients_);
-    progress_.loss = language_model_gradients(model_, std::span<const std::int32_t>(ids_),
-                                              std::span<const std::int32_t>(targets_), config_.batch, time_,
-                                              saved_, gradients_, workspace_, dropout)
-                         .mean();
+    CrossEntropy loss = language_model_gradients(model_, own(ids_), own(targets_), rows, time_, saved_,
+                                                 gradients_, workspace_, dropout, count_targets(targets_));
+    processes_.sum(loss);
+    progress_.loss = loss.mean();
     check_finite("loss", progress_.loss);
+    processes_.sum_tensors(gradients_);
     progress_.gradient_norm = clip_global_norm(gradients_, config_.clip);
     check_finite("gradient norm", progress_.gradient_norm);
     copy_weights(model_, state_.good);
@@ -105,12 +129,12 @@ class TrainingRun {
   }
 
   void measure() {
-    progress_.seconds = seconds();
+    progress_.seconds = by_clock() ? processes_.of_first(seconds()) : seconds();
     const double training = (std::max)(progress_.seconds - state_.validation_seconds, 1e-9);
     const auto steps = static_cast<double>(progress_.step);
     progress_.tokens_per_second = steps * static_cast<double>(config_.batch * time_) / training;
     if (by_clock()) {
-      progress_.fraction = (std::min)(1.0, clock_share());
+      progress_.fraction = (std::min)(1.0, progress_.seconds / (60 * config_.minutes));
       progress_.seconds_left = (std::max)(0.0, 60 * config_.minutes - progress_.seconds);
     } else {
       progress_.fraction = steps / static_cast<double>(config_.steps);
@@ -125,7 +149,7 @@ class TrainingRun {
     if (state_.validation_due) validate(stop);
     const bool impatient = config_.patience > 0 && state_.stale >= config_.patience;
     progress_.finished = !state_.validation_due && (progress_.fraction >= 1 || impatient);
-    return callback(std::as_const(progress_));
+    return processes_.all(callback(std::as_const(progress_)));
   }
 
   template <class Stop>
@@ -136,11 +160,7 @@ class TrainingRun {
       part = part.first((std::min)(part.size(), static_cast<std::size_t>(config_.validation_tokens) + 1));
     }
     bool whole = true;
-    const auto go_on = [&](Index done, Index all) {
-      whole = done == all;
-      return !stop();
-    };
-    const double loss = evaluate(model_, part, {.batch = config_.batch}, workspace_, go_on).nats();
+    const double loss = validation_loss(part, stop, whole);
     if (!is_finite(loss)) diverged("the validation loss after step", progress_.step, loss);
     progress_.seconds = seconds();
     state_.validation_seconds += progress_.seconds - before;
@@ -161,6 +181,33 @@ class TrainingRun {
     progress_.best_loss = loss;
     progress_.best_step = progress_.step;
     state_.stale = 0;
+  }
+
+  /// The loss of all windows, of which each process takes some in a row; `whole` tells whether none was left out. All of
+  /// them ask as often whether to go on.
+  template <class Stop>
+  double validation_loss(std::span<const std::int32_t> part, Stop& stop, bool& whole) {
+    const Index predictions = static_cast<Index>(part.size()) - 1, T = (std::min)(time_, predictions);
+    const Index windows = (predictions - 1) / T + 1, n = processes_.size(), batch = config_.batch / n;
+    const auto begin = [&](Index rank) { return windows / n * rank + (std::min)(rank, windows % n); };
+    const Index first = begin(processes_.rank()) * T, own = begin(processes_.rank() + 1) - first / T;
+    const Index rounds = (begin(1) - 1) / batch + 1;
+    Index round = 0;
+    bool more = true;
+    const auto go_on = [&](Index, Index) {
+      ++round;
+      return more = processes_.all(!stop());
+    };
+    CrossEntropy loss;
+    if (own > 0) {
+      const Index size = (std::min)(own * T, predictions - first) + 1;
+      part = part.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size));
+      loss = evaluate(model_, part, {.batch = batch}, workspace_, go_on).total;
+    }
+    while (more && round < rounds) go_on(0, 0);
+    whole = round == rounds;
+    processes_.sum(loss);
+    return loss.mean();
   }
 
   void copy_weights(const Model& source, Model& target) {
@@ -196,6 +243,7 @@ class TrainingRun {
                             state_.good_steps);
   }
 
+  Processes processes_;
   Model& model_;
   TrainingState<Model>& state_;
   const TrainingConfig& config_;

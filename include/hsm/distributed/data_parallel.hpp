@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+//
+// Training over ranks that share each batch: every rank holds the model and the texts and draws the same B windows,
+// and takes B / n of them in a row, n the number of ranks.
+//
+//   gradient = sum over ranks of d/dw (sum of the losses of its windows / targets of the whole batch)
+//
+//   hsm::run_ranks(argc, argv, [&](hsm::Communicator& ranks) {
+//     hsm::train_over_ranks(ranks, model, state, text, validation, workspace,
+//                           [&](const hsm::TrainingProgress& p) { if (ranks.rank() == 0) ...; return true; });
+//     return 0;
+//   });
+//
+// All ranks then take the same step, so that their weights stay equal bit for bit. The run is that of one process but for
+// the order in which gradients are added: the same windows, the same dropout, losses equal within rounding, which grows
+// with the steps as that of any training does (1e-5 after 200 steps of the tests). One number of ranks gives the same bits
+// each time. A state says nothing of ranks, and any number of them goes on from it. Windows of a validation are shared
+// in the same way. What goes over the wire in a step, per rank: the gradients, summed over ranks some megabytes at a time
+// once the backward pass is done, and three numbers.
+#pragma once
+
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <hsm/distributed/communicator.hpp>
+#include <hsm/distributed/sharded_mixer.hpp>
+#include <hsm/training/trainer.hpp>
+
+namespace hsm::inline HSM_ABI {
+
+namespace detail {
+
+/// Ranks as the processes of a TrainingRun.
+class RankProcesses {
+ public:
+  explicit RankProcesses(Communicator& ranks) : ranks_(&ranks) {}
+  Index rank() const { return ranks_->rank(); }
+  Index size() const { return ranks_->size(); }
+  bool all(bool yes) {
+    std::int64_t no = yes ? 0 : 1;
+    ranks_->sum(std::span(&no, 1));
+    return no == 0;
+  }
+  double of_first(double value) {
+    ranks_->broadcast(std::span(&value, 1), 0);
+    return value;
+  }
+  void sum(CrossEntropy& loss) {
+    double both[] = {loss.sum, static_cast<double>(loss.count)};
+    ranks_->sum(std::span<double>(both));
+    loss = {both[0], static_cast<Index>(both[1])};
+  }
+  template <class Parameters>
+  void sum_tensors(Parameters& parameters) {
+    sum_over_ranks(*ranks_, parameters);
+  }
+
+ private:
+  Communicator* ranks_;
+};
+
+/// The bits of all weights in one number.
+template <class Model>
+std::uint64_t hash_of(const Model& model, std::uint64_t hash) {
+  const auto add = [&](std::string_view, const auto& tensor) {
+    for (const std::byte value :
+         std::as_bytes(std::span(tensor.data(), static_cast<std::size_t>(tensor.size()))))
+      hash = (hash ^ static_cast<std::uint64_t>(value)) * 0x100000001B3ull;  // FNV-1a
+  };
+  Model::visit(add, model);
+  return hash;
+}
+
+}  // namespace detail
+
+/// Collective. Throws std::runtime_error, the same sentence on every rank, unless all ranks go on with the same run: texts,
+/// config, step, weights and moments. Reads each of them once.
+template <class Model>
+void check_same_run(Communicator& ranks, const Model& model, const TrainingState<Model>& state) {
+  std::string config;
+  TrainingConfig::visit(
+      [&](std::string_view name, const auto& field) {
+        char text[64];
+        const auto end = std::to_chars(std::begin(text), std::end(text), +field).ptr;  // whatever the locale
+        config += (config.empty() ? "" : ", ") + std::string(name) + " " + std::string(text, end);
+      },
+      state.config);
+  ranks.check_agreement("the training config", config);
+  ranks.check_agreement("the training text", state.text.text());
+  ranks.check_agreement("the validation text", state.validation.text());
+  ranks.check_agreement("the steps done", std::to_string(state.progress.step));
+  std::uint64_t hash = detail::hash_of(model, state.windows.state() ^ state.dropout.state());
+  hash =
+      detail::hash_of(state.optimizer.second_moment(), detail::hash_of(state.optimizer.first_moment(), hash));
+  ranks.check_agreement("the weights and moments", "hash " + std::to_string(hash));
+}
+
+/// Collective. `train` (trainer.hpp) over ranks, each with the same model, state and texts. Callback and stop are asked on
+/// every rank as often, and one rank that wants to end ends all; the callback may be collective, stop() must not be. Throws as
+/// train does, then on every rank alike, std::invalid_argument unless the ranks divide the batch, and std::runtime_error as
+/// check_same_run does. What only one rank throws, such as std::bad_alloc, leaves the others waiting: end them, as run_ranks
+/// does.
+template <class Model, class Callback, class Stop>
+TrainingProgress train_over_ranks(Communicator& ranks, Model& model, TrainingState<Model>& state,
+                                  std::span<const std::int32_t> text,
+                                  std::span<const std::int32_t> validation, Workspace& workspace,
+                                  Callback&& callback, Stop&& stop) {
+  check_same_run(ranks, model, state);
+  if (state.config.batch < 1 || state.config.batch % ranks.size() != 0) {
+    detail::fail("train_over_ranks", "batch", "a multiple of the ranks, " + std::to_string(ranks.size()),
+                 std::to_string(state.config.batch));
+  }
+  return detail::train_by(detail::RankProcesses(ranks), model, state, text, validation, workspace, callback,
+                          stop);
+}
+
+/// The same, with validations that are never cut short.
+template <class Model, class Callback>
+TrainingProgress train_over_ranks(Communicator& ranks, Model& model, TrainingState<Model>& state,
+                                  std::span<const std::int32_t> text,
+                                  std::span<const std::int32_t> validation, Workspace& workspace,
+                                  Callback&& callback) {
+  return train_over_ranks(ranks, model, state, text, validation, workspace, callback, [] { return false; });
+}
+
+}  // namespace hsm::inline HSM_ABI
