@@ -15,9 +15,11 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include <hsm/version.hpp>
 #include "examples/hsm_lm/commands.hpp"
+#include "examples/hsm_lm/ranks.hpp"
 #include "examples/support/limits.hpp"
 #include "examples/support/machine.hpp"
 #include "examples/support/process.hpp"
@@ -32,7 +34,10 @@ int user_error(std::string message) {
   for (char& c : message) {
     if (c == '\n') c = ' ';
   }
-  std::fprintf(stderr, "hsm_lm: %s\n", shown(message).c_str());
+  ranks().tell([&](const std::string& who) {
+    std::fprintf(stderr, "hsm_lm: %s%s\n", who.c_str(), shown(message).c_str());
+    std::fflush(stderr);
+  });
   return kUserError;
 }
 
@@ -83,6 +88,7 @@ int main(int argc, char** argv) {
   use_one_blas_thread();
   int code = 0;
   try {
+    if (argc > 1 && std::string_view(argv[1]) == "train") ranks().start();
     code = run(argc, argv);
   } catch (const std::bad_alloc&) {
     code = user_error("there is not enough memory for this");
@@ -92,6 +98,7 @@ int main(int argc, char** argv) {
     code = user_error(error.what());
   }
   if (std::fflush(stdout) != 0 && code == 0) code = user_error("cannot write to the standard output");
+  code = ranks().leave(code);
   // OpenBLAS has threads of its own, which ask for their buffers as it is loaded, again and again where a limit does
   // not leave room for them; the end of the program would wait for them.
   if (std::isfinite(address_space_left())) std::_Exit(code);

@@ -15,6 +15,7 @@
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/interrupt.hpp"
 #include "examples/hsm_lm/model.hpp"
+#include "examples/hsm_lm/ranks.hpp"
 #include "examples/hsm_lm/texts.hpp"
 #include "examples/hsm_lm/train_checkpoint.hpp"
 #include "examples/hsm_lm/train_options.hpp"
@@ -86,39 +87,57 @@ void print_run(const TrainOptions& options, const TrainingCheckpoint& at, const 
       options.training.dropout > 0 ? format(", dropout %g", options.training.dropout) : std::string();
   std::fprintf(stderr,
                "model: %s, width %td, feed-forward %td, context %td, %td parameters\n"
-               "text: %s to train on, %s to validate%s; batch %td, seed %llu%s\n",
+               "text: %s to train on, %s to validate%s; batch %td%s, seed %llu%s\n",
                config.layers.c_str(), config.width, config.feed_forward, config.context,
                count_parameters(at.model), texts.training_size().c_str(), texts.validation_size().c_str(),
                options.valid.empty() ? ", the last 5 %" : "", options.training.batch,
+               ranks().size() > 1 ? format(" over %d ranks", ranks().size()).c_str() : "",
                static_cast<unsigned long long>(options.training.seed), dropout.c_str());
   if (!options.resume.empty())
     std::fprintf(stderr, "%s: goes on after step %td\n", shown(options.resume).c_str(),
                  at.state.progress.step);
 }
 
+/// The batches that each rank takes its share of.
+TrainingConfig share_of_rank(TrainingConfig training) {
+  const int n = ranks().size();
+  if (training.batch % n != 0) {
+    throw std::invalid_argument("--batch must be a multiple of the " + std::to_string(n) + " ranks, got " +
+                                std::to_string(training.batch));
+  }
+  training.batch /= n;
+  return training;
+}
+
 void run_train(TrainOptions options) {
-  check_before(options);
+  if (ranks().first()) {
+    check_before(options);
+  } else {
+    options.log.clear();
+    options.checkpoint.clear();
+  }
   std::optional<TrainingCheckpoint> resumed;
   TextTokenizer tokenizer = load_tokenizer_file(options.tokenizer);
   const Index V = tokenizer.vocabulary();
   if (!options.resume.empty()) resumed = resume_training(options, V);
   if (options.training.patience > 0 && options.training.validate_every == 0)
     throw std::invalid_argument("--patience counts validations: it needs --validate-every STEPS");
-  check_training_fits(options.model.config(V), options.training);
+  check_training_fits(options.model.config(V), share_of_rank(options.training));
   const Texts texts = read_texts(options.text, options.valid, options.model.context, std::move(tokenizer));
   const InterruptGuard guard;  // from here on a signal is answered between two steps
   TrainingCheckpoint at = begin_training(options, std::move(resumed), texts);
-  check_room(options, at.model, texts.tokenizer);
+  if (ranks().first()) check_room(options, at.model, texts.tokenizer);
   Runtime runtime(options.threads);
   print_run(options, at, texts);
   // A validation that was cut short is made up for, and its line with it.
   const TrainingState<Model>& state = at.state;
   const Index done = state.progress.step - (state.validation_due ? 1 : 0);
   StepLog log(options.log, options.resume.empty() ? std::optional<Index>() : done);
-  if (guard.signal() != 0) {
-    std::printf("ended by %s before the first step; nothing was saved\n", signal_name(guard.signal()));
+  ranks().ready();
+  if (const int signal = ranks().signal(guard.signal()); signal != 0) {
+    std::printf("ended by %s before the first step; nothing was saved\n", signal_name(signal));
     settle_output();
-    throw Exit{ended_by(guard.signal())};
+    throw Exit{ended_by(signal)};
   }
   const TrainRun run{options, texts, runtime.workspace, log, guard};
   if (const int code = train_and_save(at, run); code != 0) throw Exit{code};

@@ -15,6 +15,7 @@
 
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/interrupt.hpp"
+#include "examples/hsm_lm/ranks.hpp"
 #include "examples/hsm_lm/save_trained.hpp"
 #include "examples/hsm_lm/step_log.hpp"
 #include "examples/hsm_lm/texts.hpp"
@@ -54,6 +55,25 @@ inline std::string kept_text(const TrainingState<Model>& state) {
                 *state.progress.best_loss);
 }
 
+/// hsm::train, by as many ranks as there are.
+template <class AfterStep>
+TrainingProgress train_alone_or_over_ranks(TrainingCheckpoint& at, const TrainRun& run,
+                                           const AfterStep& after_step) {
+  const std::span<const std::int32_t> text(run.texts.training), validation(run.texts.validation);
+  const auto stop = [&] { return run.guard.signal() != 0; };
+#ifdef HSM_USE_MPI
+  if (Communicator* all = ranks().all()) {
+    check_same_run(*all, at.model, at.state);
+    ranks().apart();
+    const TrainingProgress end =
+        train_over_ranks(*all, at.model, at.state, text, validation, run.workspace, after_step, stop);
+    ranks().together();
+    return end;
+  }
+#endif
+  return train(at.model, at.state, text, validation, run.workspace, after_step, stop);
+}
+
 /// Trains until the end or a signal; returns whether it was the end.
 inline bool train_with_progress(TrainingCheckpoint& at, const TrainRun& run) {
   ProgressLine line;
@@ -65,13 +85,11 @@ inline bool train_with_progress(TrainingCheckpoint& at, const TrainRun& run) {
     } else if (line.due()) {
       line.update(step_text(p));
     }
-    const bool ending = run.guard.signal() != 0;
+    const bool ending = ranks().signal(run.guard.signal()) != 0;
     checkpoint.after_step(at, ending, line);
     return !ending;
   };
-  const TrainingProgress end = train(at.model, at.state, std::span<const std::int32_t>(run.texts.training),
-                                     std::span<const std::int32_t>(run.texts.validation), run.workspace,
-                                     after_step, [&] { return run.guard.signal() != 0; });
+  const TrainingProgress end = train_alone_or_over_ranks(at, run, after_step);
   line.clear();
   if (end.finished && end.fraction < 1)
     std::fprintf(stderr, "%s no better than that of step %td: training ends\n",
@@ -101,13 +119,15 @@ inline int train_and_save(TrainingCheckpoint& at, const TrainRun& run) {
   try {
     finished = train_with_progress(at, run);
   } catch (const TrainingDiverged& error) {
+    ranks().together();
+    if (!ranks().first()) throw;
     run.guard.begin_saving();
     save_good_weights(at.model, run.texts.tokenizer, out, error);
   } catch (const std::bad_alloc&) {
     // A step takes its memory before it changes a weight.
     const TrainingState<Model>& state = at.state;
     const Index steps = state.progress.step;
-    if (steps == 0) throw;
+    if (steps == 0 || !ranks().first()) throw;
     run.guard.begin_saving();
     save_trained(state.kept(at.model), run.texts.tokenizer, out);
     throw std::runtime_error(
@@ -115,11 +135,12 @@ inline int train_and_save(TrainingCheckpoint& at, const TrainRun& run) {
         format(": saved with the weights after step %td", state.best ? state.progress.best_step : steps));
   }
   run.guard.begin_saving();
-  save_trained(at.state.kept(at.model), run.texts.tokenizer, out);
-  if (!finished) std::printf("ended by %s; ", signal_name(run.guard.signal()));
+  const int signal = finished ? 0 : ranks().signal(run.guard.signal());
+  if (ranks().first()) save_trained(at.state.kept(at.model), run.texts.tokenizer, out);
+  if (!finished) std::printf("ended by %s; ", signal_name(signal));
   std::printf("%s: saved%s\n", shown(out).c_str(), kept_text(at.state).c_str());
   settle_output();
-  return finished ? 0 : ended_by(run.guard.signal());
+  return finished ? 0 : ended_by(signal);
 }
 
 }  // namespace hsm::examples
