@@ -149,7 +149,9 @@ void add_train(CLI::App& app) {
   auto options = std::make_shared<TrainOptions>();
   CLI::App* command = app.add_subcommand("train",
                                          "Train a model on a text. Ctrl-C, SIGTERM or SIGHUP ends early and "
-                                         "saves: exit code 130, 143 or 129");
+                                         "saves: exit code 130, 143 or 129. mpirun -np N hsm_lm train ... "
+                                         "shares each batch between N processes, where the tool is built "
+                                         "with MPI");
   options->add_to(*command);
   command->callback([options] { run_train(*options); });
 }
