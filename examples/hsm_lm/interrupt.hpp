@@ -31,6 +31,11 @@ inline constexpr InterruptWords kTrainingWords{
     ": still saving what was trained; the next one ends the program at once without\n",
     ": ended at once, nothing was saved\n"};
 
+/// Of a run over ranks, where mpirun sends the signal too when one of them is gone.
+inline constexpr InterruptWords kRanksWords{
+    ": training ends after this step, then the model is saved, unless a rank is gone\n",
+    kTrainingWords.saving, kTrainingWords.second, kTrainingWords.last};
+
 /// Of an experiment of many runs.
 inline constexpr InterruptWords kRunsWords{
     ": ends after this step; what is finished stays in the table\n", ": ends after this step\n",

@@ -124,7 +124,8 @@ void run_train(TrainOptions options) {
     throw std::invalid_argument("--patience counts validations: it needs --validate-every STEPS");
   check_training_fits(options.model.config(V), share_of_rank(options.training));
   const Texts texts = read_texts(options.text, options.valid, options.model.context, std::move(tokenizer));
-  const InterruptGuard guard;  // from here on a signal is answered between two steps
+  // From here on a signal is answered between two steps.
+  const InterruptGuard guard(ranks().size() > 1 ? kRanksWords : kTrainingWords);
   TrainingCheckpoint at = begin_training(options, std::move(resumed), texts);
   if (ranks().first()) check_room(options, at.model, texts.tokenizer);
   Runtime runtime(options.threads);
