@@ -7,6 +7,8 @@
 // leave(). In between, where they may wait for a sum, it ends them.
 #pragma once
 
+#include <algorithm>
+#include <csignal>
 #include <cstdlib>
 #include <memory>
 #include <stdexcept>
@@ -21,6 +23,7 @@
 #endif
 
 #include "examples/hsm_lm/commands.hpp"
+#include "examples/support/process.hpp"
 
 namespace hsm::examples {
 
@@ -103,6 +106,8 @@ class Ranks {
   /// The end of the program; the exit code of all.
   int leave(int code) {
     if (!all_) return finalized(code);
+    // mpirun ends what has not ended once another rank has.
+    for (const int end : kEndSignals) on_signal(end, SIG_IGN);
     if (phase_ != Phase::kOver) code = agree({.code = code}).code;
     phase_ = Phase::kOver;
     all_.reset();

@@ -27,7 +27,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kRun = "--steps 200 --validate-every 40 --dropout 0.1 --keep-best --threads 1 --log ";
+/// Dropout, validations and the best model besides; the name of the log is to follow.
+const std::string kRest = "--validate-every 40 --dropout 0.1 --keep-best --log ";
+const std::string kRun = "--steps 200 " + kRest, kShortRun = "--steps 100 " + kRest;
 
 class TrainRanks : public TrainingProcess {
  protected:
@@ -62,7 +64,7 @@ class TrainRanks : public TrainingProcess {
     for (const int number : {0, 2, 7}) {  // step, loss, validation loss
       const std::vector<double> a = column(got, number), b = column(expected, number);
       ASSERT_EQ(a.size(), b.size());
-      EXPECT_EQ(a.size(), 200u);
+      EXPECT_GE(a.size(), 100u);
       for (std::size_t i = 0; i < a.size(); ++i)
         EXPECT_LE(std::abs(a[i] - b[i]), 1.1e-5) << "line " << i << ", of numbers of 6 digits";
     }
@@ -104,12 +106,13 @@ TEST_F(TrainRanks, TheCurveIsThatOfOneProcessAndOnlyOneRankPrints) {
 }
 
 TEST_F(TrainRanks, ARankThatIsKilledEndsAllAndAnyNumberOfRanksGoesOn) {
-  ASSERT_EQ(shell(over(1, kRun + "one")).code, 0);
-  const std::string options = kRun + "log --checkpoint run --checkpoint-every 7 ";
+  ASSERT_EQ(shell(over(1, kShortRun + "one")).code, 0);
+  fs::remove(work_ / "model");
+  const std::string options = kShortRun + "log --checkpoint run --checkpoint-every 7 ";
   int ranks = 2;
   for (const std::size_t victim : {1u, 0u}) {
     const pid_t child = start_shell(over(ranks, options + (victim == 0 ? "--resume run" : "")));
-    await_lines("log", victim == 0 ? 100 : 30);
+    await_lines("log", victim == 0 ? 50 : 20);
     const std::vector<pid_t> all = ranks_of(child);
     ASSERT_EQ(all.size(), static_cast<std::size_t>(ranks));
     ::kill(all[victim], SIGKILL);
@@ -129,8 +132,8 @@ TEST_F(TrainRanks, ARankThatIsKilledEndsAllAndAnyNumberOfRanksGoesOn) {
 }
 
 TEST_F(TrainRanks, ASignalToOneRankEndsTheStepOnAllAndSaves) {
-  ASSERT_EQ(shell(over(1, kRun + "one")).code, 0);
-  const std::string options = kRun + "log --checkpoint run ";
+  ASSERT_EQ(shell(over(1, kShortRun + "one")).code, 0);
+  const std::string options = kShortRun + "log --checkpoint run ";
   const pid_t child = start_shell(over(2, options));
   await_lines("log", 10);
   const std::vector<pid_t> all = ranks_of(child);
