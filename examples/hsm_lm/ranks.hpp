@@ -13,7 +13,6 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 #ifdef HSM_USE_MPI
 #include <fcntl.h>
