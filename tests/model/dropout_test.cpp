@@ -71,6 +71,19 @@ TEST(Dropout, DropsWhatPlainLoopsDropForAnySizeAndNumberOfThreads) {
   }
 }
 
+TEST(Dropout, OfAPartOfABatchIsThatPartOfTheWhole) {
+  for (const Index C : {3, 8}) {
+    const auto whole = left_of_ones<double>(kSome, Dropout::kEmbedding, C, 101);
+    for (const Index first : {1, 4, 35}) {  // odd numbers of values before it too
+      Dropout part = kSome;
+      part.first = first;
+      const std::vector<double> expected(whole.begin() + first * C, whole.end());
+      EXPECT_EQ(left_of_ones<double>(part, Dropout::kEmbedding, C, 101 - first, 2), expected)
+          << C << " channels, from token " << first;
+    }
+  }
+}
+
 TEST(Dropout, TheShareOfZerosIsThatOfTheProbabilityAndTheMeanIsKept) {
   constexpr Index kCount = 400'000;
   for (const double p : {0.05, 0.3, 0.5, 0.9}) {
