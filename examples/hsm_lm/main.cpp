@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 
+#include <hsm/core/quote.hpp>
 #include <hsm/version.hpp>
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/ranks.hpp"
