@@ -9,7 +9,7 @@
 
 #include <hsm/hierarchical_attention/hierarchical_kernel_attention.hpp>
 
-#include "recurrent/recurrent_cases.hpp"
+#include "layer/layer_cases.hpp"
 #include "reference/attention_reference.hpp"
 #include "reference/hierarchical_attention_reference.hpp"
 #include "support/matchers.hpp"

@@ -5,11 +5,9 @@
 
 #include <limits>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <hsm/attention/causal_attention.hpp>
-#include <hsm/core/threaded_executor.hpp>
 #include <hsm/io/state_file.hpp>
 
 #include "hierarchical_attention/hierarchical_attention_cases.hpp"
@@ -149,57 +147,12 @@ TYPED_TEST(HierarchicalAttentionTest, RewindGoesBackToWhatWasThere) {
 }
 
 TYPED_TEST(HierarchicalAttentionTest, ThreadsChangeNoBit) {
-  const Index C = 36, T = 90;
-  const auto mixer = make_hierarchy<TypeParam>(C, 3, 3);
-  Random random(7);
-  const auto x = random_matrix<TypeParam>(C, 5 * T, random), dy = random_matrix<TypeParam>(C, 5 * T, random);
-  for (const Index B : {1, 5}) {
-    const Tokens<const TypeParam> in(x.data(), B, T, C), given(dy.data(), B, T, C);
-    const auto run = [&](Workspace& workspace) {
-      Matrix<TypeParam> y(C, B * T), dx(C, B * T);
-      auto saved = mixer.make_saved();
-      auto gradients = mixer.make_gradients();
-      auto state = mixer.make_state({.streams = B, .spare = 2}), d_state = state;
-      mixer.extend(in, state, Tokens<TypeParam>(y.data(), B, T, C), saved, workspace);
-      mixer.backward(in, saved, given, Tokens<TypeParam>(dx.data(), B, T, C), gradients, workspace, &d_state);
-      std::vector<TypeParam> all = flat(gradients);
-      all.insert(all.end(), y.data(), y.data() + y.size());
-      all.insert(all.end(), dx.data(), dx.data() + dx.size());
-      return std::pair(all, state);
-    };
-    Workspace serial;
-    const auto expected = run(serial);
-    for (const int threads : {2, 5}) {
-      ThreadedExecutor executor(threads);
-      Workspace workspace(executor);
-      workspace.poison = true;
-      const auto got = run(workspace);
-      expect_same_bits(got.first, expected.first, std::to_string(threads) + " threads");
-      EXPECT_TRUE(got.second == expected.second) << threads << " threads";
-    }
-  }
+  expect_threads_change_no_bit(make_hierarchy<TypeParam>(36, 3, 3), 90);
 }
 
 TYPED_TEST(HierarchicalAttentionTest, LaterTokensAndOtherDocumentsAreNotSeen) {
-  const Index C = 10, T = 140;
-  const auto mixer = make_hierarchy<TypeParam>(C, 2, 3);
-  Random random(8);
-  const auto x = random_matrix<TypeParam>(C, 2 * T, random);
-  Matrix<TypeParam> y(C, 2 * T), z(C, 2 * T);
-  const std::vector<Index> offsets{0, T, 2 * T};
-  Workspace workspace;
-  mixer.packed(x, offsets, y, workspace);
-  for (const Index t : std::vector<Index>{0, 1, 2, 3, 15, 16, 46, 47, 62, 63, 64, 95, 96, 127, 128, T - 1}) {
-    for (const TypeParam value :
-         {std::numeric_limits<TypeParam>::quiet_NaN(), std::numeric_limits<TypeParam>::infinity()}) {
-      auto bad = x;
-      bad.col(t).setConstant(value);
-      mixer.packed(bad, offsets, z, workspace);
-      expect_same_bits(z.leftCols(t).eval(), y.leftCols(t).eval(), "before token " + std::to_string(t));
-      expect_same_bits(z.rightCols(T).eval(), y.rightCols(T).eval(), "another document");
-      EXPECT_TRUE((z.middleCols(t, T - t).array() != z.middleCols(t, T - t).array()).all()) << t;
-    }
-  }
+  expect_later_tokens_unseen(make_hierarchy<TypeParam>(10, 2, 3), 140,
+                             {0, 1, 2, 3, 15, 16, 46, 47, 62, 63, 64, 95, 96, 127, 128, 139});
 }
 
 TYPED_TEST(HierarchicalAttentionTest, AStateGoesToAFileAndBack) {

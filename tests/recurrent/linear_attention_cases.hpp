@@ -9,7 +9,7 @@
 
 #include <hsm/recurrent/causal_linear_attention.hpp>
 
-#include "recurrent/recurrent_cases.hpp"
+#include "layer/layer_cases.hpp"
 #include "reference/attention_reference.hpp"
 #include "reference/linear_attention_reference.hpp"
 #include "support/matchers.hpp"

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include <hsm/core/threaded_executor.hpp>
 #include <hsm/io/state_file.hpp>
 #include <hsm/recurrent/causal_linear_attention.hpp>
 
@@ -162,57 +161,12 @@ TYPED_TEST(LinearAttentionTest, RewindGoesBackToWhatWasThere) {
 }
 
 TYPED_TEST(LinearAttentionTest, ThreadsChangeNoBit) {
-  const Index C = 36, T = 90;
-  const auto mixer = make_linear<TypeParam>(C, 3, 1);
-  Random random(7);
-  const auto x = random_matrix<TypeParam>(C, 5 * T, random), dy = random_matrix<TypeParam>(C, 5 * T, random);
-  for (const Index B : {1, 5}) {
-    const Tokens<const TypeParam> in(x.data(), B, T, C), given(dy.data(), B, T, C);
-    const auto run = [&](Workspace& workspace) {
-      Matrix<TypeParam> y(C, B * T), dx(C, B * T);
-      auto saved = mixer.make_saved();
-      auto gradients = mixer.make_gradients();
-      auto state = mixer.make_state({.streams = B, .spare = 2}), d_state = state;
-      mixer.extend(in, state, Tokens<TypeParam>(y.data(), B, T, C), saved, workspace);
-      mixer.backward(in, saved, given, Tokens<TypeParam>(dx.data(), B, T, C), gradients, workspace, &d_state);
-      std::vector<TypeParam> all = flat(gradients);
-      all.insert(all.end(), y.data(), y.data() + y.size());
-      all.insert(all.end(), dx.data(), dx.data() + dx.size());
-      return std::pair(all, state);
-    };
-    Workspace serial;
-    const auto expected = run(serial);
-    for (const int threads : {2, 5}) {
-      ThreadedExecutor executor(threads);
-      Workspace workspace(executor);
-      workspace.poison = true;
-      const auto got = run(workspace);
-      expect_same_bits(got.first, expected.first, std::to_string(threads) + " threads");
-      EXPECT_TRUE(got.second == expected.second) << threads << " threads";
-    }
-  }
+  expect_threads_change_no_bit(make_linear<TypeParam>(36, 3, 1), 90);
 }
 
 TYPED_TEST(LinearAttentionTest, LaterTokensAndOtherDocumentsAreNotSeen) {
-  const Index C = 10, T = 140;
-  const auto mixer = make_linear<TypeParam>(C, 2, 1);
-  Random random(8);
-  const auto x = random_matrix<TypeParam>(C, 2 * T, random);
-  Matrix<TypeParam> y(C, 2 * T), z(C, 2 * T);
-  const std::vector<Index> offsets{0, T, 2 * T};
-  Workspace workspace;
-  mixer.packed(x, offsets, y, workspace);
-  for (const Index t : std::vector<Index>{0, 3, 15, 16, 47, 63, 64, 65, 127, 128, T - 1}) {
-    for (const TypeParam value :
-         {std::numeric_limits<TypeParam>::quiet_NaN(), std::numeric_limits<TypeParam>::infinity()}) {
-      auto bad = x;
-      bad.col(t).setConstant(value);
-      mixer.packed(bad, offsets, z, workspace);
-      expect_same_bits(z.leftCols(t).eval(), y.leftCols(t).eval(), "before token " + std::to_string(t));
-      expect_same_bits(z.rightCols(T).eval(), y.rightCols(T).eval(), "another document");
-      EXPECT_TRUE((z.middleCols(t, T - t).array() != z.middleCols(t, T - t).array()).all()) << t;
-    }
-  }
+  expect_later_tokens_unseen(make_linear<TypeParam>(10, 2, 1), 140,
+                             {0, 3, 15, 16, 47, 63, 64, 65, 127, 128, 139});
 }
 
 TYPED_TEST(LinearAttentionTest, AStateGoesToAFileAndBack) {

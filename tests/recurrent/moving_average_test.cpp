@@ -11,7 +11,7 @@
 #include <hsm/recurrent/moving_average.hpp>
 
 #include "io/io_test_support.hpp"
-#include "recurrent/recurrent_cases.hpp"
+#include "layer/layer_cases.hpp"
 #include "reference/attention_reference.hpp"
 #include "reference/ema_reference.hpp"
 #include "support/failing_executor.hpp"
