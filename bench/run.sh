@@ -8,8 +8,9 @@
 # The rows also go to build/bench/results.json. See bench/main.cpp for the other arguments.
 #
 #   bash bench/run.sh --compare REVISION [--products eigen|blas] [--loss PERCENT] [--benchmark_filter=REGEX] [--json FILE]
-# runs each case of this tree in turns with the same case over the headers of a revision of this repository, prints how
-# much faster it is now, and exits with 1 where a case lost more than PERCENT (3). Both are built from this tree's bench/.
+# runs each case in turns with the case of that name of a revision of this repository, prints how much faster it is now,
+# and exits with 1 where a case lost more than PERCENT (3). Each is built from the bench/ of its own revision, since the
+# names of the library change; a case that only one of them has is left out.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -63,8 +64,8 @@ if [[ -n "$revision" ]]; then
   before=$root/build/before/${commit:0:12}
   mkdir -p "$before"
   rm -rf "$before"/{bench,include,tests}
-  tar -C "$root" -c CMakeLists.txt CMakePresets.json .ci bench tests/reference | tar -C "$before" -x
-  git -C "$root" archive "$commit" include | tar -C "$before" -x
+  git -C "$root" archive "$commit" CMakeLists.txt CMakePresets.json .ci bench include tests/reference |
+    tar -C "$before" -x
   bash "$before/.ci/build" bench >&2
   exec python3 -B "$root/bench/compare.py" "$before/build/bench/bench/hsm_bench_$products" \
     "$folder/hsm_bench_$products" ${json:+--json "$json"} "${arguments[@]}"
