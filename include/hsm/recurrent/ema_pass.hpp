@@ -200,36 +200,42 @@ template <Index kCount, bool kEach>
 void EmaPass<Scalar>::advance(const ChannelRange& range, Planes<const Scalar> before, Planes<Scalar> after,
                               Index step, Rows<const Scalar> x, Rows<Scalar> y) const {
   const Planes<Scalar> q = q_.from(range.first), p = p_.from(range.first), eta = eta_.from(range.first);
-  const Index n = n_;
-  for_each_pack<Scalar>(range.count, [&]<class V>(Index c, V) HSM_INLINE_LAMBDA {
-    V in[kCount], out[kCount];
-    HSM_WRITTEN_OUT
-    for (Index t = 0; t < kCount; ++t) in[t] = V::read_once(x.data + t * x.step + c);
-    const auto memory = [&]<bool kFirst>(Index i, std::bool_constant<kFirst>) HSM_INLINE_LAMBDA {
-      const V qs = V::read_once(q.plane(i) + c), ps = V::read_once(p.plane(i) + c),
-              etas = V::read_once(eta.plane(i) + c);
-      V h = V::read(before.plane(i) + c);
-      Scalar* to = after.plane(i) + c;
+  const auto all_channels = [&](auto n) HSM_INLINE_LAMBDA {
+    for_each_pack<Scalar>(range.count, [&]<class V>(Index c, V) HSM_INLINE_LAMBDA {
+      V in[kCount], out[kCount];
       HSM_WRITTEN_OUT
-      for (Index t = 0; t < kCount; ++t) {
-        V next = ps * in[t];
-        next.add_product(qs, h);
-        h = next;
-        if constexpr (kEach) h.write(to + t * step);
-        if constexpr (kFirst) {
-          out[t] = etas * h;
-        } else {
-          out[t].add_product(etas, h);
+      for (Index t = 0; t < kCount; ++t) in[t] = V::read_once(x.data + t * x.step + c);
+      const auto memory = [&]<bool kFirst>(Index i, std::bool_constant<kFirst>) HSM_INLINE_LAMBDA {
+        const V qs = V::read_once(q.plane(i) + c), ps = V::read_once(p.plane(i) + c),
+                etas = V::read_once(eta.plane(i) + c);
+        V h = V::read(before.plane(i) + c);
+        Scalar* to = after.plane(i) + c;
+        HSM_WRITTEN_OUT
+        for (Index t = 0; t < kCount; ++t) {
+          V next = ps * in[t];
+          next.add_product(qs, h);
+          h = next;
+          if constexpr (kEach) h.write(to + t * step);
+          if constexpr (kFirst) {
+            out[t] = etas * h;
+          } else {
+            out[t].add_product(etas, h);
+          }
         }
-      }
-      if constexpr (!kEach) h.write(to);
-    };
-    memory(0, std::true_type{});
-    for (Index i = 1; i < n; ++i) memory(i, std::false_type{});
-    if (!y.data) return;
-    HSM_WRITTEN_OUT
-    for (Index t = 0; t < kCount; ++t) out[t].write(y.data + t * y.step + c);
-  });
+        if constexpr (!kEach) h.write(to);
+      };
+      memory(0, std::true_type{});
+      for (Index i = 1; i < n; ++i) memory(i, std::false_type{});
+      if (!y.data) return;
+      HSM_WRITTEN_OUT
+      for (Index t = 0; t < kCount; ++t) out[t].write(y.data + t * y.step + c);
+    });
+  };
+  if (n_ == 1) {  // known when it is compiled: the pointers of further memories leave no registers for these
+    all_channels(std::integral_constant<Index, 1>{});
+  } else {
+    all_channels(n_);
+  }
 }
 
 /// One segment: what it leaves goes to the state, what lies before its blocks to `record`, where these are given.
