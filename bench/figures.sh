@@ -52,7 +52,8 @@ speedups() {
     $1 == level && $2 == layer && $3 == mode && $4 ~ /^T=/ && $7 == threads && $8 == "paired" {
       print substr($4, 3), $6, $10 }' "$work/rows" | sort -n
 }
-layers="ab channel matrix gated gated-pair softmax-local fusion attention"
+# Those that were measured beside attention, in the order of the rows, and attention.
+layers="$(awk '$1 == "mixer" && $8 == "paired" && !seen[$2]++ { print $2 }' "$work/rows" | tr '\n' ' ')attention"
 for level in mixer block; do
   for mode in forward forward+backward; do
     for layer in $layers; do

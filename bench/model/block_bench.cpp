@@ -126,13 +126,7 @@ void add_block(const Selection& selection) {
 }  // namespace
 
 void add_blocks(const Selection& selection) {
-  add_block<MixerLayer<ScalarPair>>(selection);
-  add_block<MixerLayer<ChannelPair>>(selection);
-  add_block<MixerLayer<MatrixPair>>(selection);
-  add_block<MixerLayer<Gated>>(selection);
-  add_block<MixerLayer<GatedPair>>(selection);
-  add_block<MixerLayer<SoftmaxLocal>>(selection);
-  add_block<MixerLayer<Fusion>>(selection);
+  for_each_policy([&]<template <class> class Policy>() { add_block<MixerLayer<Policy>>(selection); });
   add_block<AttentionLayer>(selection);
   add_block<WindowLayer>(selection);
   add_block<BlockLayer>(selection);

@@ -10,6 +10,9 @@ namespace {
 constexpr Index kLongest = 65536;
 
 template <template <class> class Policy>
+inline constexpr bool kHasProducts = Policy<float>::kStages.projected() > 0 || Policy<float>::kStages.output;
+
+template <template <class> class Policy>
 void add_memory_bound(const Selection& selection, int threads) {
   for (const Index megabytes : {2, 4, 8, 128, 256}) {
     if (selection.quick && megabytes > 2) continue;
@@ -60,31 +63,23 @@ void add_scaling(const Selection& selection, Target target) {
 
 void add_shift(const Selection& selection) {
   for (const int threads : selection.thread_counts()) {
-    add_memory_bound<ScalarPair>(selection, threads);
-    add_memory_bound<ChannelPair>(selection, threads);
-    add_product_bound<MatrixPair>(selection, threads);
-    add_product_bound<Gated>(selection, threads);
-    add_product_bound<GatedPair>(selection, threads);
-    add_product_bound<SoftmaxLocal>(selection, threads);
-    add_product_bound<Fusion>(selection, threads);
+    for_each_policy([&]<template <class> class Policy>() {
+      if constexpr (kHasProducts<Policy>) {
+        add_product_bound<Policy>(selection, threads);
+      } else {
+        add_memory_bound<Policy>(selection, threads);
+      }
+    });
   }
   if (selection.threads > 1) {
     const Target scaling{selection.threads == 2 && !selection.quick ? 1.8 : 0};
-    add_scaling<ScalarPair>(selection, {});
-    add_scaling<ChannelPair>(selection, {});
-    add_scaling<MatrixPair>(selection, scaling);
-    add_scaling<Gated>(selection, scaling);
-    add_scaling<GatedPair>(selection, scaling);
-    add_scaling<SoftmaxLocal>(selection, scaling);
-    add_scaling<Fusion>(selection, scaling);
+    for_each_policy([&]<template <class> class Policy>() {
+      add_scaling<Policy>(selection, kHasProducts<Policy> ? scaling : Target{});
+    });
   }
-  add_layer_cases<MixerLayer<ScalarPair>>(selection, kLongest, 0, 0);
-  add_layer_cases<MixerLayer<ChannelPair>>(selection, kLongest, 0, 0);
-  add_layer_cases<MixerLayer<MatrixPair>>(selection, kLongest, 0, 0);
-  add_layer_cases<MixerLayer<Gated>>(selection, kLongest, 0, 0);
-  add_layer_cases<MixerLayer<GatedPair>>(selection, kLongest, 0, 0);
-  add_layer_cases<MixerLayer<SoftmaxLocal>>(selection, kLongest, 0, 0);
-  add_layer_cases<MixerLayer<Fusion>>(selection, kLongest, 0, 0);
+  for_each_policy([&]<template <class> class Policy>() {
+    add_layer_cases<MixerLayer<Policy>>(selection, kLongest, 0, 0);
+  });
 }
 
 }  // namespace hsm::bench

@@ -14,6 +14,7 @@
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/hierarchical_attention/hierarchical_kernel_attention.hpp>
 #include <hsm/shift/mixer.hpp>
+#include <hsm/shift/policies.hpp>
 
 #include "tests/reference/mixer_reference.hpp"
 
@@ -36,10 +37,20 @@ Policy<Scalar> make_policy(Index C) {
     return Policy<Scalar>(C, random);
   } else {
     Policy<Scalar> policy(C);
-    policy.a.setConstant(Scalar(0.75));
-    policy.b.setConstant(Scalar(0.5));
+    if constexpr (requires { policy.a, policy.b; }) {
+      policy.a.setConstant(Scalar(0.75));
+      policy.b.setConstant(Scalar(0.5));
+    }
     return policy;
   }
+}
+
+/// f.operator()<Policy>() for each policy of the library.
+template <class F>
+void for_each_policy(F&& f) {
+  [&]<template <class> class... Policies>(LayerList<Policies...>) {
+    (f.template operator()<Policies>(), ...);
+  }(StandardPolicies{});
 }
 
 /// A mixer at one shift.

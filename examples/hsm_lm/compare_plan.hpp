@@ -55,15 +55,17 @@ struct ComparePlan {
 /// What is compared where no recipes are given: attention, each mixer, and hybrids with attention in two and in three
 /// places. The one list of them.
 inline std::vector<std::string> compare_recipes(Index depth) {
-  std::vector<std::string> all;
-  for (const char* layer : {"attention@learned", "attention:rotary=10000", "ab", "ab:heads=8@rotated:dyadic",
-                            "channel", "matrix", "gated", "gated-pair", "softmax-local", "fusion"})
-    all.push_back(std::to_string(depth) + "*" + layer);
+  std::vector<std::string> all,
+      layers{"attention@learned", "attention:rotary=10000", "ab:heads=8@rotated:dyadic"};
+  [&]<template <class> class... Policies>(LayerList<Policies...>) {
+    (layers.emplace_back(Policies<float>::kName), ...);
+  }(StandardPolicies{});
+  for (const std::string& layer : layers) all.push_back(std::to_string(depth) + "*" + layer);
   const auto hybrid = [&](const std::string& mixer, const std::set<Index>& places) {
-    std::string layers;
+    std::string recipe;
     for (Index l = 0; l < depth; ++l)
-      layers += (l > 0 ? "," : "") + (places.contains(l) ? std::string(kAttentionName) : mixer);
-    if (static_cast<Index>(places.size()) < depth) all.push_back(layers);
+      recipe += (l > 0 ? "," : "") + (places.contains(l) ? std::string(kAttentionName) : mixer);
+    if (static_cast<Index>(places.size()) < depth) all.push_back(recipe);
   };
   if (depth < 3) return all;
   hybrid("ab", {depth / 2, depth - 1 - (depth > 3)});

@@ -15,12 +15,6 @@
 #include <hsm/schedule/head_rotated.hpp>
 #include <hsm/schedule/reversed.hpp>
 #include <hsm/shift/mixer.hpp>
-#include <hsm/shift/policies/channel_pair.hpp>
-#include <hsm/shift/policies/fusion.hpp>
-#include <hsm/shift/policies/gated.hpp>
-#include <hsm/shift/policies/gated_pair.hpp>
-#include <hsm/shift/policies/matrix_pair.hpp>
-#include <hsm/shift/policies/scalar_pair.hpp>
-#include <hsm/shift/policies/softmax_local.hpp>
+#include <hsm/shift/policies.hpp>
 #include <hsm/shift/stack.hpp>
 #include <hsm/version.hpp>

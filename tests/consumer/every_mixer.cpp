@@ -130,11 +130,32 @@ bool backward_is_the_slope(const char* name, const Layer& layer) {
   return ok;
 }
 
-template <template <class> class Policy, class... Random>
-bool mixer_works(const char* name, Promise promise, Random... random) {
-  const bool wide = modes_agree(name, hsm::Mixer(Policy<double>(C, random..., H), s), promise);
-  const bool narrow = modes_agree(name, hsm::Mixer(Policy<float>(C, random..., H), s), promise);
-  return backward_is_the_slope(name, hsm::Mixer(Policy<double>(C, random..., H), s)) && wide && narrow;
+template <class Policy>
+hsm::Mixer<Policy> mixer() {
+  hsm::Random random(7);
+  if constexpr (std::is_constructible_v<Policy, Index, hsm::Random&, Index>) {
+    return hsm::Mixer(Policy(C, random, H), s);
+  } else {
+    return hsm::Mixer(Policy(C, H), s);
+  }
+}
+
+template <template <class> class Policy>
+bool mixer_works() {
+  const std::string name(Policy<float>::kName);
+  const Promise promise = Policy<float>::kStages.projected() == 0 && !Policy<float>::kStages.output
+                              ? Promise::kSameBits
+                              : Promise::kClose;
+  const bool wide = modes_agree(name.c_str(), mixer<Policy<double>>(), promise);
+  const bool narrow = modes_agree(name.c_str(), mixer<Policy<float>>(), promise);
+  return backward_is_the_slope(name.c_str(), mixer<Policy<double>>()) && wide && narrow;
+}
+
+template <template <class> class... Policies>
+bool mixers_work(hsm::LayerList<Policies...>) {
+  bool ok = true;
+  ((ok &= mixer_works<Policies>()), ...);
+  return ok;
 }
 
 template <class Scalar>
@@ -183,14 +204,7 @@ bool platform_agrees() {
 }  // namespace
 
 int main() {
-  hsm::Random random(7);
-  bool ok = mixer_works<hsm::ScalarPair>("ab", Promise::kSameBits);
-  ok &= mixer_works<hsm::ChannelPair>("channel", Promise::kSameBits);
-  ok &= mixer_works<hsm::MatrixPair, hsm::Random&>("matrix", Promise::kClose, random);
-  ok &= mixer_works<hsm::Gated, hsm::Random&>("gated", Promise::kClose, random);
-  ok &= mixer_works<hsm::GatedPair, hsm::Random&>("gated-pair", Promise::kClose, random);
-  ok &= mixer_works<hsm::SoftmaxLocal, hsm::Random&>("softmax-local", Promise::kClose, random);
-  ok &= mixer_works<hsm::Fusion, hsm::Random&>("fusion", Promise::kClose, random);
+  bool ok = mixers_work(hsm::StandardPolicies{});
   ok &= modes_agree("attention", attention<float>(), Promise::kClose);
   ok &= modes_agree("attention", attention<double>(), Promise::kClose);
   ok &= backward_is_the_slope("attention", attention<double>());

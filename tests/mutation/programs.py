@@ -25,9 +25,7 @@ LIKELY = {
 }
 # Policies that the programs of shift/ are compiled with: those that a header is about, and for what all share a few
 # that differ most, then all of them. Less is what makes a mutant cheap.
-POLICIES = {"channel_pair": "ChannelPair", "fusion": "Fusion", "gated": "Gated", "gated_pair": "GatedPair",
-            "matrix_pair": "MatrixPair", "pair_rows": "ScalarPair ChannelPair", "scalar_pair": "ScalarPair",
-            "softmax_local": "SoftmaxLocal"}
+PAIR_ROWS = "ScalarPair ChannelPair"
 DIFFERENT = "ScalarPair GatedPair SoftmaxLocal"
 
 # Sources of tests/support that hold what a header of the tests only declares.
@@ -63,16 +61,24 @@ class Programs:
                 partial.rename(header.with_suffix(".hpp.gch"))
         return ["g++", *flags, "-include", str(header)]
 
-    @staticmethod
-    def forms(file):
+    def policies_of(self, file):
+        """The policies that a header is about; nothing where all share it."""
+        if file.endswith("/pair_rows.hpp"):
+            return PAIR_ROWS
+        found = re.search(r"struct (\w+) \{", (self.root / "include/hsm" / file).read_text())
+        return found[1] if found and "/policies/" in file else ""
+
+    def forms(self, file):
         """Flags of the forms of a folder's programs that a mutant of the header is tried with, one after another."""
-        folder, _, name = file.removesuffix(".hpp").partition("/")
+        folder = file.partition("/")[0]
         flags = FLAGS + (["-DHSM_TEST_FLOAT_ALONE"] if folder in FLOAT_ALONE else [])
         if folder != "shift":
             return [flags]
-        own = POLICIES.get(name.rpartition("/")[2])
-        few = "-DHSM_TEST_POLICIES(use)=" + "".join(f"use({policy})" for policy in (own or DIFFERENT).split())
-        return [flags + [few]] if own else [flags + [few], flags]
+        own = self.policies_of(file)
+        chosen = (own or DIFFERENT).split()
+        few = ["-DHSM_TEST_POLICIES=" + ",".join(chosen),
+               "-DHSM_TEST_ENGINES(use)=" + "".join(f"use({policy})" for policy in chosen)]
+        return [flags + few] if own else [flags + few, flags]
 
     def closure(self, source, include):
         """Our files that a source reads."""

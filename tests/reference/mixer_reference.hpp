@@ -12,13 +12,7 @@
 #include <cstddef>
 #include <vector>
 
-#include <hsm/shift/policies/channel_pair.hpp>
-#include <hsm/shift/policies/fusion.hpp>
-#include <hsm/shift/policies/gated.hpp>
-#include <hsm/shift/policies/gated_pair.hpp>
-#include <hsm/shift/policies/matrix_pair.hpp>
-#include <hsm/shift/policies/scalar_pair.hpp>
-#include <hsm/shift/policies/softmax_local.hpp>
+#include <hsm/shift/policies.hpp>
 
 namespace hsm::test {
 

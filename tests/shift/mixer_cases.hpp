@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What the mixer tests share: the list of policies (one line each), how each is made with random parameters,
-// random activations, and short names for the comparisons.
+// What the mixer tests share: the policies, all of shift/policies.hpp, each of which has an oracle in
+// reference/mixer_reference.hpp, how each is made with random parameters, random activations, and short names for the
+// comparisons.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,15 +18,12 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-/// The policies of the typed suites, in float and in double: a policy joins with one line, once
-/// reference/mixer_reference.hpp has its oracle.
-#if !defined(HSM_TEST_POLICIES)
-#define HSM_TEST_POLICIES(use) \
+// The engine is what takes a compiler long: it is compiled once, in support/mixer_instances.cpp, with an empty
+// `storage`; here `storage` is extern. A policy that is not listed here is compiled with each test.
+#if !defined(HSM_TEST_ENGINES)
+#define HSM_TEST_ENGINES(use) \
   use(ScalarPair) use(Gated) use(GatedPair) use(SoftmaxLocal) use(ChannelPair) use(MatrixPair) use(Fusion)
 #endif
-
-// The engine is what takes a compiler long: it is compiled once, in support/mixer_instances.cpp, with an empty
-// `storage`; here `storage` is extern. A policy that is not listed is compiled with each test.
 #define HSM_TEST_ENGINE(storage, Policy, Scalar) storage template class ShiftLayer<Policy<Scalar>>;
 #if defined(HSM_TEST_FLOAT_ALONE)
 #define HSM_TEST_ENGINES_OF(storage, Policy) HSM_TEST_ENGINE(storage, Policy, float)
@@ -37,30 +35,41 @@
 
 namespace hsm {
 #define HSM_TEST_EXTERN(Policy) HSM_TEST_ENGINES_OF(extern, Policy)
-HSM_TEST_POLICIES(HSM_TEST_EXTERN)
+HSM_TEST_ENGINES(HSM_TEST_EXTERN)
 #undef HSM_TEST_EXTERN
 }  // namespace hsm
 
 namespace hsm::test {
 
+/// The policies that are tested: those of the library, or some of them.
+#if defined(HSM_TEST_POLICIES)
+using TestedPolicies = LayerList<HSM_TEST_POLICIES>;
+#else
+using TestedPolicies = StandardPolicies;
+#endif
+
 namespace detail {
-template <class, class... Listed>
-struct TypesOf {
-  using Types = ::testing::Types<Listed...>;
+template <class>
+struct TypesOf;
+template <template <class> class... Policies>
+struct TypesOf<LayerList<Policies...>> {
+  using Floats = ::testing::Types<Policies<float>...>;
+  using Doubles = ::testing::Types<Policies<double>...>;
+};
+template <class, class>
+struct JoinedTypes;
+template <class... First, class... Second>
+struct JoinedTypes<::testing::Types<First...>, ::testing::Types<Second...>> {
+  using Type = ::testing::Types<First..., Second...>;
 };
 }  // namespace detail
 
-#define HSM_TEST_FLOATS(Policy) , Policy<float>
-using FloatPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_FLOATS)>::Types;
-#undef HSM_TEST_FLOATS
-
+using FloatPolicies = detail::TypesOf<TestedPolicies>::Floats;
 /// The typed suites run over these.
 #if defined(HSM_TEST_FLOAT_ALONE)
 using AllPolicies = FloatPolicies;
 #else
-#define HSM_TEST_TYPES(Policy) , Policy<float>, Policy<double>
-using AllPolicies = detail::TypesOf<void HSM_TEST_POLICIES(HSM_TEST_TYPES)>::Types;
-#undef HSM_TEST_TYPES
+using AllPolicies = detail::JoinedTypes<FloatPolicies, detail::TypesOf<TestedPolicies>::Doubles>::Type;
 #endif
 
 /// The taps of a policy made by PolicyCase, where it has a choice.

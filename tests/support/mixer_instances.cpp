@@ -5,5 +5,5 @@
 
 namespace hsm {
 #define HSM_TEST_DEFINED(Policy) HSM_TEST_ENGINES_OF(, Policy)
-HSM_TEST_POLICIES(HSM_TEST_DEFINED)
+HSM_TEST_ENGINES(HSM_TEST_DEFINED)
 }  // namespace hsm

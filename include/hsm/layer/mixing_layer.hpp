@@ -55,6 +55,10 @@
 
 namespace hsm::inline HSM_ABI {
 
+/// A list of layers and of mixing policies, each a template over the scalar; a type.
+template <template <class> class... Entries>
+struct LayerList {};
+
 /// What a token costs in a layer of C channels.
 struct LayerFootprint {
   Index products = 0;      ///< matrices C x C that it is multiplied by

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The list of layers that a stack can hold, a type. Each entry is a template over the scalar: a mixing policy
+// The list of layers that a stack can hold. Each entry is a template over the scalar: a mixing policy
 // (shift/mixing_policy.hpp), which joins as a Mixer, or a layer that mixes tokens (layer/mixing_layer.hpp). Either
 // states what recipes call it, what they may say of it, and its tensors:
 //
@@ -19,27 +19,27 @@
 #include <hsm/recurrent/causal_linear_attention.hpp>
 #include <hsm/recurrent/moving_average.hpp>
 #include <hsm/shift/mixer.hpp>
-#include <hsm/shift/policies/channel_pair.hpp>
-#include <hsm/shift/policies/fusion.hpp>
-#include <hsm/shift/policies/gated.hpp>
-#include <hsm/shift/policies/gated_pair.hpp>
-#include <hsm/shift/policies/matrix_pair.hpp>
-#include <hsm/shift/policies/scalar_pair.hpp>
-#include <hsm/shift/policies/softmax_local.hpp>
+#include <hsm/shift/policies.hpp>
 
 namespace hsm::inline HSM_ABI {
-
-/// The layers that a stack can hold.
-template <template <class> class... Entries>
-struct LayerList {};
 
 /// Mixing policies, and attention.
 template <template <class> class... Policies>
 using PolicyList = LayerList<Policies..., AttentionLayer>;
 
+namespace detail {
+template <class First, class Second>
+struct JoinedLists;
+template <template <class> class... First, template <class> class... Second>
+struct JoinedLists<LayerList<First...>, LayerList<Second...>> {
+  using Type = LayerList<First..., Second...>;
+};
+}  // namespace detail
+
 /// The layers of the library.
-using StandardLayers = LayerList<ScalarPair, ChannelPair, MatrixPair, Gated, GatedPair, Fusion, SoftmaxLocal,
-                                 EmaLayer, LinearAttentionLayer, HierarchicalAttentionLayer, AttentionLayer>;
+using StandardLayers = typename detail::JoinedLists<
+    StandardPolicies,
+    LayerList<EmaLayer, LinearAttentionLayer, HierarchicalAttentionLayer, AttentionLayer>>::Type;
 
 /// The recipe name of dense causal softmax attention.
 inline constexpr std::string_view kAttentionName = AttentionLayer<float>::kName;
