@@ -5,9 +5,9 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -37,8 +37,7 @@ ReportFiles files_of(const CompareOptions& options) {
   names.reads("--text", options.text);
   names.reads("--valid", options.valid);
   names.reads("--tokenizer", options.tokenizer);
-  for (const std::string& file : files.all()) names.writes("--out", file);
-  files.check();
+  files.check(names);
   return options.speeds ? files : without_speeds;
 }
 
@@ -48,7 +47,12 @@ struct CompareTables {
     // The runs first: without a table of them there are no others, so one that does not fit leaves all as it was.
     open_table(runs, files, ".csv", compare_columns(options, plan));
     open_table(curves, files, kCurves, curve_columns(options, plan));
-    if (options.speeds || (files.any() && std::filesystem::exists(files.with(kSpeeds))))
+    for (const Cells& key : runs->keys()) {
+      if (curves->find(key) != nullptr) continue;
+      throw std::runtime_error(files.with(kCurves) + ": must have the curves of every run in " +
+                               files.table() + ", got none of " + hsm::detail::in_quotes(csv_line(key)));
+    }
+    if (options.speeds || (files.any() && ReportFiles::exists(files.with(kSpeeds))))
       open_table(speeds, files, kSpeeds, speed_columns(options, plan));
   }
 

@@ -10,11 +10,11 @@
 // The line of the curves is written first, so that whatever is in the first table has them.
 #pragma once
 
-#include <cstdio>
+#include <cmath>
 #include <numbers>
-#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "examples/hsm_lm/compare_plan.hpp"
@@ -40,13 +40,49 @@ inline RunColumns compare_settings(const CompareOptions& o, const ComparePlan& p
           .keys = {"recipe", "learning_rate", "seed"}};
 }
 
+inline bool read_curve_point(std::string_view word, CurvePoint& p) {
+  return read_word(word, "::", p.tokens, p.seconds, p.loss) && p.tokens >= 0 && p.seconds >= 0 &&
+         std::isfinite(p.tokens) && std::isfinite(p.seconds) && std::isfinite(p.loss);
+}
+
+inline bool read_position_loss(std::string_view word, PositionLoss& p) {
+  return read_word(word, "-:", p.first, p.last, p.loss) && p.first >= 1 && p.last >= p.first &&
+         std::isfinite(p.loss);
+}
+
+/// The points that the words of a cell are. Throws std::runtime_error for a cell of another form.
+template <class Point>
+std::vector<Point> points_of(const std::string& cell, bool (*read)(std::string_view, Point&),
+                             const CellForm& form) {
+  std::vector<Point> points;
+  const auto add = [&](std::string_view word) { return read(word, points.emplace_back()); };
+  if (!read_words(cell, add))
+    throw std::runtime_error(std::string("a curve must be ") + form.text + ", got " +
+                             hsm::detail::in_quotes(cell));
+  return points;
+}
+
 }  // namespace detail
+
+/// What a run's training losses are.
+inline constexpr CellForm kCurveCell{
+    "finite numbers as tokens:seconds:loss", [](std::string_view cell) {
+      CurvePoint point;
+      return read_words(cell, [&](std::string_view word) { return detail::read_curve_point(word, point); });
+    }};
+/// What its losses by position are.
+inline constexpr CellForm kPositionsCell{
+    "finite numbers as first-last:loss, positions from 1 on", [](std::string_view cell) {
+      PositionLoss point;
+      return read_words(cell, [&](std::string_view word) { return detail::read_position_loss(word, point); });
+    }};
 
 /// The columns of the runs.
 inline RunColumns compare_columns(const CompareOptions& o, const ComparePlan& plan) {
   RunColumns columns = detail::compare_settings(o, plan);
   columns.results = {"parameters", "feed_forward", "selection_loss",    "loss",    "bits_per_byte",
                      "steps_done", "diverged",     "tokens_per_second", "seconds", "threads"};
+  columns.forms = {{"selection_loss", kNumberCell}, {"loss", kNumberCell}, {"diverged", kFlagCell}};
   return columns;
 }
 
@@ -54,6 +90,7 @@ inline RunColumns compare_columns(const CompareOptions& o, const ComparePlan& pl
 inline RunColumns curve_columns(const CompareOptions& o, const ComparePlan& plan) {
   RunColumns columns = detail::compare_settings(o, plan);
   columns.results = {"training_loss", "loss_by_position"};
+  columns.forms = {{"training_loss", kCurveCell}, {"loss_by_position", kPositionsCell}};
   return columns;
 }
 
@@ -92,38 +129,14 @@ inline Cells curve_cells(const CompareOutcome& outcome) {
   return {curve, positions};
 }
 
-namespace detail {
-
-/// The words of a cell, each read by `read`, which returns whether it is right.
-template <class Point, class Read>
-std::vector<Point> points_of(const std::string& cell, const char* form, Read&& read) {
-  std::vector<Point> points;
-  std::istringstream words(cell);
-  for (std::string word; words >> word;) {
-    points.emplace_back();
-    if (!read(word.c_str(), points.back()))
-      throw std::runtime_error("a curve must be of " + std::string(form) + ", got " +
-                               hsm::detail::in_quotes(word));
-  }
-  return points;
-}
-
-}  // namespace detail
-
 /// The training losses of a run.
 inline std::vector<CurvePoint> curve_of(const RunTable& curves, const Cells& key) {
-  return detail::points_of<CurvePoint>(
-      curves.cell(key, "training_loss"), "tokens:seconds:loss", [](const char* word, CurvePoint& p) {
-        return std::sscanf(word, "%lf:%lf:%lf", &p.tokens, &p.seconds, &p.loss) == 3;
-      });
+  return detail::points_of(curves.cell(key, "training_loss"), detail::read_curve_point, kCurveCell);
 }
 
 /// The losses of a run by position.
 inline std::vector<PositionLoss> positions_of(const RunTable& curves, const Cells& key) {
-  return detail::points_of<PositionLoss>(
-      curves.cell(key, "loss_by_position"), "first-last:loss", [](const char* word, PositionLoss& p) {
-        return std::sscanf(word, "%td-%td:%lf", &p.first, &p.last, &p.loss) == 3;
-      });
+  return detail::points_of(curves.cell(key, "loss_by_position"), detail::read_position_loss, kPositionsCell);
 }
 
 /// The search of a contender's rate, as far as the table has its runs. They are those of the first seed.

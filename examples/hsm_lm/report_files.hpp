@@ -8,11 +8,13 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <hsm/io/output_file.hpp>
 
+#include "examples/support/paths.hpp"
 #include "examples/support/run_table.hpp"
 #include "examples/support/terminal.hpp"
 #include "examples/support/text.hpp"
@@ -27,7 +29,8 @@ class ReportFiles {
   ReportFiles(const std::string& out, const std::string& name, std::vector<std::string> endings)
       : endings_(std::move(endings)) {
     if (out.empty()) return;
-    const bool directory = out.ends_with('/') || std::filesystem::is_directory(out);
+    std::error_code none;  // what cannot be looked at cannot be opened either, which is told
+    const bool directory = out.ends_with('/') || std::filesystem::is_directory(out, none);
     stem_ = directory ? (std::filesystem::path(out) / name).string() : out;
   }
 
@@ -46,13 +49,24 @@ class ReportFiles {
     return files;
   }
 
-  /// Throws std::runtime_error for files that another program made.
-  void check() const {
-    if (!any() || std::filesystem::exists(table())) return;
+  /// Checks them with the other files of the command, `names`, before hours of runs: throws std::invalid_argument where
+  /// one of them is another of these files, std::runtime_error for files that another program made, or a report that
+  /// cannot be written.
+  void check(CommandFiles& names) const {
+    for (const std::string& file : all()) names.writes("--out", file);
+    const bool fresh = any() && !exists(table());
     for (const std::string& file : all()) {
-      if (std::filesystem::exists(file))
+      if (fresh && exists(file))
         throw std::runtime_error("--out would overwrite " + file + ", which is there without " + table());
     }
+    for (const std::string& file : all()) {
+      if (!file.ends_with(".csv")) const OutputFile probe(file);
+    }
+  }
+  /// Whether the file is there.
+  static bool exists(const std::string& file) {
+    std::error_code none;
+    return std::filesystem::exists(file, none);
   }
 
   /// Writes the file with this ending.

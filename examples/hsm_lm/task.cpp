@@ -59,7 +59,8 @@ void report_task(const TaskOptions& options, const TaskPlan& plan, const RunTabl
 void run_task_command(TaskOptions& options) {
   const TaskPlan plan = plan_task(options);
   const ReportFiles files = files_of(options, plan);
-  files.check();
+  CommandFiles names;
+  files.check(names);
   std::optional<RunTable> table;
   open_table(table, files, ".csv", task_columns(options, plan));
   Runtime runtime(options.threads);

@@ -5,11 +5,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
-#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "examples/hsm_lm/task_plan.hpp"
@@ -18,6 +17,31 @@
 #include "examples/support/spread.hpp"
 
 namespace hsm::examples {
+
+namespace detail {
+
+/// Adds answers by place, "place:right/asked ...", to `answers`; false for another text.
+inline bool read_places(std::string_view cell, std::map<Index, TaskAnswers>& answers) {
+  return read_words(cell, [&](std::string_view word) {
+    Index place = 0;
+    TaskAnswers read;
+    if (!read_word(word, ":/", place, read.right, read.asked)) return false;
+    if (place < 0 || read.right < 0 || read.asked < 1 || read.right > read.asked) return false;
+    TaskAnswers& all = answers[place];
+    all.right += read.right;
+    all.asked += read.asked;
+    return true;
+  });
+}
+
+}  // namespace detail
+
+/// What a run's answers by place are.
+inline constexpr CellForm kPlacesCell{"whole numbers as place:right/asked, no more right than asked",
+                                      [](std::string_view cell) {
+                                        std::map<Index, TaskAnswers> answers;
+                                        return detail::read_places(cell, answers);
+                                      }};
 
 /// The columns that `hsm_lm task` keeps of its runs.
 inline RunColumns task_columns(const TaskOptions& o, const TaskPlan& plan) {
@@ -35,7 +59,14 @@ inline RunColumns task_columns(const TaskOptions& o, const TaskPlan& plan) {
                    {"test_sequences", number(o.sequences)}},
       .keys = {"recipe", "learning_rate", "seed"},
       .results = {"parameters", "feed_forward", "selection_accuracy", "selection_loss", "test_accuracy",
-                  "test_loss", "by_place", "steps_done", "seconds", "threads"}};
+                  "test_loss", "by_place", "steps_done", "seconds", "threads"},
+      .forms = {{"selection_accuracy", kShareCell},
+                {"selection_loss", kNumberCell},
+                {"test_accuracy", kShareCell},
+                {"test_loss", kNumberCell},
+                {"by_place", kPlacesCell},
+                {"steps_done", kCountCell},
+                {"seconds", kAmountCell}}};
   if (plan.by_distance()) columns.keys.insert(columns.keys.begin(), "distance");
   return columns;
 }
@@ -101,14 +132,10 @@ inline TaskResult result_of(const RunTable& table, const TaskOptions& options, c
     result.loss.add(table.number(key, "test_loss"));
     result.seconds.add(table.number(key, "seconds"));
     result.diverged |= table.number(key, "steps_done") < static_cast<double>(options.steps);
-    std::istringstream places(table.cell(key, "by_place"));
-    for (std::string text; places >> text;) {
-      Index place = 0, right = 0, asked = 0;
-      if (std::sscanf(text.c_str(), "%td:%td/%td", &place, &right, &asked) != 3)
-        throw std::runtime_error("by_place must be place:right/asked, got " + hsm::detail::in_quotes(text));
-      result.by_place[place].right += right;
-      result.by_place[place].asked += asked;
-    }
+    const std::string& places = table.cell(key, "by_place");
+    if (!detail::read_places(places, result.by_place))
+      throw std::runtime_error("by_place must be " + std::string(kPlacesCell.text) + ", got " +
+                               hsm::detail::in_quotes(places));
   }
   return result;
 }

@@ -9,8 +9,10 @@
 //
 // Files are told apart by what they are, not by how they are spelled: symbolic links, hard links, other
 // spellings of a directory, and files that do not exist yet. Devices and pipes keep nothing, so they may be
-// named twice.
+// named twice. Where the standard output and error go is written to as well.
 #pragma once
+
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <stdexcept>
@@ -55,13 +57,34 @@ class CommandFiles {
 
   void add(File file) {
     if (file.path.empty()) return;
+    if (file.written) check_streams(file);
     for (const File& other : files_) {
       if ((file.written || other.written) && same_file(file.path, other.path)) refuse(other, file);
     }
     files_.push_back(std::move(file));
   }
 
+  /// A file that the standard output or error goes to would be replaced with what is printed in it, or mixed with it.
+  static void check_streams(const File& file) {
+#if !defined(_WIN32)
+    struct stat own = {}, stream = {};
+    if (::stat(file.path.c_str(), &own) != 0 || !S_ISREG(own.st_mode)) return;
+    for (const int descriptor : {1, 2}) {
+      if (::fstat(descriptor, &stream) != 0 || stream.st_dev != own.st_dev || stream.st_ino != own.st_ino)
+        continue;
+      throw std::invalid_argument(file.option + " and the standard " +
+                                  (descriptor == 1 ? "output" : "error") + " must be different files, got " +
+                                  file.path + " for both");
+    }
+#else
+    static_cast<void>(file);
+#endif
+  }
+
   [[noreturn]] static void refuse(const File& a, const File& b) {
+    if (a.written && b.written && a.option == b.option)
+      throw std::invalid_argument(b.option + " must lead to different files, got " + a.path + " and " +
+                                  b.path + ", which are one");
     if (a.written && b.written) {
       throw std::invalid_argument(b.option + " and " + a.option + " must be different files, got " + b.path +
                                   (a.path == b.path ? " for both" : " and " + a.path + ", which are one"));

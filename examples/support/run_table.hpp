@@ -4,7 +4,7 @@
 //
 //   settings   the same in every line; a file with other settings is refused
 //   keys       what tells one run from another; a run that is in the file need not be run again
-//   results    what came of it
+//   results    what came of it; a file whose results have not the form they should is refused
 //
 // A line is on the disk before `add` returns. Half a line, which a killed program leaves, is cut off. The file is
 // locked: two programs at once would run everything twice.
@@ -30,65 +30,15 @@
 #include <hsm/core/check.hpp>
 #include <hsm/io/file_handle.hpp>
 
+#include "examples/support/run_cells.hpp"
+
 namespace hsm::examples {
-
-/// The cells of a line, or some of them.
-using Cells = std::vector<std::string>;
-
-/// A line of CSV without its end: cells with a comma or a quote are quoted. Throws std::invalid_argument for a
-/// cell with the end of a line in it.
-inline std::string csv_line(const Cells& cells) {
-  std::string line;
-  for (std::size_t i = 0; i < cells.size(); ++i) {
-    const std::string& cell = cells[i];
-    if (cell.find_first_of("\r\n") != std::string::npos)
-      throw std::invalid_argument("csv_line: a cell must be one line, got " + hsm::detail::in_quotes(cell));
-    if (i > 0) line += ',';
-    if (cell.find_first_of(",\"") == std::string::npos) {
-      line += cell;
-      continue;
-    }
-    line += '"';
-    for (const char c : cell) line.append(c == '"' ? 2 : 1, c);
-    line += '"';
-  }
-  return line;
-}
-
-/// The cells of a line; none if its quotes are not in order.
-inline std::optional<Cells> csv_cells(std::string_view line) {
-  Cells cells;
-  for (std::size_t place = 0;; ++place) {
-    std::string cell;
-    if (place < line.size() && line[place] == '"') {
-      for (++place;; ++place) {
-        if (place >= line.size()) return {};
-        if (line[place] == '"' && (++place >= line.size() || line[place] != '"')) break;
-        cell += line[place];
-      }
-    } else {
-      const std::size_t end = std::min(line.find(',', place), line.size());
-      cell = line.substr(place, end - place);
-      if (cell.find('"') != std::string::npos) return {};
-      place = end;
-    }
-    cells.push_back(std::move(cell));
-    if (place >= line.size()) return cells;
-    if (line[place] != ',') return {};
-  }
-}
-
-/// The shortest text that reads back as the same number, for keys.
-inline std::string exact_number(double value) {
-  char text[32];
-  const auto [end, error] = std::to_chars(text, text + sizeof text, value);
-  return std::string(text, error == std::errc() ? end : text);
-}
 
 /// What the columns of a table are.
 struct RunColumns {
   std::vector<std::pair<std::string, std::string>> settings{};  ///< names and values
   Cells keys{}, results{};                                      ///< names
+  std::map<std::string, CellForm> forms{};                      ///< of results, by name; others are any text
 
   /// All names, in the order of the file.
   Cells names() const {
@@ -116,6 +66,12 @@ class RunTable {
 
   const RunColumns& columns() const { return columns_; }
   std::size_t size() const { return runs_.size(); }
+  /// The keys of all runs.
+  std::vector<Cells> keys() const {
+    std::vector<Cells> all;
+    for (const auto& [key, results] : runs_) all.push_back(key);
+    return all;
+  }
   /// Whether the file ended with half a line, which is gone.
   bool cut() const { return cut_; }
 
@@ -213,6 +169,13 @@ inline void RunTable::take(Cells cells, std::size_t line) {
          "; the same settings go on with this file, others need another one");
   }
   const auto keys = cells.begin() + static_cast<std::ptrdiff_t>(first);
+  const std::size_t behind = first + columns_.keys.size();
+  for (std::size_t i = 0; i < columns_.results.size(); ++i) {
+    const auto form = columns_.forms.find(columns_.results[i]);
+    const std::string& cell = cells[behind + i];
+    if (form == columns_.forms.end() || form->second.holds(cell)) continue;
+    fail(where + form->first + " must be " + form->second.text + ", got " + hsm::detail::in_quotes(cell));
+  }
   const auto results = keys + static_cast<std::ptrdiff_t>(columns_.keys.size());
   if (!runs_.emplace(Cells(keys, results), Cells(results, cells.end())).second)
     fail(where + "must be a run that is not in the lines before");

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "examples/support/paths.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
@@ -84,6 +87,33 @@ TEST_F(CommandFilesTest, TwoOutputsAreTwoFiles) {
     files.writes("--log", at("dangling"));
   });
   EXPECT_TRUE(mentions(message, {"--log and --out must be different files", at("new"), at("dangling")}));
+}
+
+TEST_F(CommandFilesTest, WhatIsPrintedGoesElsewhere) {
+  const auto written = [&](int stream, const std::string& name) {
+    std::fflush(stdout);
+    const int before = ::dup(stream), file = ::open(at("other").c_str(), O_WRONLY);
+    ::dup2(file, stream);
+    const std::string message =
+        message_of<std::invalid_argument>([&] { CommandFiles().writes("--out", at(name)); });
+    ::dup2(before, stream);
+    ::close(before);
+    ::close(file);
+    return message;
+  };
+  EXPECT_TRUE(
+      mentions(written(1, "other"), {"--out and the standard output must be different files", "other"}));
+  EXPECT_TRUE(mentions(written(2, "other"), {"the standard error", "other"}));
+  EXPECT_NO_THROW(CommandFiles().writes("--out", at("other")));
+}
+
+TEST_F(CommandFilesTest, TwoNamesOfOneOptionAreTold) {
+  const std::string message = message_of<std::invalid_argument>([&] {
+    CommandFiles files;
+    files.writes("--out", at("text"));
+    files.writes("--out", at("hard"));
+  });
+  EXPECT_TRUE(mentions(message, {"--out must lead to different files", at("text"), at("hard")}));
 }
 
 TEST_F(CommandFilesTest, WhatDoesNoHarmIsAllowed) {

@@ -103,6 +103,25 @@ TEST_F(RunTables, RefuseFilesOfAnythingElse) {
   EXPECT_TRUE(mentions(open(directory_ / "none" / "runs.csv"), {"none/runs.csv", "cannot open"}));
 }
 
+TEST_F(RunTables, RefuseResultsOfAnotherForm) {
+  RunColumns formed = columns();
+  formed.forms = {{"loss", kNumberCell}, {"note", kFlagCell}};
+  const auto open = [&](const std::string& results) {
+    write_raw(file_,
+              kHeader + "\"recall, hard\",100,ab,1,1,0\n\"recall, hard\",100,2*ab,1," + results + "\n");
+    return message_of<std::runtime_error>([&] { RunTable table(file_, formed); });
+  };
+  EXPECT_TRUE(mentions(open("two,1"), {"runs.csv, line 3: loss must be a number, got 'two'"}));
+  EXPECT_TRUE(mentions(open("2x,1"), {"got '2x'"}));
+  EXPECT_TRUE(mentions(open(",1"), {"loss must be a number, got ''"}));
+  EXPECT_TRUE(mentions(open("2,yes"), {"line 3: note must be 0 or 1, got 'yes'"}));
+  for (const char* results : {"2,1", "inf,0", "nan,0"}) {
+    write_raw(file_, kHeader + "\"recall, hard\",100,2*ab,1," + results + "\n");
+    const RunTable table(file_, formed);
+    EXPECT_EQ(table.keys(), std::vector<Cells>(1, Cells{"2*ab", "1"})) << results;
+  }
+}
+
 TEST_F(RunTables, RefuseASecondProgram) {
   RunTable table(file_, columns());
   EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { RunTable second(file_, columns()); }),
@@ -127,6 +146,36 @@ TEST_F(RunTables, RefuseRunsThatDoNotFit) {
                        {"loss", "number", "'two'"}));
   EXPECT_TRUE(mentions(message_of<std::out_of_range>([&] { table.number({"ab", "1"}, "los"); }), {"'los'"}));
   EXPECT_TRUE(mentions(message_of<std::out_of_range>([&] { table.cell({"ab", "3"}, "loss"); }), {"ab,3"}));
+}
+
+TEST(CellForms, HoldWhatTheySay) {
+  const auto holds = [](const CellForm& form, const std::vector<const char*>& right,
+                        const std::vector<const char*>& wrong) {
+    for (const char* cell : right) EXPECT_TRUE(form.holds(cell)) << form.text << ": " << cell;
+    for (const char* cell : wrong) EXPECT_FALSE(form.holds(cell)) << form.text << ": " << cell;
+  };
+  holds(kNumberCell, {"0", "-1.5e3", "inf", "nan"}, {"", " 1", "1 ", "1,5", "1e999", "x"});
+  holds(kAmountCell, {"0", "1.5"}, {"-1", "nan", "inf", ""});
+  holds(kShareCell, {"0", "0.5", "1"}, {"-0.1", "1.1", "nan"});
+  holds(kCountCell, {"0", "17"}, {"-1", "1.5", "99999999999999999999", ""});
+  holds(kFlagCell, {"0", "1"}, {"2", "", "00", "true"});
+}
+
+TEST(CellForms, WordsAreReadWhole) {
+  double a = 0;
+  Index b = 0, c = 0;
+  EXPECT_TRUE(read_word("1.5:-2/3", ":/", a, b, c));
+  EXPECT_EQ(a, 1.5);
+  EXPECT_EQ(b, -2);
+  EXPECT_EQ(c, 3);
+  for (const char* word : {"", "1", "1:2", "1:2/", "1:2/3x", "1:2/3/4", "1:2:3", ":2/3", "1:2.5/3"})
+    EXPECT_FALSE(read_word(word, ":/", a, b, c)) << word;
+  std::vector<std::string> words;
+  const auto note = [&](std::string_view word) { return words.emplace_back(word) != "end"; };
+  EXPECT_TRUE(read_words("", note));
+  EXPECT_TRUE(read_words("a  bc", note));
+  EXPECT_FALSE(read_words("end d", note));
+  EXPECT_EQ(words, (std::vector<std::string>{"a", "", "bc", "end"}));
 }
 
 TEST(CsvCells, ReadWhatCsvLineWrites) {
