@@ -77,6 +77,7 @@ void report(const CompareOptions& options, const ComparePlan& plan, const Compar
 void run_compare_command(CompareOptions& options) {
   const ReportFiles files = files_of(options);
   const ComparePlan plan = plan_compare(options);
+  if (options.speeds) check_speeds_fit(options, plan);
   CompareTables tables(options, plan, files);
   Runtime runtime(options.threads);
   CompareRuns runs(options, plan, *tables.runs, *tables.curves, runtime.workspace);

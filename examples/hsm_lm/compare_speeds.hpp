@@ -11,10 +11,12 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <hsm/model/cost.hpp>
 #include <hsm/training/trainer.hpp>
 
 #include "examples/hsm_lm/compare_plan.hpp"
@@ -39,7 +41,8 @@ inline RunColumns speed_columns(const CompareOptions& o, const ComparePlan& plan
                        {"schedule", o.schedule},
                        {"batch", number(o.batch)}},
           .keys = {"recipe", "what", "context", "round"},
-          .results = {"tokens_per_second", "threads", "machine"}};
+          .results = {"tokens_per_second", "threads", "machine"},
+          .forms = {{"tokens_per_second", kAmountCell}}};
 }
 
 inline Cells speed_key(const Contender& contender, const char* what, Index context, int round) {
@@ -74,12 +77,17 @@ inline std::vector<std::int32_t> ids_of(const std::vector<std::int32_t>& text, I
   return ids;
 }
 
+/// Windows of a step: as many tokens as in a step of the comparison, or one window.
+inline Index speed_batch(const CompareOptions& o, Index window) {
+  return std::max<Index>(1, o.batch * o.context / window);
+}
+
 /// Whole steps of training, optimizer and all; as many tokens in each as in a step of the comparison, or a window.
 inline double training_speed(const CompareOptions& o, const ComparePlan& plan, LanguageModelConfig config,
-                             Index window, Workspace& workspace) {
+                             Index window, Workspace& workspace, const InterruptGuard& guard) {
   config.context = window;
   TrainingConfig training;
-  training.batch = std::max<Index>(1, o.batch * o.context / window);
+  training.batch = speed_batch(o, window);
   training.steps = Index{1} << 30;  // the callback ends them
   training.learning_rate = 1e-6;
   Random random(1);
@@ -95,15 +103,18 @@ inline double training_speed(const CompareOptions& o, const ComparePlan& plan, L
                             }
                             steps = static_cast<double>(p.step - 1);
                             seconds = seconds_since(start);
-                            return steps < 2 || seconds < plan.speed_seconds;
+                            return guard.signal() == 0 && (steps < 2 || seconds < plan.speed_seconds);
                           }));
   return steps * static_cast<double>(training.batch * window) / seconds;
 }
 
+/// Tokens that are generated before the stream is taken back.
+inline constexpr Index kSpeedTokens = 16;
+
 /// One token at a time after `context` tokens, to which the stream is taken back again and again.
 inline double generation_speed(const ComparePlan& plan, LanguageModelConfig config, Index context,
-                               Workspace& workspace) {
-  constexpr Index kTokens = 16;
+                               Workspace& workspace, const InterruptGuard& guard) {
+  constexpr Index kTokens = kSpeedTokens, kAtATime = 4096;  // between two looks at the guard
   config.context = std::max(config.context, context + kTokens);
   Random random(1);
   const Model model(config, random);
@@ -112,7 +123,12 @@ inline double generation_speed(const ComparePlan& plan, LanguageModelConfig conf
   std::vector<float> values(static_cast<std::size_t>(V));
   const Columns<float> logits(values.data(), V, 1, Eigen::OuterStride<>(V));
   const std::vector<std::int32_t> ids = ids_of(plan.texts.training, context);
-  model.extend(ids, state, logits, workspace);
+  for (Index first = 0; first < context; first += kAtATime) {
+    if (guard.signal() != 0) return 0;
+    model.extend(std::span(ids).subspan(static_cast<std::size_t>(first),
+                                        static_cast<std::size_t>(std::min(kAtATime, context - first))),
+                 state, logits, workspace);
+  }
   double seconds = 0, tokens = 0;
   for (bool warm = false; !warm || seconds < plan.speed_seconds; warm = true) {
     const auto start = SpeedClock::now();
@@ -128,6 +144,29 @@ inline double generation_speed(const ComparePlan& plan, LanguageModelConfig conf
 
 }  // namespace detail
 
+/// Throws std::invalid_argument where a model of a measurement could not be held: before the training, which comes first.
+inline void check_speeds_fit(const CompareOptions& o, const ComparePlan& plan) {
+  const double left = memory_left();
+  for (const Contender& contender : plan.contenders) {
+    LanguageModelConfig config = contender.config;
+    for (const Index window : o.speed_windows) {
+      config.context = window;
+      check_training_fits(config, {.batch = detail::speed_batch(o, window)});
+    }
+    for (const Index context : o.speed_contexts) {
+      const Index tokens = context + detail::kSpeedTokens;
+      config.context = std::max(contender.config.context, tokens);
+      const double bytes = static_cast<double>(parameters_of(config)) * sizeof(float) +
+                           cost_of(config).at(CostKind::kState, static_cast<double>(tokens));
+      if (bytes <= left) continue;
+      throw std::invalid_argument(contender.name + ": to measure its speed after " +
+                                  counted(context, "token") + " would take " + bytes_text(bytes) +
+                                  " of memory, and " + bytes_text(left) +
+                                  " can be had; smaller --speed-contexts take less");
+    }
+  }
+}
+
 /// Measures what the table lacks; returns false after a signal.
 inline bool measure_speeds(const CompareOptions& o, const ComparePlan& plan, RunTable& table,
                            Workspace& workspace, const InterruptGuard& guard) {
@@ -141,8 +180,9 @@ inline bool measure_speeds(const CompareOptions& o, const ComparePlan& plan, Run
       line.update(format("speed, round %d/%d: %s of %s, context %td", round + 1, kSpeedRounds, what,
                          contender.name.c_str(), context));
       const double speed = std::string_view(what) == kTrainingSpeed
-                               ? detail::training_speed(o, plan, contender.config, context, workspace)
-                               : detail::generation_speed(plan, contender.config, context, workspace);
+                               ? detail::training_speed(o, plan, contender.config, context, workspace, guard)
+                               : detail::generation_speed(plan, contender.config, context, workspace, guard);
+      if (guard.signal() != 0) return false;  // it was cut short
       table.add(key, {format("%.1f", speed), std::to_string(o.threads.threads), machine});
     }
     return true;

@@ -11,6 +11,7 @@
 
 #include "examples/hsm_lm/contender.hpp"
 #include "examples/hsm_lm/options.hpp"
+#include "examples/hsm_lm/training_memory.hpp"
 #include "examples/support/listops.hpp"
 #include "examples/support/tasks.hpp"
 
@@ -100,7 +101,7 @@ inline Task task_of(const TaskOptions& o, Index distance) {
 }  // namespace detail
 
 /// Fills the defaults of the task into `options` and lists what to run. Throws std::invalid_argument for recipes,
-/// sizes or a number of parameters that do not fit.
+/// sizes or a number of parameters that do not fit, into the memory of this process too.
 inline TaskPlan plan_task(TaskOptions& options) {
   const auto defaults = std::find_if(std::begin(kTaskDefaults), std::end(kTaskDefaults),
                                      [&](const TaskDefaults& d) { return d.name == options.name; });
@@ -136,6 +137,9 @@ inline TaskPlan plan_task(TaskOptions& options) {
 
   plan.parameters =
       make_equal(plan.contenders, plan.tasks.front().vocabulary, options.context, options.parameters);
+  constexpr double kCopies = 4;  // weights, gradients and two moments
+  for (const Contender& contender : plan.contenders)
+    check_training_fits(contender.config, {.batch = options.batch}, kCopies);
   return plan;
 }
 

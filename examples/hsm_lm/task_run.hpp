@@ -57,9 +57,11 @@ struct TaskOutcome {
   bool stopped = false;  ///< by the callback; there are no scores
 };
 
-/// Asks `model` for all targets of `count` sequences of `random`, some at a time.
-inline TaskScore score_task(const Model& model, const Task& task, Random random, Index count,
-                            Workspace& workspace) {
+/// Asks `model` for all targets of `count` sequences of `random`, some at a time; go_on() is asked before each of these
+/// parts, and ends it.
+template <class GoOn>
+TaskScore score_task(const Model& model, const Task& task, Random random, Index count, Workspace& workspace,
+                     GoOn&& go_on) {
   constexpr Index kTokens = 4096;  // at a time
   const Index C = model.config().width, V = model.config().vocabulary;
   const Index most = std::max<Index>(1, kTokens / task.time);
@@ -68,7 +70,7 @@ inline TaskScore score_task(const Model& model, const Task& task, Random random,
   Model::Saved saved;
   std::vector<float> hidden, logits;
   std::vector<std::int32_t> targets, places;
-  for (Index first = 0; first < count; first += most) {
+  for (Index first = 0; first < count && go_on(); first += most) {
     const Index B = std::min(most, count - first);
     batch.draw(task, random, B);
     model.hidden(batch.ids, B, task.time, saved, workspace);
@@ -100,7 +102,8 @@ inline TaskScore score_task(const Model& model, const Task& task, Random random,
   return score;
 }
 
-/// Trains a model of `config` and scores it. after_step(TaskProgress) returns whether to go on.
+/// Trains a model of `config` and scores it. after_step(TaskProgress) returns whether to go on, and is asked within the
+/// scoring too.
 template <class Callback>
 TaskOutcome run_task(const Task& task, const LanguageModelConfig& config, const TaskTraining& training,
                      Workspace& workspace, Callback&& after_step) {
@@ -117,6 +120,7 @@ TaskOutcome run_task(const Task& task, const LanguageModelConfig& config, const 
   Model::Saved saved;
   TaskBatch batch;
   TaskOutcome outcome;
+  TaskProgress last;
   double smoothed = 0;
   while (outcome.steps < training.steps) {
     batch.draw(task, data, training.batch);
@@ -130,13 +134,15 @@ TaskOutcome run_task(const Task& task, const LanguageModelConfig& config, const 
     ++outcome.steps;
     smoothed = kMemory * smoothed + (1 - kMemory) * loss;
     const double weight = 1 - std::pow(kMemory, static_cast<double>(outcome.steps));
-    if (!after_step(TaskProgress{outcome.steps, smoothed / weight})) {
-      outcome.stopped = true;
-      return outcome;
-    }
+    last = {outcome.steps, smoothed / weight};
+    outcome.stopped = !after_step(last);
+    if (outcome.stopped) return outcome;
   }
   const auto score = [&](TaskStream stream, Index count) {
-    return score_task(model, task, task_random(training.seed, stream), count, workspace);
+    return score_task(model, task, task_random(training.seed, stream), count, workspace, [&] {
+      outcome.stopped = outcome.stopped || !after_step(last);
+      return !outcome.stopped;
+    });
   };
   outcome.selection = score(TaskStream::kSelection, (training.sequences + 1) / 2);
   outcome.test = score(TaskStream::kTest, training.sequences);

@@ -26,19 +26,22 @@ struct TrainingMemory {
   double total() const { return parameters + batch; }
 };
 
-/// Of a model of floats. `config` must hold a recipe.
-inline TrainingMemory training_memory(const LanguageModelConfig& config, const TrainingConfig& training) {
+/// Of a model of floats. `config` must hold a recipe. `copies`: as many times the size of the model, where it is not
+/// `train` that trains.
+inline TrainingMemory training_memory(const LanguageModelConfig& config, const TrainingConfig& training,
+                                      double copies = 0) {
   const double L = static_cast<double>(Recipe::parse(config.layers).layers.size());
   const double C = static_cast<double>(config.width), F = static_cast<double>(config.feed_forward);
   const double tokens = static_cast<double>(training.batch) * static_cast<double>(config.context);
-  const double copies = training.keeps_best() ? 6 : 5;
+  if (copies == 0) copies = training.keeps_best() ? 6 : 5;
   return {.parameters = copies * sizeof(float) * (2 * L * C * F + static_cast<double>(config.vocabulary) * C),
           .batch = tokens * sizeof(float) * (L * (4 * C + 2 * F) + 3 * C)};
 }
 
 /// Throws std::invalid_argument if the memory that this process can have is less than that.
-inline void check_training_fits(const LanguageModelConfig& config, const TrainingConfig& training) {
-  const TrainingMemory memory = training_memory(config, training);
+inline void check_training_fits(const LanguageModelConfig& config, const TrainingConfig& training,
+                                double copies = 0) {
+  const TrainingMemory memory = training_memory(config, training, copies);
   const double left = memory_left();
   if (memory.total() <= left) return;
   const bool by_batch = memory.batch > memory.parameters;

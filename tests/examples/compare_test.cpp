@@ -243,16 +243,53 @@ TEST_F(HsmLmCompare, RefusesBeforeAnythingIsWritten) {
            {{"--seeds", "1,1"}, {"--seeds", "once"}},
            {{"--speed-contexts", "0"}, {"--speed-contexts"}},
            {{"--valid", "none"}, {"none"}},
-           {{"--out", "none/c"}, {"none/c.csv"}}}) {
+           {{"--out", std::string(300, 'c')}, {"File name too long"}},
+           {{"--out", "none/c"}, {"none/c.", "No such file"}}}) {
     SCOPED_TRACE(more[0] + " " + more[1]);
     expect_refused(run(small(more)), words);
     EXPECT_EQ(work_.entries(), 1);
   }
   expect_refused(run({"compare", "--valid", "text"}), {"--valid", "--text"});
+  for (const auto& [option, words] : std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"--speed-windows", {"training would take", "16777216 tokens"}},
+           {"--speed-contexts", {"2*attention", "after 16777216 tokens", "--speed-contexts"}}}) {
+    SCOPED_TRACE(option);  // the speeds come after all training
+    Arguments all{"compare", "--quick", "--layers", "2*attention", "--width",
+                  "2048",    "--seeds", "1",        "--speeds"};
+    all.insert(all.end(), {option, "16777216"});
+    expect_refused(run(all), words);
+  }
   expect_refused(run({"compare", "--text", "none", "--out", "c"}), {"none"});
   std::filesystem::rename(work_ / "text", work_ / "c.md");
   expect_refused(run({"compare", "--text", "c.md", "--out", "c"}), {"--out", "overwrite", "c.md"});
   EXPECT_EQ(work_.entries(), 1);
+}
+
+TEST_F(HsmLmCompare, RefusesTablesThatWereEditedByHand) {
+  ASSERT_EQ(run(small({"--out", "c"})).code, 0);
+  // Before the run of one more recipe, not in the report behind it.
+  const auto more = [] { return small({"--out", "c", "--layers", "2*gated"}); };
+  const auto edit = [&](const std::string& file, const std::string& column, const std::string& cell) {
+    const std::string all = read_raw(work_ / file);
+    const std::size_t line = all.find('\n') + 1, end = all.find('\n', line);
+    const Cells names = examples::csv_cells(all.substr(0, line - 1)).value();
+    Cells cells = examples::csv_cells(all.substr(line, end - line)).value();
+    cells[static_cast<std::size_t>(std::find(names.begin(), names.end(), column) - names.begin())] = cell;
+    write_raw(work_ / file, all.substr(0, line) + examples::csv_line(cells) + all.substr(end));
+    expect_refused(run(more()), {file + ", line 2: " + column + " must be ", "'" + cell + "'"});
+    write_raw(work_ / file, all);
+  };
+  edit("c.csv", "loss", "low");
+  edit("c.csv", "selection_loss", "1e999");
+  edit("c.csv", "diverged", "maybe");
+  edit("c-curves.csv", "training_loss", "32:0.1:nan");
+  edit("c-curves.csv", "training_loss", "32:0.1:2x");
+  edit("c-curves.csv", "loss_by_position", "0-1:2");
+  edit("c-curves.csv", "loss_by_position", "2-1:2");
+  const std::string curves = read_raw(work_ / "c-curves.csv"), runs = read_raw(work_ / "c.csv");
+  write_raw(work_ / "c-curves.csv", curves.substr(0, curves.find('\n') + 1));
+  expect_refused(run(more()), {"c-curves.csv: must have the curves of every run in c.csv"});
+  EXPECT_EQ(read_raw(work_ / "c.csv"), runs);
 }
 
 TEST_F(HsmLmCompare, RefusesFilesOfOtherSettingsAndOfOthers) {

@@ -262,7 +262,10 @@ TEST_F(HsmLmTask, RefusesWhatDoesNotFit) {
            {{"--items", "2"}, {"--items", "parity"}},
            {{"--symbols", "2"}, {"--symbols", "parity"}},
            {{"--depth", "2"}, {"--depth", "--layers"}},
-           {{"--out", "none/p"}, {"none/p.csv"}}}) {
+           {{"--context", "1048576", "--batch", "1048576"},
+            {"training would take", "1048576 windows", "--batch"}},
+           {{"--out", std::string(300, 'p')}, {"File name too long"}},
+           {{"--out", "none/p"}, {"none/p.", "No such file"}}}) {
     SCOPED_TRACE(more[0] + " " + more[1]);
     expect_refused(run(parity(more)), words);
     EXPECT_EQ(work_.entries(), 1);
@@ -279,6 +282,59 @@ TEST_F(HsmLmTask, RefusesFilesOfOtherSettingsAndOfOthers) {
   expect_refused(run(parity({"--out", "notes"})), {"would overwrite notes.md"});
   EXPECT_EQ(read_raw(work_ / "notes.md"), "mine");
   EXPECT_EQ(read_raw(work_ / "p.md"), page);
+  std::filesystem::create_symlink("loop", work_ / "loop");
+  expect_refused(run(parity({"--out", "loop/p"})), {"loop/p", "symbolic links"});
+}
+
+TEST_F(HsmLmTask, RefusesATableThatWasEditedByHand) {
+  ASSERT_EQ(run(parity({"--out", "p"})).code, 0);
+  const std::string all = read_raw(work_ / "p.csv");
+  for (const auto& [column, cell] :
+       std::vector<std::pair<std::string, std::string>>{{"selection_accuracy", "nan"},
+                                                        {"selection_loss", "low"},
+                                                        {"test_accuracy", "1.5"},
+                                                        {"steps_done", "-1"},
+                                                        {"seconds", "-1"},
+                                                        {"by_place", "3:1/0"},
+                                                        {"by_place", "3:2/1"},
+                                                        {"by_place", "3:1/2x"}}) {
+    SCOPED_TRACE(column + " " + cell);
+    const std::size_t line = all.find('\n') + 1, end = all.find('\n', line);
+    Cells names = examples::csv_cells(all.substr(0, line - 1)).value();
+    Cells cells = examples::csv_cells(all.substr(line, end - line)).value();
+    cells[static_cast<std::size_t>(std::find(names.begin(), names.end(), column) - names.begin())] = cell;
+    const std::string edited = all.substr(0, line) + examples::csv_line(cells) + all.substr(end);
+    write_raw(work_ / "p.csv", edited);
+    expect_refused(run(parity({"--out", "p", "--seeds", "1,2,3"})),
+                   {"p.csv, line 2: " + column + " must be ", "'" + cell + "'"});
+    EXPECT_EQ(read_raw(work_ / "p.csv"), edited);
+  }
+}
+
+TEST_F(HsmLmTask, ReportsNeverReplaceTheTable) {
+  ASSERT_EQ(run(parity({"--out", "p"})).code, 0);
+  const std::string before = read_raw(work_ / "p.csv");
+  std::filesystem::remove(work_ / "p.md");
+  std::filesystem::create_symlink("p.csv", work_ / "p.md");
+  expect_refused(run(parity({"--out", "p"})), {"--out", "p.csv and p.md", "are one"});
+  EXPECT_EQ(read_raw(work_ / "p.csv"), before);
+  std::filesystem::remove(work_ / "p.md");
+  std::filesystem::create_directory(work_ / "p.md");
+  // Before the runs of one more seed, not behind them.
+  expect_refused(run(parity({"--out", "p", "--seeds", "1,2,3"})), {"p.md", "directory"});
+  EXPECT_EQ(read_raw(work_ / "p.csv"), before);
+}
+
+TEST_F(HsmLmTask, EndsWithinATestToo) {
+  const pid_t child =
+      start(parity({"--out", "p", "--steps", "1", "--batch", "1", "--test-sequences", "1000000"}));
+  for (int i = 0; i < 6000 && !std::filesystem::exists(work_ / "p.csv"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // the one step is over
+  ASSERT_EQ(::kill(child, SIGTERM), 0);
+  const Outcome outcome = finish(child);
+  EXPECT_EQ(outcome.code, 143) << outcome.err;
+  EXPECT_TRUE(mentions(outcome.out, {"0 of 8 runs are finished"}));
 }
 
 }  // namespace
