@@ -13,7 +13,6 @@
 #include <vector>
 
 #include <hsm/io/fingerprint.hpp>
-#include <hsm/io/text_file.hpp>
 
 #include "examples/hsm_lm/texts.hpp"
 #include "examples/support/stories.hpp"
@@ -52,8 +51,8 @@ inline CompareBytes compare_bytes(const CompareSources& sources) {
     };
     return {stories(sources.story_bytes, Split::train), stories(sources.story_bytes / 10, Split::validation)};
   }
-  std::string text = read_text_file(sources.text);
-  if (!sources.valid.empty()) return {std::move(text), read_text_file(sources.valid)};
+  std::string text = read_text(sources.text);
+  if (!sources.valid.empty()) return {std::move(text), read_text(sources.valid)};
   const std::size_t cut = text.size() - text.size() / 20;
   return {text.substr(0, cut), text.substr(cut)};
 }

@@ -12,12 +12,12 @@
 #include <string>
 #include <vector>
 
-#include <hsm/io/text_file.hpp>
 #include <hsm/training/evaluation.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
+#include "examples/hsm_lm/texts.hpp"
 #include "examples/support/progress.hpp"
 #include "examples/support/text.hpp"
 
@@ -75,7 +75,7 @@ void run_evaluate(const EvaluateOptions& options) {
   if (options.carry && model.config().positions != Positions::kNone)
     throw std::invalid_argument("--carry needs a model without positions, and those of " + options.model +
                                 " are learned");
-  const std::vector<std::int32_t> text = tokenizer.encode(read_text_file(options.text));
+  const std::vector<std::int32_t> text = tokenizer.encode(read_text(options.text));
   if (text.size() < 2) {
     throw std::invalid_argument(options.text + ": must have at least 2 " + unit_of(tokenizer) +
                                 "s, one to read and one to predict, got " + std::to_string(text.size()));

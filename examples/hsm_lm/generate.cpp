@@ -17,7 +17,6 @@
 
 #include <hsm/io/output_file.hpp>
 #include <hsm/io/session_file.hpp>
-#include <hsm/io/text_file.hpp>
 #include <hsm/model/cost.hpp>
 #include <hsm/model/sampler.hpp>
 #include <hsm/model/session.hpp>
@@ -25,6 +24,7 @@
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
+#include "examples/hsm_lm/texts.hpp"
 #include "examples/support/paths.hpp"
 #include "examples/support/terminal.hpp"
 #include "examples/support/text.hpp"
@@ -93,7 +93,7 @@ void check_state_fits(const Model& model, double tokens) {
 
 /// A prompt of any length, from a file or "-", the standard input.
 std::string read_prompt(const std::string& path) {
-  if (path != "-") return read_text_file(path);
+  if (path != "-") return read_text(path);
   std::string text;
   char part[1 << 16];
   for (std::size_t n = 0; (n = std::fread(part, 1, sizeof part, stdin)) > 0;) text.append(part, n);

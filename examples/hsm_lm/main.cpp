@@ -98,7 +98,9 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     code = user_error(error.what());
   }
-  if (std::fflush(stdout) != 0 && code == 0) code = user_error("cannot write to the standard output");
+  // A flush that failed before, as at the end of --version, has left nothing to flush.
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (!written && code == 0) code = user_error("cannot write to the standard output");
   code = ranks().leave(code);
   // OpenBLAS has threads of its own, which ask for their buffers as it is loaded, again and again where a limit does
   // not leave room for them; the end of the program would wait for them.

@@ -24,6 +24,7 @@
 #include <hsm/io/text_tokenizer.hpp>
 
 #include "examples/hsm_lm/model.hpp"
+#include "examples/support/process.hpp"
 #include "examples/support/terminal.hpp"
 #include "examples/support/text.hpp"
 
@@ -67,10 +68,15 @@ struct Texts {
   }
 };
 
-/// Reads a text; tells that it waits where it may have to.
+/// Reads a text; tells that it waits where it may have to. Throws std::runtime_error for a device that is no terminal:
+/// it may have no end.
 inline std::string read_text(const std::string& path) {
   std::error_code none;
-  if (std::filesystem::is_fifo(path, none))
+  const auto status = std::filesystem::status(path, none);
+  const bool device = std::filesystem::is_character_file(status) || std::filesystem::is_block_file(status);
+  if (device && !is_terminal(path))
+    throw std::runtime_error(path + ": must be a file or a pipe to read a text from, got a device");
+  if (std::filesystem::is_fifo(status))
     std::fprintf(stderr, "hsm_lm: reading the pipe %s until its end\n", shown(path).c_str());
   return read_text_file(path);
 }
@@ -78,7 +84,7 @@ inline std::string read_text(const std::string& path) {
 /// The tokenizer in the file at `path`; bytes for an empty path. Throws std::runtime_error.
 inline TextTokenizer load_tokenizer_file(const std::string& path) {
   if (path.empty()) return TextTokenizer();
-  return TextTokenizer(SentencePieceTokenizer(read_text_file(path), path));
+  return TextTokenizer(SentencePieceTokenizer(read_text(path), path));
 }
 
 /// Reads the text and, unless `valid` is empty and the last 5 % of the text stand for it, the validation text.

@@ -15,6 +15,7 @@
 #include "examples/hsm_lm/options.hpp"
 #include "examples/hsm_lm/texts.hpp"
 #include "examples/support/paths.hpp"
+#include "examples/support/process.hpp"
 #include "examples/support/terminal.hpp"
 #include "examples/support/text.hpp"
 
@@ -42,6 +43,7 @@ void run_tokenize(const TokenizeOptions& options) {
     std::printf("%s: saved, %s; the text has %s, %s, %.3f bytes per token\n", shown(options.out).c_str(),
                 counted(tokenizer.vocabulary(), "token").c_str(), counted(text.size(), "byte").c_str(),
                 counted(tokens, "token").c_str(), static_cast<double>(text.size()) / tokens);
+    settle_output();
   } catch (const std::invalid_argument& error) {
     throw std::invalid_argument(options.text + ": " + without_name(error.what()));
   }

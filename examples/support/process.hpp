@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdio>
+#include <string>
 #include <string_view>
 
 #include <hsm/io/temporary_files.hpp>
@@ -59,6 +60,18 @@ inline bool is_terminal(std::FILE* stream) {
   return ::_isatty(::_fileno(stream)) != 0;
 #else
   return ::isatty(::fileno(stream)) != 0;
+#endif
+}
+
+/// Whether a path names a terminal.
+inline bool is_terminal([[maybe_unused]] const std::string& path) {
+#if defined(_WIN32)
+  return false;
+#else
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  const bool is = descriptor >= 0 && ::isatty(descriptor) != 0;
+  if (descriptor >= 0) static_cast<void>(::close(descriptor));
+  return is;
 #endif
 }
 

@@ -66,6 +66,20 @@ TEST_F(HsmLmErrors, RefusesTextsThatAreTooShort) {
   EXPECT_EQ(work_.entries(), 2);
 }
 
+TEST_F(HsmLmErrors, RefusesTextsWithoutAnEnd) {
+  train_small({"--steps", "1"});
+  for (const Arguments& all :
+       std::vector<Arguments>{{"train", "--text", "/dev/zero", "--out", "new"},
+                              {"train", "--text", "text", "--valid", "/dev/zero", "--out", "new"},
+                              {"train", "--text", "text", "--tokenizer", "/dev/zero", "--out", "new"},
+                              {"evaluate", "--model", "model", "--text", "/dev/zero"},
+                              {"generate", "--model", "model", "--prompt-file", "/dev/zero"},
+                              {"compare", "--quick", "--text", "/dev/zero"}}) {
+    SCOPED_TRACE(all[0]);
+    expect_refused(run(all), {"/dev/zero: must be a file or a pipe", "device"});
+  }
+}
+
 TEST_F(HsmLmErrors, RefusesToOverwriteTheTextOrADirectory) {
   const std::string before = read_raw(work_ / "text");
   for (const auto& [out, words] : std::vector<std::pair<std::string, std::vector<std::string>>>{

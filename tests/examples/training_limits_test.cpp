@@ -76,6 +76,15 @@ TEST_F(TrainingLimits, AFileSizeLimitIsToldBefore) {
   EXPECT_EQ(read_raw(work_ / "model"), "what was there");
 }
 
+TEST_F(TrainingLimits, AFullStandardOutputIsTold) {
+  for (const char* more : {"--version", "--help", "info --layers ab"}) {
+    SCOPED_TRACE(more);
+    const Ending end = shell("exec $lm " + std::string(more) + " > /dev/full");
+    EXPECT_EQ(end.code, 2);
+    EXPECT_TRUE(mentions(end.err, {"hsm_lm: cannot write to the standard output"}));
+  }
+}
+
 TEST_F(TrainingLimits, ALogThatCannotBeWrittenIsToldOnce) {
   expect_told(shell("exec " + command("--steps 3 --log /dev/full")), {"/dev/full", "cannot write the log"});
   // The limit leaves room for the model and some lines of the log.
