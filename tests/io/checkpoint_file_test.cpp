@@ -159,8 +159,25 @@ TEST_F(CheckpointFile, FieldsThatAreNotWhatTheyMustBeAreNamed) {
   EXPECT_TRUE(mentions(refused("\"state.stale\":\"", "\"state.stale\":\"9"),
                        {"state.stale must be at most progress.step, 6, got 9"}));
   EXPECT_TRUE(mentions(refused("\"state.windows\":\"", "\"state.windows\":\"x"), {"'state.windows'"}));
+  EXPECT_TRUE(
+      mentions(refused("\"training.learning_rate\":\"", "\"training.learning_rate\":\"-"),
+               {"run: does not describe a run", "learning_rate must be above 0 and finite, got -0.01"}));
+  EXPECT_TRUE(mentions(refused("\"training.final_rate\":\"0.1\"", "\"training.final_rate\":\"1.1\""),
+                       {"does not describe a run", "final_rate must be a share of the learning rate"}));
+  EXPECT_TRUE(mentions(refused("\"training.clip\":\"infinity\"", "\"training.clip\":\"0\""),
+                       {"does not describe a run", "clip must be above 0"}));
+  EXPECT_TRUE(mentions(refused("\"training.weight_decay\":\"", "\"training.weight_decay\":\"-"),
+                       {"does not describe a run", "weight_decay must be at least 0"}));
+  EXPECT_TRUE(mentions(refused("\"state.validation_seconds\":\"", "\"state.validation_seconds\":\"-"),
+                       {"state.validation_seconds must be at least 0"}));
   EXPECT_TRUE(mentions(refused("ab:heads=2", "ab:heads=3"), {"run: "}));
   EXPECT_TRUE(mentions(refused("\\\"width\\\":32", "\\\"width\\\":64"), {"embedding.weight"}));
+}
+
+TEST_F(CheckpointFile, ARunThatIsOverSaysSo) {
+  saved_run(kConfig, 12);
+  EXPECT_TRUE(mentions(refused("\"progress.finished\":\"true\"", "\"progress.finished\":\"false\""),
+                       {"progress.finished must be true after the last step, got false"}));
 }
 
 TEST_F(CheckpointFile, TensorsThatAreNotWhatTheyMustBeAreNamed) {

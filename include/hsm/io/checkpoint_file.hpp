@@ -89,6 +89,10 @@ void check_state_fields(const FileChecks& file, const TrainingState<Model>& stat
   expect(state.stale <= p.step, "state.stale", "at most progress.step, " + field_text(p.step),
          field_text(state.stale));
   expect(p.fraction >= 0 && p.fraction <= 1, "progress.fraction", "in [0, 1]", field_text(p.fraction));
+  expect(p.finished || state.validation_due || config.minutes > 0 || p.step < config.steps,
+         "progress.finished", "true after the last step", field_text(p.finished));
+  expect(state.validation_seconds >= 0 && is_finite(state.validation_seconds), "state.validation_seconds",
+         "at least 0 and finite", field_text(state.validation_seconds));
   expect(state.good_steps <= p.step, "state.good_steps", "at most progress.step, " + field_text(p.step),
          field_text(state.good_steps));
   expect(p.best_step <= p.step, "progress.best_step", "at most progress.step, " + field_text(p.step),

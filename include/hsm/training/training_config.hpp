@@ -95,8 +95,7 @@ struct TrainingProgress {
 
 namespace detail {
 
-/// Throws std::invalid_argument for a field outside its bounds. The rates are checked by whom they are for:
-/// WarmupCosine, AdamW and clip_global_norm.
+/// Throws std::invalid_argument for a field outside its bounds.
 inline void check_training(const TrainingConfig& config) {
   constexpr const char* kWho = "train";
   check_at_least(kWho, "batch", config.batch, 1);
@@ -107,6 +106,17 @@ inline void check_training(const TrainingConfig& config) {
   if (!(config.warmup >= 0 && config.warmup <= 1)) {
     fail(kWho, "warmup", "a share of the run, in [0, 1]", std::to_string(config.warmup));
   }
+  const auto check = [](bool good, const char* what, const char* expected, double got) {
+    if (!good) fail(kWho, what, expected, std::to_string(got));
+  };
+  const auto finite = [](double value) { return is_finite(value); };
+  check(config.learning_rate > 0 && finite(config.learning_rate), "learning_rate", "above 0 and finite",
+        config.learning_rate);
+  check(config.final_rate >= 0 && config.final_rate <= 1, "final_rate",
+        "a share of the learning rate, in [0, 1]", config.final_rate);
+  check(config.weight_decay >= 0 && finite(config.weight_decay), "weight_decay", "at least 0 and finite",
+        config.weight_decay);
+  check(config.clip > 0, "clip", "above 0", config.clip);
   check_at_least(kWho, "validate_every", config.validate_every, 0);
   check_at_least(kWho, "validation_tokens", config.validation_tokens, 0);
   Dropout{config.dropout}.check(kWho);

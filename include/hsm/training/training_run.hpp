@@ -66,8 +66,6 @@ class TrainingRun {
     rate_.total = by_clock() ? kClockTicks : config_.steps;
     rate_.warmup = static_cast<Index>(std::llround(config_.warmup * static_cast<double>(rate_.total)));
     progress_.steps = by_clock() ? 0 : config_.steps;
-    static_cast<void>(rate_.at_progress(0));  // its fields are checked where it is asked
-    if (!(config_.clip > 0)) fail("train", "clip", "above 0", std::to_string(config_.clip));
   }
 
   template <class Callback, class Stop>
