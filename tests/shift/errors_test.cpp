@@ -84,6 +84,21 @@ TEST(MixerErrors, ViewsThatMakeNoSenseAreRefused) {
         forward_x({x.values.data(), 2, 5, 4, 4, -20});
       },
       "Mixer::forward: x: batch_stride must be at least 0, got -20");
+  const Tokens<const float> nowhere(nullptr, 2, 5, 4);
+  Workspace workspace;
+  expect_refused([&] { forward_x(nowhere); }, "Mixer::forward: x must be memory to read from, got none");
+  expect_refused([&] { mixer.forward_in_place(Tokens<float>(nullptr, 2, 5, 4), workspace); },
+                 "Mixer::forward_in_place: x must be memory to read from, got none");
+  auto saved = mixer.make_saved();
+  auto gradients = mixer.make_gradients();
+  mixer.forward(x.view(), y.view(), saved, workspace);
+  expect_refused([&] { mixer.backward(x.view(), saved, nowhere, y.view(), gradients, workspace); },
+                 "Mixer::backward: dy must be memory to read from, got none");
+  expect_refused(
+      [&] {
+        mixer.backward(x.view(), saved, y.view(), Tokens<float>(nullptr, 2, 5, 4), gradients, workspace);
+      },
+      "Mixer::backward: dx must be memory to write to, got none");
 }
 
 TEST(MixerErrors, ResultsWhoseTokensOverlapAreRefusedByEveryCall) {

@@ -200,6 +200,7 @@ class TokenMixer {
   void check_input(const char* who, const In& x) const {
     layer_.check(who);
     detail::check_equal(who, "the channels of x", x.channels, channels());
+    check_there(who, "x", "memory to read from", x);
   }
 
  private:
@@ -235,12 +236,16 @@ class TokenMixer {
     }
   }
 
+  /// Throws for tokens without memory.
+  template <class S>
+  static void check_there(const char* who, const char* what, const char* expected, const Tokens<S>& tokens) {
+    if (!tokens.data && tokens.count() > 0) detail::fail(who, what, expected, "none");
+  }
   void check_tokens(const char* who, const In& x, const Out& y, bool wanted = true) const {
     check_input(who, x);
     if (!wanted) return;
     detail::check_equal(who, "y", y.shape(), x.shape());
-    if (!y.data && y.count() > 0)
-      detail::fail(who, "y", "memory to write to", "none");  // not: no results wanted
+    check_there(who, "y", "memory to write to", y);  // not: no results wanted
     detail::check_apart(who, "x and y", x, y);
   }
   void check_state(const char* who, const char* what, const State& state) const {
@@ -341,6 +346,8 @@ class TokenMixer {
     if (!layer_.fits(saved, x)) detail::fail(kWho, "saved", "the record of this layer", "another's");
     detail::check_equal(kWho, "dy", dy.shape(), x.shape());
     detail::check_equal(kWho, "dx", dx.shape(), x.shape());
+    check_there(kWho, "dy", "memory to read from", dy);
+    check_there(kWho, "dx", "memory to write to", dx);
     detail::check_apart(kWho, "x and dx", x, dx);
     detail::check_apart(kWho, "dy and dx", dy, dx);
     visit(
