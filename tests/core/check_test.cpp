@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace hsm::detail {
+namespace hsm::detail::check_test {
 namespace {
 
 /// The message of the std::invalid_argument that f throws; "nothing" if it throws none.
@@ -73,4 +73,4 @@ TEST(Check, BuffersAreApartWhereTheyShareNoElement) {
 }
 
 }  // namespace
-}  // namespace hsm::detail
+}  // namespace hsm::detail::check_test

@@ -9,7 +9,7 @@
 #include "support/matchers.hpp"
 #include "support/scalars.hpp"
 
-namespace hsm::test {
+namespace hsm::test::eigen_kernel_test {
 namespace {
 
 #if HSM_EIGEN_SERIAL
@@ -58,4 +58,4 @@ TEST(EigenKernel, GivesTheBitsOfEigen) {
 #endif
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::eigen_kernel_test

@@ -16,7 +16,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm {
+namespace hsm::elementwise_test {
 namespace {
 
 using test::expect_close;
@@ -325,4 +325,4 @@ TYPED_TEST(Elementwise, MultiplyAddIsExactToOneRoundingOrTwo) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::elementwise_test

@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace hsm {
+namespace hsm::executor_test {
 namespace {
 
 /// 0: SerialExecutor, else ThreadedExecutor of so many threads.
@@ -318,4 +318,4 @@ TEST(ThreadedExecutor, RefusesLessThanOneThread) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::executor_test

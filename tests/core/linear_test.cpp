@@ -7,7 +7,7 @@
 #include "support/matchers.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::linear_test {
 namespace {
 
 using Matrix = Eigen::MatrixXf;
@@ -118,4 +118,4 @@ TEST(Linear, RefusesSizesThatMakeNoSense) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::linear_test

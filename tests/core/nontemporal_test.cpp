@@ -6,7 +6,7 @@
 
 #include "support/matchers.hpp"
 
-namespace hsm {
+namespace hsm::nontemporal_test {
 namespace {
 
 template <class Scalar>
@@ -42,4 +42,4 @@ TEST(Stream, IsChosenBySizeUnlessItIsAskedFor) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::nontemporal_test

@@ -5,7 +5,7 @@
 #include "support/matchers.hpp"
 #include "support/scalars.hpp"
 
-namespace hsm::test {
+namespace hsm::test::pack_test {
 namespace {
 
 template <class Scalar>
@@ -30,4 +30,4 @@ TYPED_TEST(Packs, ReadWriteAndRoundAsMultiplyAddDoes) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::pack_test

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace hsm {
+namespace hsm::parameters_test {
 namespace {
 
 /// A struct of two linear maps, one without a bias, and a vector.
@@ -66,4 +66,4 @@ TEST(Parameters, OfSeveralStructsAreWalkedInStep) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::parameters_test

@@ -16,7 +16,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::product_test {
 namespace {
 
 constexpr double kCanary = -77;
@@ -286,4 +286,4 @@ TEST(ProductGrid, IsOfFewEvenBlocks) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::product_test

@@ -5,7 +5,7 @@
 
 #include <hsm/core/quote.hpp>
 
-namespace hsm::detail {
+namespace hsm::detail::quote_test {
 namespace {
 
 TEST(InQuotes, LeavesPrintableAsciiAsItIs) {
@@ -25,4 +25,4 @@ TEST(InQuotes, ShortensAfterEightyBytes) {
 }
 
 }  // namespace
-}  // namespace hsm::detail
+}  // namespace hsm::detail::quote_test

@@ -9,7 +9,7 @@
 
 #include <hsm/core/random.hpp>
 
-namespace hsm {
+namespace hsm::random_test {
 namespace {
 
 TEST(Random, GivesTheKnownNumbersOfSplitMix64) {
@@ -196,4 +196,4 @@ TEST(Random, NormalScalesWithItsDeviation) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::random_test

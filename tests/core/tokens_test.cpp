@@ -9,7 +9,7 @@
 #include <unsupported/Eigen/CXX11/Tensor>
 #include <vector>
 
-namespace hsm {
+namespace hsm::tokens_test {
 namespace {
 
 using Tensor = Eigen::Tensor<float, 3, Eigen::RowMajor>;
@@ -204,4 +204,4 @@ TEST(TokensSlice, OfAnythingThatCanBeViewedIsWithinItsTokens) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::tokens_test

@@ -10,7 +10,7 @@
 #include <new>
 #include <vector>
 
-namespace hsm {
+namespace hsm::workspace_test {
 namespace {
 
 bool is_aligned(const void* address) { return reinterpret_cast<std::uintptr_t>(address) % 64 == 0; }
@@ -162,4 +162,4 @@ TEST(Workspace, RunsSeriallyOrOnTheExecutorThatItWasGiven) {
 }
 
 }  // namespace
-}  // namespace hsm
+}  // namespace hsm::workspace_test
