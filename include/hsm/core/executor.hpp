@@ -31,14 +31,18 @@ class TaskRef {
   requires(!std::is_same_v<std::remove_cvref_t<F>, TaskRef>)
       TaskRef(F&& f)  // implicit: a lambda is passed where a TaskRef is taken
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
-        call_([](void* object, Index task, int worker) {
-          (*static_cast<std::add_pointer_t<std::remove_reference_t<F>>>(object))(task, worker);
-        }) {}
+        call_(call<std::remove_reference_t<F>>) {}
 
   /// Runs task number `task` on worker `worker`.
   void operator()(Index task, int worker) const { call_(object_, task, worker); }
 
  private:
+  /// Never inlined, so that what a task does is compiled once, also where a loop of one task calls it directly.
+  template <class F>
+  static HSM_NOINLINE void call(void* object, Index task, int worker) {
+    (*static_cast<F*>(object))(task, worker);
+  }
+
   void* object_;
   void (*call_)(void*, Index, int);
 };
@@ -71,10 +75,11 @@ class SerialExecutor final : public Executor {
 template <class F>
 void parallel_blocks(Executor& executor, Index count, Index block, F&& f) {
   const Index tasks = (count + block - 1) / block;
-  const auto task = [&](Index i, int worker) {
+  const auto body = [&](Index i, int worker) {
     const Index first = i * block;
     f(first, count - first < block ? count - first : block, worker);
   };
+  const TaskRef task(body);
   if (tasks == 1) {
     task(0, 0);
   } else {

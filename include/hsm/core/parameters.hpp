@@ -17,11 +17,22 @@
 
 namespace hsm::inline HSM_ABI {
 
+namespace detail {
+
+/// "prefix.name"; not inlined, for there are many visits.
+HSM_NOINLINE inline std::string joined(const std::string& prefix, std::string_view name) {
+  std::string text;
+  text.reserve(prefix.size() + 1 + name.size());
+  return text.append(prefix).append(".").append(name);
+}
+
+}  // namespace detail
+
 /// Wraps f so that the names it is given start with "prefix.": for the members of a struct of structs.
 template <class F>
 auto named(std::string prefix, F& f) {
-  return [prefix = std::move(prefix) + ".", &f](std::string_view name, auto&... tensors) {
-    f(prefix + std::string(name), tensors...);
+  return [prefix = std::move(prefix), &f](std::string_view name, auto&... tensors) {
+    f(detail::joined(prefix, name), tensors...);
   };
 }
 

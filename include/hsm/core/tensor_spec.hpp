@@ -49,13 +49,13 @@ inline TensorSpec matrix_spec(std::string name, Index rows, Index columns) {
   return {.name = std::move(name), .rows = rows, .columns = columns};
 }
 /// The lists one after another.
-inline TensorSpecs join(std::initializer_list<TensorSpecs> lists) {
+[[gnu::cold]] inline TensorSpecs join(std::initializer_list<TensorSpecs> lists) {
   TensorSpecs all;
   for (const TensorSpecs& list : lists) all.insert(all.end(), list.begin(), list.end());
   return all;
 }
 /// The list with "prefix." before every name, as `named` does it in a visit.
-inline TensorSpecs prefixed(std::string_view prefix, TensorSpecs list) {
+[[gnu::cold]] inline TensorSpecs prefixed(std::string_view prefix, TensorSpecs list) {
   for (TensorSpec& spec : list) spec.name.insert(0, std::string(prefix) + ".");
   return list;
 }
@@ -68,6 +68,25 @@ inline std::string to_text(const TensorSpec& spec) {
          (spec.vector ? "" : "," + std::to_string(spec.columns)) + "]";
 }
 
+/// Throws unless the tensor `got` is number `next` of the list.
+HSM_NOINLINE inline void check_described_tensor(const char* who, const TensorSpecs& specs, std::size_t next,
+                                                std::string_view name, Index rows, Index columns,
+                                                bool vector) {
+  TensorSpec got = matrix_spec(std::string(name), rows, columns);
+  got.vector = vector;
+  const bool there = next < specs.size();
+  const TensorSpec expected = there ? specs[next] : TensorSpec{};
+  if (!there || got.name != expected.name || got.rows != expected.rows || got.columns != expected.columns ||
+      got.vector != expected.vector)
+    fail(who, "the tensors of visit", "those that it describes, " + (there ? to_text(expected) : "no more"),
+         to_text(got));
+}
+/// Throws unless there were as many tensors as in the list.
+HSM_NOINLINE inline void check_all_described(const char* who, const TensorSpecs& specs, std::size_t count) {
+  if (count < specs.size())
+    fail(who, "the tensors of visit", "those that it describes, " + to_text(specs[count]), "no more");
+}
+
 /// Throws std::invalid_argument, which `who` begins, unless `parameters` have the tensors that `specs` name, in their
 /// order and shapes.
 template <class Parameters>
@@ -75,18 +94,11 @@ void check_described(const char* who, const TensorSpecs& specs, const Parameters
   std::size_t next = 0;
   Parameters::visit(
       [&](std::string_view name, const auto& tensor) {
-        TensorSpec got = matrix_spec(std::string(name), tensor.rows(), tensor.cols());
-        got.vector = std::remove_cvref_t<decltype(tensor)>::ColsAtCompileTime == 1;
-        const bool there = next < specs.size();
-        const TensorSpec expected = there ? specs[next++] : TensorSpec{};
-        if (!there || got.name != expected.name || got.rows != expected.rows ||
-            got.columns != expected.columns || got.vector != expected.vector)
-          fail(who, "the tensors of visit",
-               "those that it describes, " + (there ? to_text(expected) : "no more"), to_text(got));
+        check_described_tensor(who, specs, next++, name, tensor.rows(), tensor.cols(),
+                               std::remove_cvref_t<decltype(tensor)>::ColsAtCompileTime == 1);
       },
       parameters);
-  if (next < specs.size())
-    fail(who, "the tensors of visit", "those that it describes, " + to_text(specs[next]), "no more");
+  check_all_described(who, specs, next);
 }
 
 }  // namespace detail

@@ -36,6 +36,43 @@
 
 namespace hsm::inline HSM_ABI {
 
+namespace detail {
+
+// What does not depend on the layer, compiled once for all of them.
+
+/// Throws unless the record is one of a call with an x of this shape.
+HSM_NOINLINE inline void check_recorded(const char* who, const Shape<3>& x, const Shape<3>& recorded) {
+  if (recorded[0] < 0)
+    fail(who, "saved", "the record of a forward, packed or extend", "one that nothing was saved in");
+  check_equal(who, "x", x, recorded);
+}
+
+/// Throws for tokens without memory.
+template <class Scalar>
+void check_there(const char* who, const char* what, const char* expected, const Tokens<Scalar>& tokens) {
+  if (!tokens.data && tokens.count() > 0) fail(who, what, expected, "none");
+}
+
+/// Throws unless dy and dx have the shape of x, and dx memory of its own.
+template <class Scalar>
+HSM_NOINLINE void check_adjoint_buffers(const char* who, const Tokens<const Scalar>& x,
+                                        const Tokens<const Scalar>& dy, const Tokens<Scalar>& dx) {
+  check_equal(who, "dy", dy.shape(), x.shape());
+  check_equal(who, "dx", dx.shape(), x.shape());
+  check_there(who, "dy", "memory to read from", dy);
+  check_there(who, "dx", "memory to write to", dx);
+  check_apart(who, "x and dx", x, dx);
+  check_apart(who, "dy and dx", dy, dx);
+}
+
+/// Throws unless a tensor and its gradient have one shape.
+HSM_NOINLINE inline void check_gradient_of(const char* who, std::string_view name, const Shape<2>& own,
+                                           const Shape<2>& gradient) {
+  if (gradient != own) fail(who, "the gradient of " + std::string(name), to_text(own), to_text(gradient));
+}
+
+}  // namespace detail
+
 /// A layer, run in every mode.
 template <class LayerType>
 class TokenMixer {
@@ -200,7 +237,7 @@ class TokenMixer {
   void check_input(const char* who, const In& x) const {
     layer_.check(who);
     detail::check_equal(who, "the channels of x", x.channels, channels());
-    check_there(who, "x", "memory to read from", x);
+    detail::check_there(who, "x", "memory to read from", x);
   }
 
  private:
@@ -236,16 +273,11 @@ class TokenMixer {
     }
   }
 
-  /// Throws for tokens without memory.
-  template <class S>
-  static void check_there(const char* who, const char* what, const char* expected, const Tokens<S>& tokens) {
-    if (!tokens.data && tokens.count() > 0) detail::fail(who, what, expected, "none");
-  }
   void check_tokens(const char* who, const In& x, const Out& y, bool wanted = true) const {
     check_input(who, x);
     if (!wanted) return;
     detail::check_equal(who, "y", y.shape(), x.shape());
-    check_there(who, "y", "memory to write to", y);  // not: no results wanted
+    detail::check_there(who, "y", "memory to write to", y);  // not: no results wanted
     detail::check_apart(who, "x and y", x, y);
   }
   void check_state(const char* who, const char* what, const State& state) const {
@@ -339,23 +371,12 @@ class TokenMixer {
                     Workspace& workspace, State* state_gradient) const {
     constexpr const char* kWho = kBackward.who;
     check_input(kWho, x);
-    if (saved.shape()[0] < 0)
-      detail::fail(kWho, "saved", "the record of a forward, packed or extend",
-                   "one that nothing was saved in");
-    detail::check_equal(kWho, "x", x.shape(), saved.shape());
+    detail::check_recorded(kWho, x.shape(), saved.shape());
     if (!layer_.fits(saved, x)) detail::fail(kWho, "saved", "the record of this layer", "another's");
-    detail::check_equal(kWho, "dy", dy.shape(), x.shape());
-    detail::check_equal(kWho, "dx", dx.shape(), x.shape());
-    check_there(kWho, "dy", "memory to read from", dy);
-    check_there(kWho, "dx", "memory to write to", dx);
-    detail::check_apart(kWho, "x and dx", x, dx);
-    detail::check_apart(kWho, "dy and dx", dy, dx);
+    detail::check_adjoint_buffers(kWho, x, dy, dx);
     visit(
         [](std::string_view name, const auto& own, const auto& gradient) {
-          const Shape<2> expected{own.rows(), own.cols()}, got{gradient.rows(), gradient.cols()};
-          if (got != expected)
-            detail::fail(kWho, "the gradient of " + std::string(name), detail::to_text(expected),
-                         detail::to_text(got));
+          detail::check_gradient_of(kWho, name, {own.rows(), own.cols()}, {gradient.rows(), gradient.cols()});
         },
         parameters(), gradients);
     if (state_gradient) {
