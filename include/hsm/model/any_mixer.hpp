@@ -56,7 +56,7 @@ concept HasDescribe = requires(Index channels, const OptionValues& options) {
 
 /// The tensors of an entry whose options all have values.
 template <class Entry>
-TensorSpecs describe_entry(Index channels, const OptionValues& options) {
+[[gnu::cold]] TensorSpecs describe_entry(Index channels, const OptionValues& options) {
   static_assert(
       HasDescribe<Entry>,
       "hsm: a policy or layer of a list needs a static describe(Index channels, const OptionValues& "
@@ -76,8 +76,8 @@ constexpr std::span<const PolicyOption> options_of_entry() {
 
 /// The policy or layer whose options all have values.
 template <class Policy>
-Policy make_entry([[maybe_unused]] const OptionValues& options, Index channels,
-                  [[maybe_unused]] Random& random) {
+[[gnu::cold]] Policy make_entry([[maybe_unused]] const OptionValues& options, Index channels,
+                                [[maybe_unused]] Random& random) {
   constexpr bool kRandom = std::is_constructible_v<Policy, Index, Random&>;
   if constexpr (HasMake<Policy>) {
     static_assert(HasOptions<Policy>,
@@ -106,8 +106,8 @@ Policy make_entry([[maybe_unused]] const OptionValues& options, Index channels,
 }
 
 /// Checks what a layer says against its options, and gives the others their usual values.
-inline LayerRecipe with_usual_options(LayerRecipe layer, std::span<const PolicyOption> options,
-                                      Index channels) {
+[[gnu::cold]] inline LayerRecipe with_usual_options(LayerRecipe layer, std::span<const PolicyOption> options,
+                                                    Index channels) {
   for (const auto& [name, value] : layer.options) {
     const std::string& asked = name;  // clang 14 captures no structured binding
     const auto found = std::find_if(options.begin(), options.end(),
@@ -163,7 +163,7 @@ Recipe with_all_options(LayerList<Entries...> list, Recipe recipe, Index channel
 /// The tensors that such a layer has, without making it. Throws std::invalid_argument as with_all_options does, and for
 /// heads that do not divide the channels.
 template <class Scalar, template <class> class... Entries>
-TensorSpecs describe_mixer(LayerList<Entries...> list, LayerRecipe layer, Index channels) {
+[[gnu::cold]] TensorSpecs describe_mixer(LayerList<Entries...> list, LayerRecipe layer, Index channels) {
   constexpr int kMostBits = kIndexBits / 2;  // a matrix C x C has a size
   detail::check_at_least("describe_mixer", "channels", channels, 1);
   if (channels > Index{1} << kMostBits)
@@ -186,9 +186,10 @@ TensorSpecs describe_mixer(LayerList<Entries...> list, LayerRecipe layer, Index 
 /// is for all heads; other layers use none. Throws std::invalid_argument for what with_all_options refuses, a value
 /// that the layer refuses, or no shift.
 template <class Scalar, template <class> class... Entries>
-AnyMixer<Scalar, LayerList<Entries...>> make_mixer(LayerList<Entries...> list, LayerRecipe layer,
-                                                   Index channels, std::span<const Index> head_shifts,
-                                                   Random& random) {
+[[gnu::cold]] AnyMixer<Scalar, LayerList<Entries...>> make_mixer(LayerList<Entries...> list,
+                                                                 LayerRecipe layer, Index channels,
+                                                                 std::span<const Index> head_shifts,
+                                                                 Random& random) {
   detail::check_at_least("make_mixer", "channels", channels, 1);
   detail::check_at_least("make_mixer", "the number of shifts", static_cast<Index>(head_shifts.size()), 1);
   layer = with_all_options(list, std::move(layer), channels);

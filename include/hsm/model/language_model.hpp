@@ -37,6 +37,7 @@
 #include <hsm/model/exchange.hpp>
 #include <hsm/model/language_model_config.hpp>
 #include <hsm/model/language_model_state.hpp>
+#include <hsm/model/tensor_places.hpp>
 #include <hsm/schedule/schedule_text.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -187,6 +188,18 @@ class LanguageModel {
   /// Calls f(name, tensor, more...) for every tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
+    if constexpr (detail::are_of_library<Scalar>(std::type_identity<AnyMixer<Scalar, List>>{})) {
+      (self.check_same_layers(more), ...);
+      detail::call_for_each<Scalar, Self, More...>(f, {self.places(true), more.places(false)...});
+    } else {
+      visit_layers(f, self, more...);
+    }
+  }
+
+ private:
+  /// visit, going into the layers.
+  template <class F, class Self, class... More>
+  static void visit_layers(F&& f, Self& self, More&... more) {
     Embedding<Scalar>::visit(named("embedding", f), self.embedding_, more.embedding_...);
     Embedding<Scalar>::visit(named("positions", f), self.positions_, more.positions_...);
     for (std::size_t l = 0; l < self.blocks_.size(); ++l) {
@@ -195,8 +208,16 @@ class LanguageModel {
     }
     LayerNorm<Scalar>::visit(named("norm", f), self.norm_, more.norm_...);
   }
+  /// Throws unless the other model has the same kinds of layers.
+  void check_same_layers(const LanguageModel& other) const {
+    bool same = other.blocks_.size() == blocks_.size();
+    for (std::size_t l = 0; same && l < blocks_.size(); ++l)
+      same = other.blocks_[l].mixer.index() == blocks_[l].mixer.index();
+    if (!same) detail::fail("LanguageModel::visit", "the models", "of the same layers", "others");
+  }
+  /// Where the tensors are. visit gives them out as const where the model is.
+  detail::TensorPlaces places(bool with_names) const;
 
- private:
   void check_ids(const char* who, std::span<const std::int32_t> ids, Index expected) const;
   void check_positions(const char* who, Index before, Index more) const;
   void check_segments(const char* who, std::span<const std::int32_t> ids, std::span<const Segment> segments,
@@ -250,7 +271,7 @@ class LanguageModel {
 };
 
 template <ComputeScalar Scalar, class List>
-LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& random)
+[[gnu::cold]] LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& random)
     : config_(std::move(config)) {
   constexpr const char* kWho = "LanguageModel";
   detail::check_at_least(kWho, "vocabulary", config_.vocabulary, 1);
@@ -284,7 +305,19 @@ LanguageModel<Scalar, List>::LanguageModel(LanguageModelConfig config, Random& r
 }
 
 template <ComputeScalar Scalar, class List>
-TensorSpecs LanguageModel<Scalar, List>::describe() const {
+detail::TensorPlaces LanguageModel<Scalar, List>::places(bool with_names) const {
+  detail::TensorPlaces places;
+  auto& self = const_cast<LanguageModel&>(*this);
+  if (with_names) {
+    visit_layers(detail::ListPlaces<Scalar>{places}, self);
+  } else {
+    visit_layers(detail::ListNamelessPlaces<Scalar>{{places}}, self);
+  }
+  return places;
+}
+
+template <ComputeScalar Scalar, class List>
+[[gnu::cold]] TensorSpecs LanguageModel<Scalar, List>::describe() const {
   const Index C = config_.width;
   const auto table = [](const char* name, const Embedding<Scalar>& embedding) {
     return embedding.empty()

@@ -67,7 +67,7 @@ class RecipeReader {
   }
 
  private:
-  void item(Recipe& recipe) {
+  [[gnu::cold]] void item(Recipe& recipe) {
     LayerRecipe layer;
     layer.place = static_cast<Index>(place_);
     Index count = 1;
@@ -138,7 +138,7 @@ class RecipeReader {
 
 inline Recipe Recipe::parse(std::string_view text) { return detail::RecipeReader(text).read(); }
 
-inline std::string Recipe::text() const {
+[[gnu::cold]] inline std::string Recipe::text() const {
   std::string result;
   for (std::size_t l = 0; l < layers.size();) {
     std::size_t end = l + 1;

@@ -74,7 +74,7 @@ class ScheduleText::Reader {
   Reader(std::string_view text, Index layers) : text_(text), layers_(layers) {}
 
   /// The whole text, or an exception that names the place.
-  ScheduleText read() {
+  [[gnu::cold]] ScheduleText read() {
     prefixes();
     if (take("dyadic")) {
       base(DyadicSchedule{layers_}, "dyadic");
@@ -94,7 +94,7 @@ class ScheduleText::Reader {
   }
 
  private:
-  void prefixes() {
+  [[gnu::cold]] void prefixes() {
     while (true) {
       if (take("reversed:")) {
         bool& reversed = schedule_.rotated_ ? schedule_.reversed_inside_ : schedule_.reversed_;
@@ -107,7 +107,7 @@ class ScheduleText::Reader {
     }
   }
 
-  void list() {
+  [[gnu::cold]] void list() {
     const std::size_t start = place_;
     std::vector<Index> shifts;
     std::string name = "list=";
