@@ -6,26 +6,17 @@
 
 #include <gtest/gtest.h>
 
-#include <hsm/attention/causal_attention.hpp>
 #include <hsm/core/random.hpp>
 #include <ostream>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "attention/attention_engine.hpp"
 #include "reference/attention_reference.hpp"
 #include "support/matchers.hpp"
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
-
-// The passes are what takes a compiler long: they are compiled once, in support/attention_instances.cpp, with
-// an empty `storage`; here `storage` is extern.
-#define HSM_TEST_ATTENTION(storage, Scalar) storage template class AttentionLayer<Scalar>;
-
-namespace hsm {
-HSM_TEST_ATTENTION(extern, float)
-HSM_TEST_ATTENTION(extern, double)
-}  // namespace hsm
 
 namespace hsm::test {
 

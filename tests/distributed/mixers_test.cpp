@@ -4,11 +4,10 @@
 // formula says.
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/distributed/sharded_mixer.hpp>
-#include <hsm/recurrent/causal_linear_attention.hpp>
-#include <hsm/recurrent/moving_average.hpp>
 
 #include "attention/attention_cases.hpp"
 #include "distributed/ranks.hpp"
+#include "recurrent/recurrent_engine.hpp"
 #include "shift/mixer_cases.hpp"
 
 namespace hsm::test {

@@ -7,22 +7,13 @@
 
 #include <string_view>
 
-#include <hsm/hierarchical_attention/hierarchical_kernel_attention.hpp>
-
+#include "hierarchical_attention/hierarchy_engine.hpp"
 #include "layer/layer_cases.hpp"
 #include "reference/attention_reference.hpp"
 #include "reference/hierarchical_attention_reference.hpp"
 #include "support/matchers.hpp"
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
-
-// The passes are compiled once, in support/hierarchy_instances.cpp, with an empty `storage`; here `storage` is extern.
-#define HSM_TEST_HIERARCHY(storage, Scalar) storage template class HierarchicalAttentionLayer<Scalar>;
-
-namespace hsm {
-HSM_TEST_HIERARCHY(extern, float)
-HSM_TEST_HIERARCHY(extern, double)
-}  // namespace hsm
 
 namespace hsm::test {
 

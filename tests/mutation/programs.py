@@ -29,9 +29,10 @@ PAIR_ROWS = "ScalarPair ChannelPair"
 DIFFERENT = "ScalarPair GatedPair SoftmaxLocal"
 
 # Sources of tests/support that hold what a header of the tests only declares.
-INSTANCES = {"shift/mixer_cases.hpp": "support/mixer_instances.cpp",
-             "attention/attention_cases.hpp": "support/attention_instances.cpp",
-             "hierarchical_attention/hierarchical_attention_cases.hpp": "support/hierarchy_instances.cpp"}
+INSTANCES = {"shift/mixer_engines.hpp": "support/mixer_instances.cpp",
+             "attention/attention_engine.hpp": "support/attention_instances.cpp",
+             "hierarchical_attention/hierarchy_engine.hpp": "support/hierarchy_instances.cpp",
+             "recurrent/recurrent_engine.hpp": "support/hierarchy_instances.cpp"}
 
 
 def limits():
@@ -135,7 +136,7 @@ class Programs:
         """"" where the program passes, else what happened; "stillborn" where it cannot be compiled."""
         read = {str(f.relative_to(self.tests)) for f in self.closure(source, include) if self.tests in f.parents}
         objects = []
-        for part in [source] + [self.tests / INSTANCES[name] for name in sorted(read & set(INSTANCES))]:
+        for part in [source] + [self.tests / name for name in sorted({INSTANCES[name] for name in read & set(INSTANCES)})]:
             made, said = self.compile(part, include, flags, scratch)
             if made is None:
                 by_test = re.search(r"tests/\S+: error: (static assertion failed|non-constant condition)", said)

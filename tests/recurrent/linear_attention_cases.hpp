@@ -7,9 +7,8 @@
 
 #include <string_view>
 
-#include <hsm/recurrent/causal_linear_attention.hpp>
-
 #include "layer/layer_cases.hpp"
+#include "recurrent/recurrent_engine.hpp"
 #include "reference/attention_reference.hpp"
 #include "reference/linear_attention_reference.hpp"
 #include "support/matchers.hpp"

@@ -8,10 +8,10 @@
 
 #include <hsm/core/threaded_executor.hpp>
 #include <hsm/io/state_file.hpp>
-#include <hsm/recurrent/moving_average.hpp>
 
 #include "io/io_test_support.hpp"
 #include "layer/layer_cases.hpp"
+#include "recurrent/recurrent_engine.hpp"
 #include "reference/attention_reference.hpp"
 #include "reference/ema_reference.hpp"
 #include "support/failing_executor.hpp"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The passes of attention for every scalar, compiled once for all test programs; see
-// attention/attention_cases.hpp.
-#include "attention/attention_cases.hpp"
+// attention/attention_engine.hpp.
+#include "attention/attention_engine.hpp"
 
 namespace hsm {
 HSM_TEST_ATTENTION(, float)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The engine for every policy and scalar, compiled once for all test programs; see shift/mixer_cases.hpp.
-#include "shift/mixer_cases.hpp"
+// The engine for every policy and scalar, compiled once for all test programs; see shift/mixer_engines.hpp.
+#include "shift/mixer_engines.hpp"
 
 namespace hsm {
 #define HSM_TEST_DEFINED(Policy) HSM_TEST_ENGINES_OF(, Policy)

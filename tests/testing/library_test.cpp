@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
 // Every policy of the library, attention and a layer of another kind pass the test kit that users get.
-#include <hsm/hierarchical_attention/hierarchical_kernel_attention.hpp>
-#include <hsm/recurrent/causal_linear_attention.hpp>
-#include <hsm/recurrent/moving_average.hpp>
 #include <hsm/testing/check.hpp>
 
 #include "attention/attention_cases.hpp"
+#include "hierarchical_attention/hierarchy_engine.hpp"
 #include "layer/fading_sum.hpp"
+#include "recurrent/recurrent_engine.hpp"
 #include "shift/mixer_cases.hpp"
 
 namespace hsm::test::library_test {
