@@ -52,7 +52,8 @@ compile() {
 # What was said of a file.
 said_of() {
   "$order" "$work/said" | awk -v folder="$(dirname "$1")/" -v name="$1" '
-    { at = index($0, folder); if (at) { match(substr($0, at), /^[^:,]*/); current = substr($0, at, RLENGTH) } }
+    { at = index($0, folder)
+      if (at && match(substr($0, at), /^[^:,]*\.cpp/)) current = substr($0, at, RLENGTH) }
     current == name' | "$order" | words
 }
 
