@@ -81,6 +81,14 @@ TrainingCheckpoint begin_training(const TrainOptions& options, std::optional<Tra
   return {std::move(model), std::move(state)};
 }
 
+/// " over 3 groups of 2 ranks", "" for a program alone.
+std::string ranks_text(const TrainOptions& options) {
+  const Index n = ranks().size(), each = options.sequence_ranks;
+  if (n == 1) return {};
+  return each == 1 ? format(" over %td ranks", n)
+                   : format(" over %s of %td ranks", counted(n / each, "group").c_str(), each);
+}
+
 void print_run(const TrainOptions& options, const TrainingCheckpoint& at, const Texts& texts) {
   const LanguageModelConfig& config = at.model.config();
   const std::string dropout =
@@ -91,22 +99,34 @@ void print_run(const TrainOptions& options, const TrainingCheckpoint& at, const 
                config.layers.c_str(), config.width, config.feed_forward, config.context,
                count_parameters(at.model), texts.training_size().c_str(), texts.validation_size().c_str(),
                options.valid.empty() ? ", the last 5 %" : "", options.training.batch,
-               ranks().size() > 1 ? format(" over %d ranks", ranks().size()).c_str() : "",
-               static_cast<unsigned long long>(options.training.seed), dropout.c_str());
+               ranks_text(options).c_str(), static_cast<unsigned long long>(options.training.seed),
+               dropout.c_str());
   if (!options.resume.empty())
     std::fprintf(stderr, "%s: goes on after step %td\n", shown(options.resume).c_str(),
                  at.state.progress.step);
 }
 
-/// The batches that each rank takes its share of.
-TrainingConfig share_of_rank(TrainingConfig training) {
-  const int n = ranks().size();
-  if (training.batch % n != 0) {
-    throw std::invalid_argument("--batch must be a multiple of the " + std::to_string(n) + " ranks, got " +
-                                std::to_string(training.batch));
+/// Throws std::invalid_argument unless windows can be shared as the options ask.
+void check_ranks(const TrainOptions& options) {
+  const Index n = ranks().size(), groups = n / options.sequence_ranks;
+  if (n % options.sequence_ranks != 0) {
+    throw std::invalid_argument("--sequence-ranks must divide the number of ranks, " + std::to_string(n) +
+                                ", got " + std::to_string(options.sequence_ranks));
   }
-  training.batch /= n;
-  return training;
+  if (options.training.batch % groups != 0) {
+    throw std::invalid_argument("--batch must be a multiple of the " + std::to_string(groups) +
+                                (options.sequence_ranks > 1 ? " groups of" : "") + " ranks, got " +
+                                std::to_string(options.training.batch));
+  }
+}
+
+/// What a rank takes its share of: of each batch, and of the tokens of its windows.
+void check_share_fits(const TrainOptions& options, Index vocabulary) {
+  LanguageModelConfig config = options.model.config(vocabulary);
+  TrainingConfig training = options.training;
+  training.batch /= ranks().size() / options.sequence_ranks;
+  config.context = (config.context - 1) / options.sequence_ranks + 1;
+  check_training_fits(config, training);
 }
 
 void run_train(TrainOptions options) {
@@ -122,11 +142,15 @@ void run_train(TrainOptions options) {
   if (!options.resume.empty()) resumed = resume_training(options, V);
   if (options.training.patience > 0 && options.training.validate_every == 0)
     throw std::invalid_argument("--patience counts validations: it needs --validate-every STEPS");
-  check_training_fits(options.model.config(V), share_of_rank(options.training));
+  check_ranks(options);
+  check_share_fits(options, V);
   const Texts texts = read_texts(options.text, options.valid, options.model.context, std::move(tokenizer));
   // From here on a signal is answered between two steps.
   const InterruptGuard guard(ranks().size() > 1 ? kRanksWords : kTrainingWords);
   TrainingCheckpoint at = begin_training(options, std::move(resumed), texts);
+#ifdef HSM_USE_MPI
+  if (options.sequence_ranks > 1) check_can_be_cut("--sequence-ranks", at.model);
+#endif
   if (ranks().first()) check_room(options, at.model, texts.tokenizer);
   Runtime runtime(options.threads);
   print_run(options, at, texts);

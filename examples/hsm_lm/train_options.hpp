@@ -19,7 +19,7 @@ struct TrainOptions {
   ThreadOptions threads;
   TrainingConfig training{.validation_tokens = 100'000};
   std::string text, valid, tokenizer, out, log, checkpoint, resume;
-  Index checkpoint_every = 1000;
+  Index checkpoint_every = 1000, sequence_ranks = 1;
   const CLI::App* command = nullptr;
 
   /// Whether the option stands on the command line.
@@ -53,6 +53,9 @@ struct TrainOptions {
     add_schedule(app);
     add_number(app, "--seed", training.seed, kSeeds, "of first weights, windows and dropout");
     threads.add_to(app);
+    add_number(app, "--sequence-ranks", sequence_ranks, Bounds<Index>{1, Index{1} << 20},
+               "of the ranks of mpirun: so many in a row share their windows, cut along time, which serves "
+               "where few windows are long; --batch is shared by the groups");
   }
 
  private:

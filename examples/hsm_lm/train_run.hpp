@@ -66,7 +66,8 @@ TrainingProgress train_alone_or_over_ranks(TrainingCheckpoint& at, const TrainRu
     check_same_run(*all, at.model, at.state);
     ranks().apart();
     const TrainingProgress end =
-        train_over_ranks(*all, at.model, at.state, text, validation, run.workspace, after_step, stop);
+        train_over_ranks(*all, at.model, at.state, text, validation, run.workspace, after_step, stop,
+                         static_cast<int>(run.options.sequence_ranks));
     ranks().together();
     return end;
   }

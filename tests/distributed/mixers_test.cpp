@@ -33,14 +33,32 @@ Index expected_bytes(const Mixer& mixer, Index seen) {
   return bytes;
 }
 
-/// The same for attention, by its formula: keys and values of the tokens of this rank and of those to the left that
-/// the next rank, or one behind it, sees.
+/// The same for attention, token by token: how many keys and values of tokens, and gradients of them, this rank sends. A token
+/// is seen by the ranks up to the last that begins before its document ends and within its window.
+struct TokensSent {
+  Index forward = 0, backward = 0;
+};
 template <class Scalar>
-Index expected_block_bytes(const CausalAttention<Scalar>& mixer, const TokenShards& shards) {
-  const Index end = shards.first() + shards.tokens(), window = mixer.layer().window();
-  if (!shards.sends() || end >= shards.leaving_end()) return 0;
-  const Index seen = window > 0 ? (std::min)(shards.leaving(), window - 1) : shards.leaving();
-  return 2 * mixer.channels() * seen * static_cast<Index>(sizeof(Scalar));
+TokensSent expected_tokens(const CausalAttention<Scalar>& mixer, const TokenShards& shards,
+                           const std::vector<Index>& offsets) {
+  const int rank = shards.ranks().rank(), n = shards.ranks().size();
+  const Index window = mixer.layer().window();
+  TokensSent sent;
+  for (Index t = 0; t < shards.total(); ++t) {
+    const Index end = *std::upper_bound(offsets.begin(), offsets.end(), t);
+    const Index seen = window > 0 ? (std::min)(end, t + window) : end;
+    int owner = 0, last = 0;
+    for (int r = 1; r < n; ++r) {
+      if (shards.first(r) <= t) owner = r;
+      if (shards.first(r) < seen) last = r;
+    }
+    const bool goes_on = owner <= rank && rank < last;
+    sent.forward += goes_on ? 1 : 0;
+    sent.backward += goes_on ? 1 : 0;                       // again
+    sent.backward += goes_on && rank > owner ? 1 : 0;       // with the gradients so far
+    sent.backward += rank == last && last > owner ? 1 : 0;  // to the owner
+  }
+  return sent;
 }
 
 /// One cut and one list of documents: y, dx and the sums of all gradients, against packed on this rank alone.
@@ -79,7 +97,10 @@ void expect_sharded(const Mixer& mixer, const Cut& cut, const std::vector<Index>
     EXPECT_EQ(after.bytes - between.bytes, shards.receives() ? expected_bytes(mixer, shards.arriving()) : 0);
     EXPECT_EQ(after.messages - between.messages, shards.receives() ? 1 : 0);
   } else {
-    EXPECT_EQ(between.bytes - before.bytes, expected_block_bytes(mixer, shards));
+    const TokensSent sent = expected_tokens(mixer, shards, offsets);
+    const Index each = 2 * C * static_cast<Index>(sizeof(Scalar));
+    EXPECT_EQ(between.bytes - before.bytes, each * sent.forward);
+    EXPECT_EQ(after.bytes - between.bytes, each * sent.backward);
   }
   using Bounds = Tolerance<Scalar>;
   const auto close = [](const auto& got, const auto& all, const auto& expected, double bound,

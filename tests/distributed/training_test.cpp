@@ -2,6 +2,10 @@
 //
 // Training whose batches are shared by ranks: the losses of one process, the same weights on every rank, from a state of
 // any number of ranks; and what is refused.
+#include <chrono>
+#include <thread>
+#include <type_traits>
+
 #include <hsm/distributed/data_parallel.hpp>
 
 #include "distributed/ranks.hpp"
@@ -21,7 +25,7 @@ struct SharedRun : TrainedRun {
   using TrainedRun::TrainedRun;
 
   void train_shared(const std::function<bool(const TrainingProgress&)>& go_on = {},
-                    const std::function<bool()>& stop = {}) {
+                    const std::function<bool()>& stop = {}, int sequence_ranks = 1) {
     Workspace workspace;
     end = train_over_ranks(
         *all_ranks, model, state, std::span<const std::int32_t>(text),
@@ -30,7 +34,7 @@ struct SharedRun : TrainedRun {
           told.push_back(p);
           return !go_on || go_on(p);
         },
-        [&] { return stop && stop(); });
+        [&] { return stop && stop(); }, sequence_ranks);
   }
 };
 
@@ -84,6 +88,121 @@ TEST(DataParallel, AnyNumberOfRanksGoesOnFromAState) {
   if (all_ranks->rank() == 0) shared.train();
   TrainedRun alone(config_of(12));
   expect_curve_of(alone, shared);
+}
+
+/// Gives gradients to a sum, tells how many bytes are complete and how many have left, and is `late` on rank 1.
+template <class Told>
+struct LateGradients : CompleteGradients {
+  LateGradients(GradientSum& all, std::chrono::milliseconds wait, Told& f)
+      : CompleteGradients(all), late(wait), told(f) {}
+  template <class Part>
+  void complete(Part& part) {
+    if (all_ranks->rank() == 1) std::this_thread::sleep_for(late);
+    Part::visit([&](std::string_view, const auto& tensor) { bytes += 4 * tensor.size(); }, part);
+    CompleteGradients::complete(part);
+    told(bytes, all_ranks->traffic().collective_bytes - start);
+  }
+  std::chrono::milliseconds late;
+  Told& told;
+  Index start = all_ranks->traffic().collective_bytes, bytes = 0;
+};
+
+/// The gradients of other windows on each rank, summed as they become complete, and as those of sum_over_ranks.
+template <class Told>
+Net summed_gradients(const Net& model, Index bucket_bytes, std::chrono::milliseconds late, Told&& told) {
+  const Ids ids = random_tokens(4 * kWindow, 20 + static_cast<std::uint64_t>(all_ranks->rank()));
+  Net gradients = zeros_like(model), alone = gradients;
+  Net::Saved saved;
+  Workspace workspace;
+  GradientSum sum(*all_ranks, bucket_bytes);
+  using Hook = LateGradients<std::remove_reference_t<Told>>;
+  language_model_gradients(model, ids, ids, 4, kWindow, saved, gradients, workspace, {}, 0,
+                           Hook(sum, late, told));
+  sum.finish();
+  language_model_gradients(model, ids, ids, 4, kWindow, saved, alone, workspace);
+  sum_over_ranks(*all_ranks, alone);
+  Net::visit(
+      [](std::string_view name, const auto& got, const auto& expected) {
+        expect_close_to_scale(got, expected, Tolerance<float>::gradient, name);
+      },
+      gradients, alone);
+  return gradients;
+}
+
+TEST(GradientSum, BucketsLeaveWhileTheBackwardPassGoesOnWhateverTheTimes) {
+  const Net model = make_net();
+  for (const Index bucket : {Index{64}, Index{4096}, Index{1} << 22}) {
+    SCOPED_TRACE(bucket);
+    Index parts = 0, last = 0;
+    const Net quick = summed_gradients(model, bucket, {}, [&](Index complete, Index left) {
+      EXPECT_GE(left, complete - bucket) << "no more than a bucket waits";
+      EXPECT_LE(left, complete);
+      ++parts;
+      last = complete;
+    });
+    EXPECT_EQ(parts, model.layer_count() + 2) << "the norm, the blocks, the embedding";
+    EXPECT_EQ(last, 4 * count_parameters(model));
+    const Net slow = summed_gradients(model, bucket, std::chrono::milliseconds(2), [](Index, Index) {});
+    EXPECT_TRUE(weights_of(quick) == weights_of(slow));
+    expect_equal_weights(quick);
+  }
+}
+
+TEST(SequenceRanks, LossesAreThoseOfOneProcessWithOneGroupOrMore) {
+  const int n = all_ranks->size();
+  for (const int sequence_ranks : {n, n / 2}) {
+    if (sequence_ranks < 2) continue;
+    SCOPED_TRACE(sequence_ranks);
+    TrainingConfig config = config_of(10);
+    config.batch = 6;  // windows of 16 tokens, which 4 and 8 ranks cut
+    SharedRun shared(config);
+    shared.train_shared([](const TrainingProgress& p) { return p.step < 4; }, {}, sequence_ranks);
+    expect_equal_weights(shared.model);
+    // By groups of one, or of all.
+    shared.train_shared([](const TrainingProgress& p) { return p.step < 7; }, {}, 6 % n == 0 ? 1 : n);
+    shared.train_shared({}, {}, sequence_ranks);
+    TrainedRun alone(config);
+    expect_curve_of(alone, shared);
+    expect_equal_weights(shared.model);
+  }
+}
+
+TEST(SequenceRanks, ShareOneWindow) {
+  const int n = all_ranks->size();
+  SharedRun shared({.batch = 1, .steps = 10, .validate_every = 5, .dropout = 0.1});
+  shared.train_shared({}, {}, n);
+  TrainedRun alone(shared.state.config);
+  expect_curve_of(alone, shared);
+  expect_equal_weights(shared.model);
+}
+
+TEST(SequenceRanks, AreRefusedWhereTheyCannotBe) {
+  const int n = all_ranks->size();
+  SharedRun run({.batch = 1, .steps = 2});
+  for (const int bad : {0, n + 1}) {
+    expect_refused([&] { run.train_shared({}, {}, bad); },
+                   "train_over_ranks: sequence_ranks must be a divisor of the ranks, " + std::to_string(n) +
+                       ", got " + std::to_string(bad));
+  }
+  if (n == 4 || n == 8) {
+    expect_refused([&] { run.train_shared({}, {}, n / 2); },
+                   "train_over_ranks: batch must be a multiple of the groups of ranks, 2, got 1");
+  }
+  if (n == 1) return;
+  Random random(1);
+  LanguageModelConfig config = run.model.config();
+  config.layers = "ab,hkt:levels=2:heads=2";
+  Net model(config, random);
+  TrainingState<Net> state(model, {.batch = 1, .steps = 2}, TextMark(run.text), TextMark(run.validation));
+  Workspace workspace;
+  const std::span<const std::int32_t> text(run.text), validation(run.validation);
+  expect_refused(
+      [&] {
+        const auto go_on = [](const TrainingProgress&) { return true; };
+        train_over_ranks(
+            *all_ranks, model, state, text, validation, workspace, go_on, [] { return false; }, n);
+      },
+      "train_over_ranks: a layer must be one that can be cut over ranks, got hkt heads 2 levels 2");
 }
 
 TEST(DataParallel, OneRankEndsAll) {

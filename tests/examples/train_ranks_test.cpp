@@ -48,6 +48,12 @@ class TrainRanks : public TrainingProcess {
            " --oversubscribe --mca mpi_yield_when_idle 1 " + command(more);
   }
 
+  /// The same with another value of an option that `command` gives.
+  static std::string with(std::string script, const std::string& option, const std::string& value) {
+    const std::size_t at = script.find("'" + option + "' '") + option.size() + 4;
+    return script.replace(at, script.find('\'', at) - at, value);
+  }
+
   /// A column of the log.
   std::vector<double> column(const std::string& log, int number) const {
     const std::string text = read_raw(work_ / log);
@@ -105,13 +111,22 @@ TEST_F(TrainRanks, TheCurveIsThatOfOneProcessAndOnlyOneRankPrints) {
   expect_no_temporaries();
 }
 
+TEST_F(TrainRanks, GroupsThatShareAWindowGiveTheCurveOfOneProcess) {
+  ASSERT_EQ(shell(with(over(1, kShortRun + "one"), "--batch", "2")).code, 0);
+  const Ending end = shell(with(over(4, kShortRun + "four --sequence-ranks 2"), "--batch", "2"));
+  EXPECT_EQ(end.code, 0) << end.err;
+  EXPECT_EQ(count(end.err, "batch 2 over 2 groups of 2 ranks"), 1) << end.err;
+  expect_same_curve("four", "one");
+}
+
 TEST_F(TrainRanks, ARankThatIsKilledEndsAllAndAnyNumberOfRanksGoesOn) {
   ASSERT_EQ(shell(over(1, kShortRun + "one")).code, 0);
   fs::remove(work_ / "model");
   const std::string options = kShortRun + "log --checkpoint run --checkpoint-every 7 ";
   int ranks = 2;
   for (const std::size_t victim : {1u, 0u}) {
-    const pid_t child = start_shell(over(ranks, options + (victim == 0 ? "--resume run" : "")));
+    const pid_t child =
+        start_shell(over(ranks, options + (victim == 0 ? "--resume run --sequence-ranks 2" : "")));
     await_lines("log", victim == 0 ? 50 : 20);
     const std::vector<pid_t> all = ranks_of(child);
     ASSERT_EQ(all.size(), static_cast<std::size_t>(ranks));
@@ -134,17 +149,28 @@ TEST_F(TrainRanks, ARankThatIsKilledEndsAllAndAnyNumberOfRanksGoesOn) {
 TEST_F(TrainRanks, ASignalToOneRankEndsTheStepOnAllAndSaves) {
   ASSERT_EQ(shell(over(1, kShortRun + "one")).code, 0);
   const std::string options = kShortRun + "log --checkpoint run ";
-  const pid_t child = start_shell(over(2, options));
-  await_lines("log", 10);
-  const std::vector<pid_t> all = ranks_of(child);
-  ASSERT_EQ(all.size(), 2u);
-  ::kill(all[1], SIGTERM);
-  const Ending end = end_of(child);
-  EXPECT_EQ(end.code, 143) << end.err;
-  EXPECT_TRUE(end.out.starts_with("ended by SIGTERM; model: saved")) << end.out;
-  EXPECT_EQ(count(end.out, "\n"), 1) << end.out;
-  expect_model(work_ / "model");
-  expect_no_temporaries();
+  struct Case {
+    int signal, code;
+    const char* name;
+    std::size_t rank;
+  };
+  std::ptrdiff_t lines = 10;
+  for (const Case& each :
+       {Case{SIGTERM, 143, "SIGTERM", 1}, Case{SIGINT, 130, "SIGINT", 0}, Case{SIGHUP, 129, "SIGHUP", 1}}) {
+    SCOPED_TRACE(each.name);
+    const pid_t child = start_shell(over(2, options + (lines > 10 ? "--resume run" : "")));
+    await_lines("log", lines);
+    const std::vector<pid_t> all = ranks_of(child);
+    ASSERT_EQ(all.size(), 2u);
+    ::kill(all[each.rank], each.signal);
+    const Ending end = end_of(child);
+    EXPECT_EQ(end.code, each.code) << end.err;
+    EXPECT_TRUE(end.out.starts_with(std::string("ended by ") + each.name + "; model: saved")) << end.out;
+    EXPECT_EQ(count(end.out, "\n"), 1) << end.out;
+    expect_model(work_ / "model");
+    expect_no_temporaries();
+    lines = static_cast<std::ptrdiff_t>(column("log", 0).size()) + 10;
+  }
   const Ending rest = shell(over(2, options + "--resume run"));
   EXPECT_EQ(rest.code, 0) << rest.err;
   expect_same_curve("log", "one");
@@ -159,6 +185,12 @@ TEST_F(TrainRanks, WhatGoesWrongIsToldOnce) {
     EXPECT_FALSE(fs::exists(work_ / "model"));
   };
   expect_told(over(3, ""), "--batch must be a multiple of the 3 ranks, got 4\n");
+  for (const int n : {1, 2}) {
+    expect_told(over(n, "--sequence-ranks 3"),
+                "--sequence-ranks must divide the number of ranks, " + std::to_string(n) + ", got 3\n");
+  }
+  expect_told(with(over(2, "--sequence-ranks 2"), "--layers", "ab,hkt:levels=2:heads=2"),
+              "--sequence-ranks: a layer must be one that can be cut over ranks, got hkt heads 2 levels 2\n");
   expect_told(over(2, "--no-such-option"), "The following argument was not expected: --no-such-option");
   expect_told(over(2, "--valid none"), "none: ");
   expect_told(over(2, "--log none/log"), "none/log: ");
@@ -166,7 +198,7 @@ TEST_F(TrainRanks, WhatGoesWrongIsToldOnce) {
 }
 
 TEST_F(TrainRanks, HelpTellsOfThem) {
-  EXPECT_TRUE(mentions(shell("$lm train --help").out, {"mpirun -np N hsm_lm train"}));
+  EXPECT_TRUE(mentions(shell("$lm train --help").out, {"mpirun -np N hsm_lm train", "--sequence-ranks"}));
 }
 
 }  // namespace

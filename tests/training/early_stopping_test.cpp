@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <hsm/training/evaluation.hpp>
 #include <stdexcept>
 
 #include "support/matchers.hpp"

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <hsm/core/threaded_executor.hpp>
+#include <hsm/training/evaluation.hpp>
 #include <hsm/training/trainer.hpp>
 #include <limits>
 #include <numbers>

@@ -12,62 +12,17 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
-#include <utility>
 #include <vector>
 
-#include <hsm/core/check.hpp>
-#include <hsm/core/types.hpp>
-#include <hsm/version.hpp>
+#include <hsm/distributed/mpi_calls.hpp>
 
 namespace hsm::inline HSM_ABI {
-
-/// What a rank has sent so far.
-struct Traffic {
-  Index messages = 0;          ///< from rank to rank, pieces of long ones counted one by one
-  Index bytes = 0;             ///< of these
-  Index collective_calls = 0;  ///< sums, broadcasts and the like
-  Index collective_bytes = 0;  ///< that this rank put into them
-
-  /// Whether all is equal.
-  bool operator==(const Traffic&) const = default;
-};
-
-namespace detail {
-
-/// Throws unless a call of MPI succeeded.
-inline void check_mpi(int code, const char* call) {
-  if (code == MPI_SUCCESS) return;
-  char text[MPI_MAX_ERROR_STRING];
-  int length = 0;
-  if (MPI_Error_string(code, text, &length) != MPI_SUCCESS) length = 0;
-  raise<std::runtime_error>(
-      std::string("Communicator: ") + call + " must succeed, got " +
-      (length > 0 ? std::string(text, static_cast<std::size_t>(length)) : "error " + std::to_string(code)));
-}
-
-/// The longest piece of a message.
-inline constexpr Index kMessageBytes = Index{1} << 30;
-
-template <class T>
-concept Sendable = std::is_trivially_copyable_v<T>;
-
-#define HSM_DETAIL_TEXT_OF(x) #x
-#define HSM_DETAIL_TEXT(x) HSM_DETAIL_TEXT_OF(x)
-/// What must be equal for two programs to work together, as text.
-inline std::string build_text() {
-  return "hsm " + std::string(kVersion) + " " + HSM_DETAIL_TEXT(HSM_ABI) + " with an index of " +
-         std::to_string(kIndexBits + 1) + " bits";
-}
-#undef HSM_DETAIL_TEXT
-#undef HSM_DETAIL_TEXT_OF
-
-}  // namespace detail
 
 /// Ranks, and what goes between them; see the file comment.
 class Communicator {
@@ -88,6 +43,13 @@ class Communicator {
     detail::check_mpi(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
     check_agreement("the build", detail::build_text());
     traffic_ = {};
+  }
+  /// Collective over the ranks of `of`: those that give the same `group`, numbered in their order there.
+  Communicator(const Communicator& of, int group) {
+    detail::check_mpi(MPI_Comm_split(of.comm_, group, of.rank_, &comm_), "MPI_Comm_split");
+    detail::check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    detail::check_mpi(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
+    detail::check_mpi(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
   }
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
@@ -124,6 +86,18 @@ class Communicator {
       requests_.clear();
       detail::check_mpi(code, "MPI_Waitall");
     }
+    /// Whether they have, without waiting for it. MPI goes on with what is under way only while one of its functions is
+    /// called, such as this one. Throws as wait().
+    bool done() {
+      int over = 1;
+      if (!requests_.empty()) {
+        detail::check_mpi(
+            MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &over, MPI_STATUSES_IGNORE),
+            "MPI_Testall");
+      }
+      if (over) requests_.clear();
+      return over != 0;
+    }
 
    private:
     friend class Communicator;
@@ -157,6 +131,18 @@ class Communicator {
   void sum(std::span<double> values) { reduce(values, MPI_DOUBLE, MPI_SUM); }
   /// The same for counts.
   void sum(std::span<std::int64_t> values) { reduce(values, MPI_INT64_T, MPI_SUM); }
+  /// Collective. Begins such a sum. Ranks begin all of them in the same order; the bits do not depend on when.
+  template <std::floating_point T>
+  void begin_sum(std::span<T> values, Pending& pending) {
+    const MPI_Datatype type = std::same_as<T, float> ? MPI_FLOAT : MPI_DOUBLE;
+    for_each_piece(values.size_bytes(), [&](std::size_t first, int bytes) {
+      const int count = bytes / static_cast<int>(sizeof(T));
+      detail::check_mpi(MPI_Iallreduce(MPI_IN_PLACE, values.data() + first / sizeof(T), count, type, MPI_SUM,
+                                       comm_, &begin(pending)),
+                        "MPI_Iallreduce");
+      count_collective(bytes);
+    });
+  }
 
   /// Collective. `values` become those of rank `root`.
   template <detail::Sendable T>

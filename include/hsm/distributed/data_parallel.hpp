@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Training over ranks that share each batch: every rank holds the model and the texts and draws the same B windows,
-// and takes B / n of them in a row, n the number of ranks.
+// and takes B / n of them in a row, n the number of ranks. Where windows are long, a group of N ranks takes B N / n of them,
+// cut along time (token_shards.hpp).
 //
 //   gradient = sum over ranks of d/dw (sum of the losses of its windows / targets of the whole batch)
 //
@@ -16,7 +17,7 @@
 // with the steps as that of any training does (1e-5 after 200 steps of the tests). One number of ranks gives the same bits
 // each time. A state says nothing of ranks, and any number of them goes on from it. Windows of a validation are shared
 // in the same way. What goes over the wire in a step, per rank: the gradients, summed over ranks some megabytes at a time
-// once the backward pass is done, and three numbers.
+// while the backward pass goes on (gradient_sum.hpp), and three numbers.
 #pragma once
 
 #include <charconv>
@@ -27,42 +28,12 @@
 #include <string>
 #include <string_view>
 
-#include <hsm/distributed/communicator.hpp>
-#include <hsm/distributed/sharded_mixer.hpp>
+#include <hsm/distributed/rank_processes.hpp>
 #include <hsm/training/trainer.hpp>
 
 namespace hsm::inline HSM_ABI {
 
 namespace detail {
-
-/// Ranks as the processes of a TrainingRun.
-class RankProcesses {
- public:
-  explicit RankProcesses(Communicator& ranks) : ranks_(&ranks) {}
-  Index rank() const { return ranks_->rank(); }
-  Index size() const { return ranks_->size(); }
-  bool all(bool yes) {
-    std::int64_t no = yes ? 0 : 1;
-    ranks_->sum(std::span(&no, 1));
-    return no == 0;
-  }
-  double of_first(double value) {
-    ranks_->broadcast(std::span(&value, 1), 0);
-    return value;
-  }
-  void sum(CrossEntropy& loss) {
-    double both[] = {loss.sum, static_cast<double>(loss.count)};
-    ranks_->sum(std::span<double>(both));
-    loss = {both[0], static_cast<Index>(both[1])};
-  }
-  template <class Parameters>
-  void sum_tensors(Parameters& parameters) {
-    sum_over_ranks(*ranks_, parameters);
-  }
-
- private:
-  Communicator* ranks_;
-};
 
 /// The bits of all weights in one number.
 template <class Model>
@@ -101,22 +72,33 @@ void check_same_run(Communicator& ranks, const Model& model, const TrainingState
 }
 
 /// Collective. `train` (trainer.hpp) over ranks, each with the same model, state and texts. Callback and stop are asked on
-/// every rank as often, and one rank that wants to end ends all; the callback may be collective, stop() must not be. Throws as
-/// train does, then on every rank alike, std::invalid_argument unless the ranks divide the batch, and std::runtime_error as
-/// check_same_run does. What only one rank throws, such as std::bad_alloc, leaves the others waiting: end them, as run_ranks
-/// does.
+/// every rank as often, and one rank that wants to end ends all; the callback may be collective, stop() must not be. Each
+/// group of `sequence_ranks` ranks in a row shares its windows. Throws as train does, then on every rank alike,
+/// std::invalid_argument unless sequence_ranks divide the ranks and the groups the batch, and for a layer that cannot be cut
+/// where there is something to cut, and std::runtime_error as check_same_run does. What only one rank throws, such as
+/// std::bad_alloc, leaves the others waiting: end them, as run_ranks does.
 template <class Model, class Callback, class Stop>
 TrainingProgress train_over_ranks(Communicator& ranks, Model& model, TrainingState<Model>& state,
                                   std::span<const std::int32_t> text,
                                   std::span<const std::int32_t> validation, Workspace& workspace,
-                                  Callback&& callback, Stop&& stop) {
+                                  Callback&& callback, Stop&& stop, int sequence_ranks = 1) {
+  constexpr const char* kWho = "train_over_ranks";
   check_same_run(ranks, model, state);
-  if (state.config.batch < 1 || state.config.batch % ranks.size() != 0) {
-    detail::fail("train_over_ranks", "batch", "a multiple of the ranks, " + std::to_string(ranks.size()),
+  ranks.check_agreement("the sequence ranks", std::to_string(sequence_ranks));
+  if (sequence_ranks < 1 || ranks.size() % sequence_ranks != 0) {
+    detail::fail(kWho, "sequence_ranks", "a divisor of the ranks, " + std::to_string(ranks.size()),
+                 std::to_string(sequence_ranks));
+  }
+  if (sequence_ranks > 1) check_can_be_cut(kWho, model);
+  const int groups = ranks.size() / sequence_ranks;
+  if (state.config.batch < 1 || state.config.batch % groups != 0) {
+    detail::fail(kWho, "batch",
+                 std::string("a multiple of the ") + (sequence_ranks > 1 ? "groups of " : "") + "ranks, " +
+                     std::to_string(groups),
                  std::to_string(state.config.batch));
   }
-  return detail::train_by(detail::RankProcesses(ranks), model, state, text, validation, workspace, callback,
-                          stop);
+  return detail::train_by(detail::RankProcesses<Model>(ranks, sequence_ranks), model, state, text, validation,
+                          workspace, callback, stop);
 }
 
 /// The same, with validations that are never cut short.

@@ -50,20 +50,17 @@ concept HasStateReach = requires(const Layer& layer) {
 template <class Layer>
 class LayerExchange {
  public:
-  LayerExchange(const Layer& layer, const TokenShards&) : layer_(layer) {}
+  LayerExchange(const Layer&, const TokenShards&) {}
 
   /// Throws std::invalid_argument for a layer that cannot be cut; `stateful`: whether its state is wanted afterwards.
-  void check(const char* who, bool) const {
-    fail(who, "a layer", "one that can be cut over ranks", std::string(layer_.description()));
+  static void check(const char* who, const Layer& layer, bool) {
+    fail(who, "a layer", "one that can be cut over ranks", std::string(layer.description()));
   }
 
   template <class... Arguments>
   void forward(Arguments&&...) {}
   template <class... Arguments>
   void backward(Arguments&&...) {}
-
- private:
-  const Layer& layer_;
 };
 
 /// A layer whose state goes from rank to rank.
@@ -79,7 +76,7 @@ class LayerExchange<Layer> {
  public:
   LayerExchange(const Layer& layer, const TokenShards& shards) : layer_(layer), shards_(shards) {}
 
-  void check(const char*, bool) const {}
+  static void check(const char*, const Layer&, bool) {}
 
   /// How many of the last tokens the state that leaves is made of before the others are run; 0 where it is not.
   Index early() const {
@@ -161,12 +158,12 @@ class LayerExchange<AttentionLayer<Scalar>> {
  public:
   LayerExchange(const Layer& layer, const TokenShards& shards) : layer_(layer), shards_(shards) {}
 
-  void check(const char* who, bool stateful) const {
-    if (layer_.block() > 0 || stateful) {
+  static void check(const char* who, const Layer& layer, bool stateful) {
+    if (layer.block() > 0 || stateful) {
       fail(who, "a layer",
            stateful ? "one whose state fits on one rank, such as a shift mixer, ema or linear-attention"
                     : "one that can be cut over ranks",
-           layer_.description());
+           layer.description());
     }
   }
 

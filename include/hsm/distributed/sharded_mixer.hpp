@@ -22,6 +22,7 @@
 #include <string_view>
 #include <vector>
 
+#include <hsm/distributed/gradient_sum.hpp>
 #include <hsm/distributed/layer_exchange.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -45,7 +46,7 @@ Tokens<const typename Layer::Scalar> check_shard(const char* who, const TokenMix
       "the moving average, linear attention, and your own");
   const auto x = view<const typename Layer::Scalar>(any_x, name);
   mixer.layer().check(who);
-  LayerExchange<Layer>(mixer.layer(), shards).check(who, false);
+  LayerExchange<Layer>::check(who, mixer.layer(), false);
   check_equal(who, name, x.shape(), Shape<3>{1, shards.tokens(), mixer.channels()});
   return x;
 }
@@ -64,34 +65,6 @@ void sharded_forward(const TokenMixer<Layer>& mixer, const TokenShards& shards, 
         mixer.layer().run(x, shards.segments(), y, &state, saved ? &saved->record : nullptr, workspace);
       });
 }
-
-/// Tensors of one scalar that are summed together.
-template <class Scalar>
-class TensorSum {
-  static constexpr std::size_t kMost = (std::size_t{1} << 22) / sizeof(Scalar);
-
- public:
-  void add(Communicator& ranks, std::span<Scalar> values) {
-    if (bucket_.size() + values.size() > kMost) finish(ranks);
-    if (values.size() > kMost) return ranks.sum(values);
-    bucket_.insert(bucket_.end(), values.begin(), values.end());
-    tensors_.push_back(values);
-  }
-  void finish(Communicator& ranks) {
-    ranks.sum(std::span<Scalar>(bucket_));
-    auto next = bucket_.cbegin();
-    for (const std::span<Scalar> values : tensors_) {
-      std::copy_n(next, values.size(), values.begin());
-      next += static_cast<std::ptrdiff_t>(values.size());
-    }
-    bucket_.clear();
-    tensors_.clear();
-  }
-
- private:
-  std::vector<Scalar> bucket_;
-  std::vector<std::span<Scalar>> tensors_;  // whose values are in the bucket
-};
 
 }  // namespace detail
 
@@ -129,26 +102,6 @@ void sharded_backward(const TokenMixer<Layer>& mixer, const TokenShards& shards,
   detail::LayerExchange<Layer>(mixer.layer(), shards)
       .backward(x, saved.record, saved.tail, dy, dx, gradients, d, workspace,
                 [&] { mixer.backward(x, saved.record, dy, dx, gradients, workspace, &d); });
-}
-
-/// Collective. Every tensor of `parameters` (anything with visit: gradients of a mixer or a model) becomes the sum of
-/// those of all ranks, the same bits on each. Tensors travel together, some megabytes at a time.
-template <class Parameters>
-void sum_over_ranks(Communicator& ranks, Parameters& parameters) {
-  detail::TensorSum<float> in_float;
-  detail::TensorSum<double> in_double;
-  Parameters::visit(
-      [&](std::string_view, auto& tensor) {
-        const std::span values(tensor.data(), static_cast<std::size_t>(tensor.size()));
-        if constexpr (std::same_as<typename decltype(values)::value_type, float>) {
-          in_float.add(ranks, values);
-        } else {
-          in_double.add(ranks, values);
-        }
-      },
-      parameters);
-  in_float.finish(ranks);
-  in_double.finish(ranks);
 }
 
 }  // namespace hsm::inline HSM_ABI

@@ -37,6 +37,20 @@ struct ShardedModelSaved {
   std::vector<AnySaved<typename Model::Scalar, typename Model::Layers>> tails;
 };
 
+/// Throws std::invalid_argument, in the name of `who`, for a model with a layer that cannot be cut over ranks, or, where
+/// that is wanted, whose state does not fit on one.
+template <class Model>
+void check_can_be_cut(const char* who, const Model& model, bool state_wanted = false) {
+  for (Index l = 0; l < model.layer_count(); ++l) {
+    std::visit(
+        [&](const auto& mixer) {
+          using Layer = typename std::remove_cvref_t<decltype(mixer)>::Layer;
+          detail::LayerExchange<Layer>::check(who, mixer.layer(), state_wanted);
+        },
+        model.block(l).mixer);
+  }
+}
+
 namespace detail {
 
 /// The exchange (model/exchange.hpp) between ranks.
@@ -45,18 +59,12 @@ class ModelExchange {
  public:
   using Tails = decltype(ShardedModelSaved<Model>::tails);
 
-  /// `tails` may be null where nothing is recorded, and then states are wanted. Throws std::invalid_argument for a layer
-  /// that cannot be cut.
-  ModelExchange(const char* who, const Model& model, const TokenShards& shards, Tails* tails)
-      : shards_(shards), tails_(tails) {
-    for (Index l = 0; l < model.layer_count(); ++l) {
-      std::visit(
-          [&](const auto& mixer) {
-            using Layer = typename std::remove_cvref_t<decltype(mixer)>::Layer;
-            LayerExchange<Layer>(mixer.layer(), shards).check(who, !tails);
-          },
-          model.block(l).mixer);
-    }
+  /// `tails` may be null where nothing is recorded, and then states are wanted; gradients are given to `sum`, where there
+  /// is one, as they become complete. Throws std::invalid_argument for a layer that cannot be cut.
+  ModelExchange(const char* who, const Model& model, const TokenShards& shards, Tails* tails,
+                GradientSum* sum = nullptr)
+      : shards_(shards), tails_(tails), sum_(sum) {
+    check_can_be_cut(who, model, !tails);
     if (tails_) tails_->resize(static_cast<std::size_t>(model.layer_count()));
   }
 
@@ -75,6 +83,11 @@ class ModelExchange {
         .backward(x, record, tail<Mixer>(l), dy, dx, gradients, *d, workspace, run);
   }
 
+  template <class Part>
+  void complete(Part& part) {
+    if (sum_) sum_->add(part);
+  }
+
  private:
   template <class Mixer>
   typename Mixer::Saved& tail(std::size_t l) {
@@ -84,6 +97,7 @@ class ModelExchange {
 
   const TokenShards& shards_;
   Tails* tails_;
+  GradientSum* sum_;
 };
 
 /// Collective. Throws unless the models of all ranks have one config, and have the tokens of the shards.
@@ -108,6 +122,51 @@ typename Model::State make_shard_state(const Model& model, const TokenShards& sh
   return state;
 }
 
+/// What a call of the tokens of this rank is told besides.
+struct ShardPass {
+  const char* who;
+  const TokenShards& shards;
+  std::span<const std::int32_t> ids, targets;
+  Dropout dropout = {};
+};
+
+/// The loss of the tokens of this rank. Adds the gradient of `scale` times that of all, giving it to `sum` if there is one.
+template <class Model>
+CrossEntropy shard_gradients(const ShardPass& pass, const Model& model, double scale,
+                             ShardedModelSaved<Model>& saved, Model& gradients, Workspace& workspace,
+                             GradientSum* sum = nullptr) {
+  using Scalar = typename Model::Scalar;
+  const TokenShards& shards = pass.shards;
+  ModelExchange<Model> exchange(pass.who, model, shards, &saved.tails, sum);
+  auto state = make_shard_state(model, shards);
+  model.hidden(pass.ids, shards.segments(), state, saved.record, workspace, pass.dropout, exchange);
+  Workspace::Frame frame(workspace);
+  const Columns<Scalar> d_hidden = frame.template columns<Scalar>(model.config().width, shards.tokens());
+  const CrossEntropy total =
+      hidden_gradient(model, saved.record, pass.targets, scale, d_hidden, gradients, workspace);
+  auto d_state = model.make_state({.streams = shards.streams()});
+  model.backward(pass.ids, saved.record, read(d_hidden), gradients, workspace, &d_state, exchange);
+  return total;
+}
+
+/// The same loss alone; `losses`, where given, takes that of each token.
+template <class Model>
+CrossEntropy shard_loss(const ShardPass& pass, const Model& model, ShardedModelSaved<Model>& saved,
+                        Workspace& workspace, std::span<double> losses = {}) {
+  ModelExchange<Model> exchange(pass.who, model, pass.shards, &saved.tails);
+  auto state = make_shard_state(model, pass.shards);
+  model.hidden(pass.ids, pass.shards.segments(), state, saved.record, workspace, pass.dropout, exchange);
+  CrossEntropy total;
+  for_each_logit_block(model, saved.record, pass.targets, workspace,
+                       [&](Index first, Index n, const auto&, const auto& logits, auto part) {
+                         const auto own = losses.empty() ? losses
+                                                         : losses.subspan(static_cast<std::size_t>(first),
+                                                                          static_cast<std::size_t>(n));
+                         total += cross_entropy(logits, part, workspace.executor(), own);
+                       });
+  return total;
+}
+
 }  // namespace detail
 
 /// Collective. The loss of all tokens of all ranks, the same on each, with the gradient of its mean: each rank adds what
@@ -117,22 +176,15 @@ template <class Model>
 CrossEntropy sharded_gradients(const Model& model, const TokenShards& shards,
                                std::span<const std::int32_t> ids, std::span<const std::int32_t> targets,
                                ShardedModelSaved<Model>& saved, Model& gradients, Workspace& workspace) {
-  using Scalar = typename Model::Scalar;
   constexpr const char* kWho = "sharded_gradients";
   detail::check_sharded_model(kWho, model, shards, ids);
-  detail::ModelExchange<Model> exchange(kWho, model, shards, &saved.tails);
+  check_can_be_cut(kWho, model);
   detail::check_targets(kWho, targets, model.config().vocabulary, shards.tokens(), {});
   std::int64_t count = count_targets(targets);
   shards.ranks().sum(std::span(&count, 1));
-  auto state = detail::make_shard_state(model, shards);
-  model.hidden(ids, shards.segments(), state, saved.record, workspace, exchange);
-  Workspace::Frame frame(workspace);
-  const Columns<Scalar> d_hidden = frame.template columns<Scalar>(model.config().width, shards.tokens());
-  CrossEntropy total = detail::hidden_gradient(model, saved.record, targets,
-                                               count == 0 ? 0.0 : 1.0 / static_cast<double>(count), d_hidden,
+  CrossEntropy total = detail::shard_gradients({kWho, shards, ids, targets}, model,
+                                               count == 0 ? 0.0 : 1.0 / static_cast<double>(count), saved,
                                                gradients, workspace);
-  auto d_state = model.make_state({.streams = shards.streams()});
-  model.backward(ids, saved.record, detail::read(d_hidden), gradients, workspace, &d_state, exchange);
   shards.ranks().sum(std::span(&total.sum, 1));
   total.count = static_cast<Index>(count);
   return total;
@@ -146,19 +198,9 @@ CrossEntropy sharded_loss(const Model& model, const TokenShards& shards, std::sp
                           Workspace& workspace, std::span<double> losses = {}) {
   constexpr const char* kWho = "sharded_loss";
   detail::check_sharded_model(kWho, model, shards, ids);
-  detail::ModelExchange<Model> exchange(kWho, model, shards, &saved.tails);
+  check_can_be_cut(kWho, model);
   detail::check_targets(kWho, targets, model.config().vocabulary, shards.tokens(), losses);
-  auto state = detail::make_shard_state(model, shards);
-  model.hidden(ids, shards.segments(), state, saved.record, workspace, exchange);
-  CrossEntropy total;
-  detail::for_each_logit_block(model, saved.record, targets, workspace,
-                               [&](Index first, Index n, const auto&, const auto& logits, auto part) {
-                                 const auto own = losses.empty()
-                                                      ? losses
-                                                      : losses.subspan(static_cast<std::size_t>(first),
-                                                                       static_cast<std::size_t>(n));
-                                 total += cross_entropy(logits, part, workspace.executor(), own);
-                               });
+  CrossEntropy total = detail::shard_loss({kWho, shards, ids, targets}, model, saved, workspace, losses);
   std::int64_t count = total.count;
   shards.ranks().sum(std::span(&total.sum, 1));
   shards.ranks().sum(std::span(&count, 1));

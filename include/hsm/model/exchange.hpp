@@ -2,7 +2,7 @@
 //
 // What happens around the mixer of a layer, the one place of a language model where tokens meet. Where one process has
 // all tokens, nothing; where it has a part of them, others have what its layers must know before the part, and need what
-// they know behind it (distributed/model_exchange.hpp). An exchange has two functions:
+// they know behind it (distributed/sharded_model.hpp). An exchange has three functions:
 //
 //   forward(l, mixer, x, y, state, record, workspace, run)
 //       layer l reads x; `run` runs its mixer, which writes y, continues `state` (null where no stream is continued) and
@@ -10,6 +10,9 @@
 //       follows the mixer
 //   backward(l, mixer, x, record, dy, dx, gradients, state_gradient, workspace, run)
 //       `run` overwrites dx, adds to gradients, and takes state_gradient from behind the tokens to before them
+//   complete(part)
+//       backward adds nothing more to the gradients of this part of the model, which has a visit: the last norm, then the
+//       blocks from the last to the first, the embedding, the positions. Others may have them while the rest is computed
 #pragma once
 
 #include <cstddef>
@@ -33,6 +36,9 @@ struct NoExchange {
                 typename Mixer::Parameters&, typename Mixer::State*, Workspace&, Run&& run) {
     run();
   }
+  /// Nobody else wants them.
+  template <class Part>
+  void complete(Part&) {}
 };
 
 }  // namespace hsm::inline HSM_ABI

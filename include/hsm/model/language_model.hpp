@@ -117,10 +117,11 @@ class LanguageModel {
 
   /// Runs a part of a sequence that others have the rest of: `segments` of its tokens, the first and the last of which
   /// may continue streams of `state`, whose layers `exchange` fills before each runs (model/exchange.hpp); h [C, N] is
-  /// left in saved.hidden. For distributed/, where the ids and segments come from.
+  /// left in saved.hidden. For distributed/, where the ids and segments come from. `dropout` is that of a part of a batch
+  /// whose sequences lie one after another.
   template <class Exchange>
   void hidden(std::span<const std::int32_t> ids, std::span<const Segment> segments, State& state,
-              Saved& saved, Workspace& workspace, Exchange&& exchange) const;
+              Saved& saved, Workspace& workspace, const Dropout& dropout, Exchange&& exchange) const;
   /// The same without a record, layer after layer, each chunk by chunk; its one segment continues stream 0. The
   /// stream of `state` is left behind the last token, and h of that one, if there is one, in last_hidden [C]. Memory:
   /// 2 C values for each token of the part.

@@ -13,14 +13,15 @@ template <ComputeScalar Scalar, class List>
 template <class Exchange>
 void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, std::span<const Segment> segments,
                                          State& state, Saved& saved, Workspace& workspace,
-                                         Exchange&& exchange) const {
+                                         const Dropout& dropout, Exchange&& exchange) const {
   constexpr const char* kWho = "LanguageModel::hidden";
   const auto N = static_cast<Index>(ids.size());
   check_state(kWho, state);
   check_ids(kWho, ids, N);
   for (const Segment& segment : segments)
     check_positions(kWho, segment.fresh() ? 0 : state.count(segment.stream), segment.count);
-  run_recorded(ids, 1, N, segments, &state, saved, {}, workspace, exchange);
+  dropout.check(kWho);
+  run_recorded(ids, 1, N, segments, &state, saved, dropout, workspace, exchange);
 }
 
 template <ComputeScalar Scalar, class List>

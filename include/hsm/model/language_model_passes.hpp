@@ -205,6 +205,7 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
   Columns<Scalar> d_branch = dropout.drops() ? frame.template columns<Scalar>(C, N) : d_stream;
   d_stream.setZero();
   norm_.backward(read(saved.last), d_hidden, d_stream, gradients.norm_, workspace);
+  exchange.complete(gradients.norm_);
   for (std::size_t l = blocks_.size(); l-- > 0;) {
     const Block<Scalar, List>& block = blocks_[l];
     const BlockSaved<Scalar, List>& kept = saved.blocks[l];
@@ -229,13 +230,16 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
         block.mixer);
     block.mixer_norm.backward(read(kept.before), detail::read(d_input), d_stream, d_block.mixer_norm,
                               workspace);
+    exchange.complete(d_block);
   }
   dropout.apply(Dropout::kEmbedding, d_stream, executor);
   Embedding<Scalar>::scatter([&](Index j) { return ids[static_cast<std::size_t>(j)]; },
                              detail::read(d_stream), gradients.embedding_, executor);
+  exchange.complete(gradients.embedding_);
   if (!positions_.empty()) {
     Embedding<Scalar>::scatter([&](Index j) { return saved.positions[static_cast<std::size_t>(j)]; },
                                detail::read(d_stream), gradients.positions_, executor);
+    exchange.complete(gradients.positions_);
   }
 }
 

@@ -86,12 +86,14 @@ CrossEntropy language_model_loss(const Model& model, std::span<const std::int32_
 }
 
 /// The same, and adds the gradient of the mean loss to `gradients`: the mean over these targets, or, where they are a part
-/// of a batch, over the `batch_targets` of all of it that are not -1.
-template <class Model>
+/// of a batch, over the `batch_targets` of all of it that are not -1. `exchange` is told which gradients are complete
+/// (model/exchange.hpp).
+template <class Model, class Exchange = NoExchange>
 CrossEntropy language_model_gradients(const Model& model, std::span<const std::int32_t> ids,
                                       std::span<const std::int32_t> targets, Index B, Index T,
                                       typename Model::Saved& saved, Model& gradients, Workspace& workspace,
-                                      const Dropout& dropout = {}, Index batch_targets = 0) {
+                                      const Dropout& dropout = {}, Index batch_targets = 0,
+                                      Exchange&& exchange = {}) {
   using Scalar = typename Model::Scalar;
   detail::check_equal("language_model_gradients", "the number of targets", static_cast<Index>(targets.size()),
                       B * T);
@@ -103,7 +105,7 @@ CrossEntropy language_model_gradients(const Model& model, std::span<const std::i
   const Columns<Scalar> d_hidden = frame.template columns<Scalar>(model.config().width, B * T);
   const CrossEntropy total =
       detail::hidden_gradient(model, saved, targets, scale, d_hidden, gradients, workspace);
-  model.backward(ids, saved, detail::read(d_hidden), gradients, workspace);
+  model.backward(ids, saved, detail::read(d_hidden), gradients, workspace, nullptr, exchange);
   return total;
 }
 

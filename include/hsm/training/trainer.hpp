@@ -20,6 +20,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include <hsm/training/training_run.hpp>
@@ -66,7 +67,7 @@ inline void check_same_model(const LanguageModelConfig& model, const LanguageMod
 
 /// `train` below, by these processes.
 template <class Model, class Processes, class Callback, class Stop>
-TrainingProgress train_by(Processes processes, Model& model, TrainingState<Model>& state,
+TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Model>& state,
                           std::span<const std::int32_t> text, std::span<const std::int32_t> validation,
                           Workspace& workspace, Callback& callback, Stop& stop) {
   check_run(model, text, validation, state.config);
@@ -76,7 +77,8 @@ TrainingProgress train_by(Processes processes, Model& model, TrainingState<Model
   };
   check("the training text", state.text, TextMark(text));
   check("the validation text", state.validation, TextMark(validation));
-  TrainingRun<Model, Processes> run(model, state, text, validation, workspace, processes);
+  TrainingRun<Model, std::remove_reference_t<Processes>> run(model, state, text, validation, workspace,
+                                                             processes);
   return run.run(callback, stop);
 }
 
@@ -97,7 +99,8 @@ template <class Model, class Callback, class Stop>
 TrainingProgress train(Model& model, TrainingState<Model>& state, std::span<const std::int32_t> text,
                        std::span<const std::int32_t> validation, Workspace& workspace, Callback&& callback,
                        Stop&& stop) {
-  return detail::train_by(detail::OneProcess{}, model, state, text, validation, workspace, callback, stop);
+  return detail::train_by(detail::OneProcess<Model>{}, model, state, text, validation, workspace, callback,
+                          stop);
 }
 
 /// The same, with validations that are never cut short.

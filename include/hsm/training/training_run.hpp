@@ -16,39 +16,21 @@
 
 #include <hsm/core/executor.hpp>
 #include <hsm/core/parameters.hpp>
-#include <hsm/training/evaluation.hpp>
 #include <hsm/training/gradient_clip.hpp>
-#include <hsm/training/language_model_loss.hpp>
 #include <hsm/training/learning_rate.hpp>
+#include <hsm/training/processes.hpp>
 #include <hsm/training/token_windows.hpp>
 #include <hsm/training/training_diverged.hpp>
 #include <hsm/training/training_state.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
 
-/// The processes of a run: one. Others (distributed/data_parallel.hpp) take their share of each batch and of the windows
-/// of a validation, and say the same; all of them make every call in the same order.
-struct OneProcess {
-  /// The number of this process, from 0 on, and how many there are; they divide the batch.
-  Index rank() const { return 0; }
-  Index size() const { return 1; }
-  /// Whether it is so on all of them.
-  bool all(bool yes) { return yes; }
-  /// The value of process 0.
-  double of_first(double value) { return value; }
-  /// Becomes the sum of all.
-  void sum(CrossEntropy&) {}
-  /// The same for all tensors.
-  template <class Parameters>
-  void sum_tensors(Parameters&) {}
-};
-
 /// A run that goes on from a state, which stays whole at every callback.
-template <class Model, class Processes = OneProcess>
+template <class Model, class Processes = OneProcess<Model>>
 class TrainingRun {
  public:
   TrainingRun(Model& model, TrainingState<Model>& state, std::span<const std::int32_t> text,
-              std::span<const std::int32_t> validation, Workspace& workspace, Processes processes = {})
+              std::span<const std::int32_t> validation, Workspace& workspace, Processes& processes)
       : processes_(processes),
         model_(model),
         state_(state),
@@ -100,19 +82,15 @@ class TrainingRun {
   void step() {
     windows_.fill(ids_, targets_, config_.batch);
     Random drawn = state_.dropout;
-    const Index rows = config_.batch / processes_.size(), first = processes_.rank() * rows * time_;
-    const auto own = [&](const std::vector<std::int32_t>& all) {
-      return std::span(all).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows * time_));
-    };
+    const Index rows = config_.batch / processes_.groups(), first = processes_.group() * rows * time_;
     Dropout dropout{.probability = config_.dropout, .first = first};
     if (dropout.drops()) dropout.key = drawn.bits();
     set_zero(gradients_);
-    CrossEntropy loss = language_model_gradients(model_, own(ids_), own(targets_), rows, time_, saved_,
-                                                 gradients_, workspace_, dropout, count_targets(targets_));
+    CrossEntropy loss = processes_.gradients(model_, windows_from(first, rows, time_), dropout,
+                                             count_targets(targets_), gradients_, workspace_);
     processes_.sum(loss);
     progress_.loss = loss.mean();
     check_finite("loss", progress_.loss);
-    processes_.sum_tensors(gradients_);
     progress_.gradient_norm = clip_global_norm(gradients_, config_.clip);
     check_finite("gradient norm", progress_.gradient_norm);
     copy_weights(model_, state_.good);
@@ -181,31 +159,35 @@ class TrainingRun {
     state_.stale = 0;
   }
 
-  /// The loss of all windows, of which each process takes some in a row; `whole` tells whether none was left out. All of
-  /// them ask as often whether to go on.
+  /// The loss of all windows, of which each group takes some in a row; `whole` tells whether none was left out. All
+  /// processes ask as often whether to go on.
   template <class Stop>
   double validation_loss(std::span<const std::int32_t> part, Stop& stop, bool& whole) {
     const Index predictions = static_cast<Index>(part.size()) - 1, T = (std::min)(time_, predictions);
-    const Index windows = (predictions - 1) / T + 1, n = processes_.size(), batch = config_.batch / n;
-    const auto begin = [&](Index rank) { return windows / n * rank + (std::min)(rank, windows % n); };
-    const Index first = begin(processes_.rank()) * T, own = begin(processes_.rank() + 1) - first / T;
-    const Index rounds = (begin(1) - 1) / batch + 1;
-    Index round = 0;
-    bool more = true;
-    const auto go_on = [&](Index, Index) {
-      ++round;
-      return more = processes_.all(!stop());
-    };
+    const ValidationWindows windows(part, T);
+    const Index n = processes_.groups(), batch = config_.batch / n, each = windows.count() / n;
+    const auto begin = [&](Index group) { return each * group + (std::min)(group, windows.count() % n); };
+    const Index rounds = (begin(1) - 1) / batch + 1, end = begin(processes_.group() + 1);
     CrossEntropy loss;
-    if (own > 0) {
-      const Index size = (std::min)(own * T, predictions - first) + 1;
-      part = part.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size));
-      loss = evaluate(model_, part, {.batch = batch}, workspace_, go_on).total;
+    Index round = 0, next = begin(processes_.group());
+    for (bool more = true; more && round < rounds; ++round) {
+      if (const Index count = (std::min)(batch, end - next); count > 0) {
+        const auto size = static_cast<std::size_t>(count * T);
+        windows.fill(std::span(ids_).first(size), std::span(targets_).first(size), next, count);
+        loss += processes_.loss(model_, windows_from(0, count, T), workspace_);
+        next += count;
+      }
+      more = processes_.all(!stop());
     }
-    while (more && round < rounds) go_on(0, 0);
     whole = round == rounds;
     processes_.sum(loss);
     return loss.mean();
+  }
+
+  /// Those that begin with token `first` of the buffers.
+  WindowBatch windows_from(Index first, Index count, Index T) const {
+    const auto from = static_cast<std::size_t>(first), size = static_cast<std::size_t>(count * T);
+    return {std::span(ids_).subspan(from, size), std::span(targets_).subspan(from, size), count, T};
   }
 
   void copy_weights(const Model& source, Model& target) {
@@ -241,7 +223,7 @@ class TrainingRun {
                             state_.good_steps);
   }
 
-  Processes processes_;
+  Processes& processes_;
   Model& model_;
   TrainingState<Model>& state_;
   const TrainingConfig& config_;
@@ -253,7 +235,6 @@ class TrainingRun {
   TokenWindows windows_;
   Model gradients_;
   std::vector<std::int32_t> ids_, targets_;
-  typename Model::Saved saved_;
   double seconds_before_;
   Clock::time_point start_ = Clock::now();
 };

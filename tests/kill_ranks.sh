@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Kills ranks of hsm_lm train with SIGKILL at random moments, one of them or all, and goes on from the checkpoint each time on
+# another number of ranks:   bash tests/kill_ranks.sh [--kills 10] [--seed 1] [HSM_LM]
+# Holds that mpirun then ends within 10 seconds with one sentence, that no process is left and no model is written, and
+# that the losses of all parts together are those of one process that nobody disturbed. By hand, for its time: two kills are
+# among the tests (examples/train_ranks_test.cpp).
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+kills=10
+seed=1
+while [[ ${1-} == --* ]]; do
+  case "$1" in
+    --kills) kills=${2:?} ;;
+    --seed) seed=${2:?} ;;
+    *) echo "kill_ranks.sh: expected --kills N or --seed N, got '$1'" >&2 && exit 2 ;;
+  esac
+  shift 2
+done
+program=$(realpath "${1:-$root/build/tests-gcc/examples/hsm_lm}")
+
+RANDOM=$seed
+export OPENBLAS_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+seq 1 3000 >text
+
+run=(train --text text --out model --layers '2*ab,gated' --width 32 --context 32 --batch 12 --threads 1 --dropout 0.1
+  --steps $((40 * kills)) --validate-every 25)
+fail() {
+  echo "kill_ranks.sh: $1" >&2
+  tail -n 20 err >&2
+  exit 1
+}
+lines() { if [[ -f log ]]; then wc -l <log; else echo 0; fi; }
+milliseconds() { date +%s%3N; }
+
+"$program" "${run[@]}" --log alone >out 2>err || fail "the undisturbed run must end well, got $?"
+rm model
+
+for ((kill = 1; kill <= kills; ++kill)); do
+  ranks=$((RANDOM % 3 + 2))
+  sequence=1
+  if ((ranks == 4 && RANDOM % 2 == 0)); then sequence=2; fi
+  resume=()
+  if [[ -f run ]]; then resume=(--resume run); fi
+  before=$(lines)
+  mpirun -n $ranks --oversubscribe --mca mpi_yield_when_idle 1 "$program" "${run[@]}" --sequence-ranks $sequence \
+    --log log --checkpoint run --checkpoint-every 3 "${resume[@]}" >out 2>err &
+  mpirun=$!
+  until [[ $(pgrep -c -P $mpirun) == "$ranks" ]]; do
+    kill -0 $mpirun 2>/dev/null || fail "the run must begin, got its end"
+    sleep 0.01
+  done
+  # Some are killed as they begin, most after some steps, between two of them or in a checkpoint.
+  steps=$((RANDOM % 36))
+  if ((steps > 3)); then
+    until (($(lines) >= before + steps - 3)); do
+      kill -0 $mpirun 2>/dev/null || fail "the run must go on until it is killed, got its end"
+      sleep 0.01
+    done
+  fi
+  sleep 0.$(printf %03d $((RANDOM % 300)))
+  mapfile -t all < <(pgrep -P $mpirun)
+  victims=("${all[RANDOM % ranks]}")
+  if ((RANDOM % 4 == 0)); then victims=("${all[@]}"); fi
+  start=$(milliseconds)
+  kill -KILL "${victims[@]}"
+  code=0
+  wait $mpirun || code=$?
+  took=$(($(milliseconds) - start))
+  ((code != 0)) || fail "a run that was killed must fail, got 0"
+  ((took < 10000)) || fail "the others must end within 10 s, got $took ms"
+  [[ $(grep -c 'exited on signal 9 (Killed)' err) == 1 ]] || fail "one sentence must tell of it"
+  [[ ! -s out && ! -f model ]] || fail "a run that was killed must not say that it saved"
+  for rank in "${all[@]}"; do
+    if kill -0 "$rank" 2>/dev/null; then fail "no process must be left, got one"; fi
+  done
+  echo "kill $kill: ${#victims[@]} of $ranks ranks (--sequence-ranks $sequence) after $(($(lines) > 0 ? $(lines) - 1 : 0))" \
+    "steps; all had ended after $took ms"
+done
+
+resume=()
+if [[ -f run ]]; then resume=(--resume run); fi
+"$program" "${run[@]}" --log log --checkpoint run "${resume[@]}" >out 2>err || fail "the last part must end well, got $?"
+awk -F, '
+  NR == FNR { loss[FNR] = $3; valid[FNR] = $8; count = FNR; next }
+  { rows = FNR }
+  FNR > 1 {
+    for (i = 1; i <= 2; ++i) {
+      gap = i == 1 ? $3 - loss[FNR] : $8 - valid[FNR]
+      if (gap < 0) gap = -gap
+      if (gap > most) most = gap
+    }
+  }
+  END {
+    printf "%d steps; the largest difference of a loss is %.1e\n", rows - 1, most
+    exit rows != count || most > 1.1e-5
+  }' alone log || fail "the curve must be that of one process within 1e-5, of numbers of 6 digits"
