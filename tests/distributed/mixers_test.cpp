@@ -2,6 +2,8 @@
 //
 // A mixer over a sequence that is cut over ranks gives what it gives on one rank, forth and back, and sends what the
 // formula says.
+#include <array>
+
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/distributed/sharded_mixer.hpp>
 
@@ -132,6 +134,51 @@ void expect_sharded(const Mixer& mixer, bool same_bits, bool every_pair = false)
     }
     ++turn;
   }
+}
+
+/// Runs a mixer over the tokens of this rank, or some of them, and notes which.
+struct NotedRun {
+  using M = Mixer<ScalarPair<float>>;
+  const M& mixer;
+  const TokenShards& shards;
+  Tokens<const float> x;
+  Tokens<float> y;
+  M::State& state;
+  std::vector<std::array<Index, 2>>& noted;
+  void operator()() const {
+    Workspace workspace;
+    noted.push_back({0, x.time});
+    mixer.layer().run(x, shards.segments(), y, &state, nullptr, workspace);
+  }
+  void operator()(Index first, Index count, M::State& own) const {
+    Workspace workspace;
+    noted.push_back({first, count});
+    const Segment segment{0, count, 0};
+    mixer.layer().run(x.slice(first, count), std::span(&segment, 1), y.slice(first, count), &own, nullptr,
+                      workspace);
+  }
+};
+
+TEST(LayerExchange, TokensThatDoNotReadTheStateThatArrivesGoFirst) {
+  using M = Mixer<ScalarPair<float>>;
+  constexpr Index kOwn = 10, kChannels = 6;
+  Random random(6);
+  const M mixer(PolicyCase<ScalarPair<float>>::make(kChannels, 3, random), Shifts{1, 3, 2});
+  const Index first = kOwn * all_ranks->rank();
+  const Activations<float> x(1, kOwn * all_ranks->size(), kChannels, random);
+  Activations<float> y = x, own_y(1, kOwn, kChannels, kGarbage<float>);
+  Workspace workspace;
+  mixer.forward(x.view(), y.view(), workspace);
+  const TokenShards shards(*all_ranks, kOwn);
+  auto state = mixer.make_state({.streams = shards.streams()});
+  std::vector<std::array<Index, 2>> noted;
+  hsm::detail::LayerExchange<M::Layer>(mixer.layer(), shards)
+      .forward(x.part(first, kOwn), own_y.view(), state, nullptr, nullptr, workspace,
+               NotedRun{mixer, shards, x.part(first, kOwn), own_y.view(), state, noted});
+  using Parts = std::vector<std::array<Index, 2>>;
+  EXPECT_EQ(noted, all_ranks->rank() > 0 ? (Parts{{3, 7}, {0, 3}}) : (Parts{{0, kOwn}}));
+  expect_same_bits(own_y.values, part_of(y, first, kOwn), "y");
+  EXPECT_EQ(state.count(0), first + kOwn);
 }
 
 template <class Policy>

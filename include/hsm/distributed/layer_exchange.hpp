@@ -10,17 +10,19 @@
 //           the gradient that goes to the left; what comes from the right is then added through the tokens that the state
 //           was made of. Else it is taken back together, when it has come.
 //
-// A rank waits for the state that arrives before it runs the layer; where its own left early, it waits for the gradient of
-// that one when the gradient that goes to the left is under way.
+// A rank waits for the state that arrives before it runs the layer, unless the caller can run it in parts, as a prefill can:
+// tokens behind the first (K-1) s do not read that state, and go first. Where its own left early, it waits for the gradient
+// of that one when the gradient that goes to the left is under way.
 //
 // Messages: one each way, layer and cut that a document crosses; see state_message.hpp for its bytes. Cost besides: the
-// projections of the tokens that leave early, forth and back.
+// projections of the tokens that leave early, forth and back, and in parts of the first (K-1) s.
 #pragma once
 
 #include <algorithm>
 #include <concepts>
 #include <span>
 #include <string>
+#include <utility>
 
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/tokens.hpp>
@@ -45,6 +47,10 @@ template <class Layer>
 concept HasStateReach = requires(const Layer& layer) {
   { layer.state_reach() } -> std::same_as<Index>;
 };
+
+/// What runs a layer over all tokens, run(), and over some of them with a state of their own, run(first, count, state).
+template <class Run, class State>
+concept RunsParts = std::invocable<Run&, Index, Index, State&>;
 
 /// One layer, for one call: a layer that cannot be cut, which the list of a model may have, but not the model.
 template <class Layer>
@@ -96,12 +102,19 @@ class LayerExchange<Layer> {
     const Index count = shards_.leaving(), last = early();
     if (shards_.receives()) in.receive(ranks, ranks.rank() - 1, state, 0, shards_.arriving());
     if (last > 0) {
-      State leaving = layer_.make_state({});
-      leaving.advance(0, count - last);
-      leaving.make_room(count);
-      const Segment segment{0, last, 0};
-      layer_.run(x.slice(x.time - last, last), std::span(&segment, 1), Out{}, &leaving, tail, workspace);
+      State leaving = state_behind(x.slice(x.time - last, last), count, tail, workspace);
       out.send(ranks, ranks.rank() + 1, leaving, 0, count);
+    }
+    if constexpr (HasStateReach<Layer> && RunsParts<Run, State>) {
+      const Index reach = layer_.state_reach(), arriving = shards_.arriving();
+      if (shards_.receives() && shards_.streams() == 1 && x.time > reach) {
+        State behind = state_behind(x.slice(0, reach), arriving + reach, nullptr, workspace);
+        run(reach, x.time - reach, behind);
+        in.put_state(state, 0, arriving);
+        run(Index{0}, reach, state);
+        state = std::move(behind);
+        return out.wait();
+      }
     }
     if (shards_.receives()) in.put_state(state, 0, shards_.arriving());
     run();
@@ -142,6 +155,16 @@ class LayerExchange<Layer> {
   }
 
  private:
+  /// The state behind `part`, the last tokens of `count` of their document: as many as it reaches, or all.
+  State state_behind(const In& part, Index count, Saved* record, Workspace& workspace) const {
+    State state = layer_.make_state({});
+    state.advance(0, count - part.time);
+    state.make_room(count);
+    const Segment segment{0, part.time, 0};
+    layer_.run(part, std::span(&segment, 1), Out{}, &state, record, workspace);
+    return state;
+  }
+
   const Layer& layer_;
   const TokenShards& shards_;
 };

@@ -7,7 +7,7 @@
 //   forward(l, mixer, x, y, state, record, workspace, run)
 //       layer l reads x; `run` runs its mixer, which writes y, continues `state` (null where no stream is continued) and
 //       leaves `record` (null without backward). Where y.data is null, `run` goes part by part through x, with what
-//       follows the mixer
+//       follows the mixer; run(first, count, state) then takes some of the tokens alone, in any order, and a state of theirs
 //   backward(l, mixer, x, record, dy, dx, gradients, state_gradient, workspace, run)
 //       `run` overwrites dx, adds to gradients, and takes state_gradient from behind the tokens to before them
 //   complete(part)
