@@ -38,15 +38,15 @@ def check(lines):
         if line["kind"] != "exchange":
             continue
         rank, ranks, tokens = line["rank"], line["ranks"], line["tokens"]
-        got = line["forward_bytes"], line["backward_bytes"]
+        last = rank == ranks - 1
+        got = [line[key] for key in ("forward_bytes", "backward_bytes", "forward_messages", "backward_messages")]
         if line["layer"] == "ab":
-            right = shift_bytes(WIDTH, line["shift"], tokens * (rank + 1)) if rank < ranks - 1 else 0
-            left = shift_bytes(WIDTH, line["shift"], tokens * rank) if rank > 0 else 0
-            expected = right, left
-            if (line["forward_messages"], line["backward_messages"]) != (rank < ranks - 1, rank > 0):
-                expected = None
+            right = 0 if last else shift_bytes(WIDTH, line["shift"], tokens * (rank + 1))
+            left = shift_bytes(WIDTH, line["shift"], tokens * rank)  # 0 of rank 0
+            expected = [right, left, int(not last), int(rank > 0)]
         else:
-            expected = ring_bytes(WIDTH, rank, ranks, tokens)
+            messages = (0, rank) if last else (rank + 1, 2 * rank + 1)
+            expected = [*ring_bytes(WIDTH, rank, ranks, tokens), *messages]
         if got != expected:
             print(f"cost.py: {line} is not what the formula says, {expected}", file=sys.stderr)
             wrong += 1
