@@ -3,7 +3,7 @@
 #
 # Kills ranks of hsm_lm train with SIGKILL at random moments, one of them or all, and goes on from the checkpoint each time on
 # another number of ranks:   bash tests/kill_ranks.sh [--kills 10] [--seed 1] [HSM_LM]
-# Holds that mpirun then ends within 10 seconds with one sentence, that no process is left and no model is written, and
+# Holds that all processes have then ended within 10 seconds, mpirun with one sentence, that no model is written, and
 # that the losses of all parts together are those of one process that nobody disturbed. By hand, for its time: two kills are
 # among the tests (examples/train_ranks_test.cpp).
 set -euo pipefail
@@ -28,7 +28,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 seq 1 3000 >text
 
-run=(train --text text --out model --layers '2*ab,gated' --width 32 --context 32 --batch 12 --threads 1 --dropout 0.1
+run=(train --text text --out model --layers '2*ab,gated' --width 16 --context 16 --batch 12 --threads 1 --dropout 0.1
   --steps $((40 * kills)) --validate-every 25)
 fail() {
   echo "kill_ranks.sh: $1" >&2
@@ -37,6 +37,8 @@ fail() {
 }
 lines() { if [[ -f log ]]; then wc -l <log; else echo 0; fi; }
 milliseconds() { date +%s%3N; }
+# One that has ended may still have a number, where nobody has asked how it ended.
+lives() { [[ -r /proc/$1/stat ]] && ! grep -q ') Z ' "/proc/$1/stat" 2>/dev/null; }
 
 "$program" "${run[@]}" --log alone >out 2>err || fail "the undisturbed run must end well, got $?"
 rm model
@@ -71,14 +73,14 @@ for ((kill = 1; kill <= kills; ++kill)); do
   kill -KILL "${victims[@]}"
   code=0
   wait $mpirun || code=$?
+  for rank in "${all[@]}"; do  # mpirun does not wait for those that it ends
+    while lives "$rank" && (($(milliseconds) < start + 10000)); do sleep 0.01; done
+  done
   took=$(($(milliseconds) - start))
   ((code != 0)) || fail "a run that was killed must fail, got 0"
   ((took < 10000)) || fail "the others must end within 10 s, got $took ms"
   [[ $(grep -c 'exited on signal 9 (Killed)' err) == 1 ]] || fail "one sentence must tell of it"
   [[ ! -s out && ! -f model ]] || fail "a run that was killed must not say that it saved"
-  for rank in "${all[@]}"; do
-    if kill -0 "$rank" 2>/dev/null; then fail "no process must be left, got one"; fi
-  done
   echo "kill $kill: ${#victims[@]} of $ranks ranks (--sequence-ranks $sequence) after $(($(lines) > 0 ? $(lines) - 1 : 0))" \
     "steps; all had ended after $took ms"
 done
