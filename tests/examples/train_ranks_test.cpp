@@ -156,7 +156,7 @@ TEST_F(TrainRanks, ASignalToOneRankEndsTheStepOnAllAndSaves) {
   };
   std::ptrdiff_t lines = 10;
   for (const Case& each :
-       {Case{SIGTERM, 143, "SIGTERM", 1}, Case{SIGINT, 130, "SIGINT", 0}, Case{SIGHUP, 129, "SIGHUP", 1}}) {
+       {Case{SIGTERM, 143, "SIGTERM", 1}, Case{SIGINT, 130, "Ctrl-C", 0}, Case{SIGHUP, 129, "SIGHUP", 1}}) {
     SCOPED_TRACE(each.name);
     const pid_t child = start_shell(over(2, options + (lines > 10 ? "--resume run" : "")));
     await_lines("log", lines);
