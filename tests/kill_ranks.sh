@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Kills ranks of hsm_lm train with SIGKILL at random moments, one of them or all, and goes on from the checkpoint each time on
-# another number of ranks:   bash tests/kill_ranks.sh [--kills 10] [--seed 1] [HSM_LM]
+# another number of ranks:   bash tests/kill_ranks.sh [--kills 10] [--seed 7] [HSM_LM]
 # Holds that all processes have then ended within 10 seconds, mpirun with one sentence, that no model is written, and
 # that the losses of all parts together are those of one process that nobody disturbed. By hand, for its time: two kills are
 # among the tests (examples/train_ranks_test.cpp).
@@ -10,7 +10,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 kills=10
-seed=1
+seed=7  # of ten, four kill all ranks
 while [[ ${1-} == --* ]]; do
   case "$1" in
     --kills) kills=${2:?} ;;
@@ -65,7 +65,8 @@ for ((kill = 1; kill <= kills; ++kill)); do
       sleep 0.01
     done
   fi
-  sleep 0.$(printf %03d $((RANDOM % 300)))
+  pause=$((RANDOM % 300))
+  sleep 0.$(printf %03d $pause)
   mapfile -t all < <(pgrep -P $mpirun)
   victims=("${all[RANDOM % ranks]}")
   if ((RANDOM % 4 == 0)); then victims=("${all[@]}"); fi
