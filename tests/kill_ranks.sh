@@ -57,7 +57,12 @@ for ((kill = 1; kill <= kills; ++kill)); do
     kill -0 $mpirun 2>/dev/null || fail "the run must begin, got its end"
     sleep 0.01
   done
-  # Some are killed as they begin, most after some steps, between two of them or in a checkpoint.
+  # Some are killed before their first step, most after some, between two of them or in a checkpoint; none while MPI begins,
+  # when mpirun of Open MPI 4.1 itself may wait for ever, though all ranks have ended.
+  until grep -q '^model: ' err; do
+    kill -0 $mpirun 2>/dev/null || fail "the run must begin, got its end"
+    sleep 0.01
+  done
   steps=$((RANDOM % 36))
   if ((steps > 3)); then
     until (($(lines) >= before + steps - 3)); do
