@@ -3,6 +3,9 @@
 // A linear map of tokens: y = W x + b, with W [out, in] row-major and b of `out` values, of fewer (for the first
 // rows), or empty. The struct is its parameters: the same type holds weights, gradients and optimizer moments.
 // Fresh weights are drawn row by row. 2 out in flop per token.
+//
+// For inference the matrix may be stored in fewer bytes (core/narrow_matrix.hpp): `narrow` then holds it and `weight` is
+// empty. forward runs all the same; what trains or changes weights throws std::invalid_argument.
 #pragma once
 
 #include <cmath>
@@ -12,6 +15,7 @@
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/elementwise.hpp>
+#include <hsm/core/narrow_product.hpp>
 #include <hsm/core/product.hpp>
 #include <hsm/core/random.hpp>
 #include <hsm/core/tensor_spec.hpp>
@@ -22,8 +26,9 @@ namespace hsm::inline HSM_ABI {
 /// y = W x + b. A bias shorter than W has rows is added to the first rows only.
 template <ComputeScalar Scalar>
 struct Linear {
-  Weights<Scalar> weight;  ///< [out, in]
+  Weights<Scalar> weight;  ///< [out, in]; empty where `narrow` holds it
   Vector<Scalar> bias;     ///< [biased rows] or empty
+  NarrowMatrix narrow;     ///< [out, in] in fewer bytes, for inference; else empty
 
   Linear() = default;
 
@@ -52,16 +57,20 @@ struct Linear {
   }
 
   /// Rows of W.
-  Index out() const { return weight.rows(); }
+  Index out() const { return narrow.empty() ? weight.rows() : narrow.rows(); }
   /// Columns of W.
-  Index in() const { return weight.cols(); }
+  Index in() const { return narrow.empty() ? weight.cols() : narrow.cols(); }
+
+  /// Stores W so from now on; Storage::kFloat widens it again, to what it is worth. Throws std::invalid_argument, with
+  /// nothing changed, for weights that are not finite.
+  void store(Storage storage) { detail::store_matrix(storage, weight, narrow); }
 
   /// Y = W X + b, then epilogue(first_row, first_column, block of Y) on each block: X (in, n), Y (out, n)
   /// overwritten.
   template <class Epilogue = NoEpilogue>
   void forward(ConstColumns<Scalar> x, Columns<Scalar> y, Executor& executor,
                const Epilogue& epilogue = {}) const {
-    product(weight, x, y, executor, [&](Index row, Index column, Columns<Scalar>& block) {
+    const auto finish = [&](Index row, Index column, Columns<Scalar>& block) {
       const Index biased = (std::min)(block.rows(), bias.size() - row);
       for (Index j = 0; biased > 0 && j < block.cols(); ++j) {
         const Scalar* b = bias.data() + row;
@@ -70,11 +79,14 @@ struct Linear {
         for (Index i = 0; i < biased; ++i) out[i] += b[i];
       }
       epilogue(row, column, block);
-    });
+    };
+    if (!narrow.empty()) return product(narrow, x, y, executor, finish);
+    product(weight, x, y, executor, finish);
   }
 
   /// dX (+)= W^T dY.
   void backward_input(ConstColumns<Scalar> dy, Write write, Columns<Scalar> dx, Executor& executor) const {
+    detail::check_wide("Linear::backward_input", narrow);
     product_transposed(weight, dy, write, dx, executor);
   }
 
@@ -87,7 +99,7 @@ struct Linear {
   /// Calls f(name, tensor, more...) for weight and, where there is one, bias.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
-    f("weight", self.weight, more.weight...);
+    detail::visit_matrix(f, self, more...);
     if (self.bias.size() > 0) f("bias", self.bias, more.bias...);
   }
 };

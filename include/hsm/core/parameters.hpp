@@ -6,13 +6,14 @@
 //   visit(f, self, more...)     calls f(name, tensor, more_tensor...) for each tensor, in a fixed order
 //
 // names them and walks several structs of one shape in step: weights with gradients, gradients with optimizer
-// moments. Counting, saving, loading, clearing, the optimizer and the gradient checks all go through it.
+// moments. Matrices in fewer bytes are seen by visitors that ask for them (core/narrow_matrix.hpp). Counting, saving, loading, clearing, the optimizer and the gradient checks all go through it.
 #pragma once
 
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include <hsm/core/narrow_matrix.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -26,22 +27,63 @@ HSM_NOINLINE inline std::string joined(const std::string& prefix, std::string_vi
   return text.append(prefix).append(".").append(name);
 }
 
+/// f with "prefix." before every name.
+template <class F>
+struct Named {
+  std::string prefix;
+  F& f;
+
+  template <class... Tensors>
+  void operator()(std::string_view name, Tensors&... tensors) const {
+    f(joined(prefix, name), tensors...);
+  }
+};
+/// The same of a visitor that takes matrices as they are stored.
+template <hsm::SeesStorage F>
+struct Named<F> {
+  using SeesStorage = void;
+  std::string prefix;
+  F& f;
+
+  template <class... Tensors>
+  void operator()(std::string_view name, Tensors&... tensors) const {
+    f(joined(prefix, name), tensors...);
+  }
+  template <class Matrix, class Narrow>
+  void matrix(std::string_view name, Matrix& weight, Narrow& narrow) const {
+    f.matrix(joined(prefix, name), weight, narrow);
+  }
+};
+
+/// Counts values, those of matrices in fewer bytes too.
+struct ParameterCounter {
+  using SeesStorage = void;
+  Index count = 0;
+
+  template <class Tensor>
+  void operator()(std::string_view, const Tensor& tensor) {
+    count += tensor.size();
+  }
+  template <class Matrix>
+  void matrix(std::string_view, const Matrix& weight, const NarrowMatrix& narrow) {
+    count += weight.size() + narrow.rows() * narrow.cols();
+  }
+};
+
 }  // namespace detail
 
 /// Wraps f so that the names it is given start with "prefix.": for the members of a struct of structs.
 template <class F>
 auto named(std::string prefix, F& f) {
-  return [prefix = std::move(prefix), &f](std::string_view name, auto&... tensors) {
-    f(detail::joined(prefix, name), tensors...);
-  };
+  return detail::Named<F>{std::move(prefix), f};
 }
 
 /// The number of values in all tensors.
 template <class Parameters>
 Index count_parameters(const Parameters& parameters) {
-  Index count = 0;
-  Parameters::visit([&](std::string_view, const auto& tensor) { count += tensor.size(); }, parameters);
-  return count;
+  detail::ParameterCounter counter;
+  Parameters::visit(counter, parameters);
+  return counter.count;
 }
 
 /// Sets every value to zero: fresh gradients.

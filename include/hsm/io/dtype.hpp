@@ -3,7 +3,7 @@
 // The element types of stored tensors, their names in the safetensors format and their sizes, and the exact
 // widening of the two 16-bit floating-point formats.
 //
-//   bf16   1 sign, 8 exponent,  7 fraction bits: the upper half of a float
+//   bf16   1 sign, 8 exponent,  7 fraction bits: the upper half of a float (core/bfloat16.hpp)
 //   f16    1 sign, 5 exponent, 10 fraction bits: IEEE 754 binary16
 //
 // The library computes in float and double; everything else is a storage type. Formats below one byte are not
@@ -17,6 +17,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include <hsm/core/bfloat16.hpp>
 #include <hsm/core/bit_cast.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -104,15 +105,12 @@ constexpr DType dtype_of() {
     return DType::u32;
   } else if constexpr (std::is_same_v<Element, std::uint8_t>) {
     return DType::u8;
+  } else if constexpr (std::is_same_v<Element, std::int8_t>) {
+    return DType::i8;
   } else {
     static_assert(detail::kAlwaysFalse<Element>,
-                  "dtype_of: a stored tensor holds float, double, or (u)int32_t, (u)int64_t, uint8_t.");
+                  "dtype_of: a stored tensor holds float, double, or (u)int32_t, (u)int64_t, (u)int8_t.");
   }
-}
-
-/// The value of a bfloat16, given by its bits; exact.
-constexpr float bfloat16_to_float(std::uint16_t bits) {
-  return detail::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
 /// The value of an IEEE binary16, given by its bits; exact, also for subnormals; the payload of a NaN is
