@@ -269,7 +269,7 @@ TEST(NarrowLinear, RunsForwardAndRefusesTheRest) {
   expect_close_to_scale(y, expected, Tolerance<float>::mode);
   EXPECT_EQ(
       message_of<std::invalid_argument>(
-          [&] { narrow.backward_input(from.topRows(6), Write::kOverwrite, to(y), serial); }),
+          [&] { narrow.backward_input(from, Write::kOverwrite, to(y), serial); }),
       "Linear::backward_input: the weights must be stored as float, to be trained or changed, got bf16");
   EXPECT_EQ(message_of<std::invalid_argument>([&] { set_zero(narrow); }),
             "visit: the weights must be stored as float, to be trained or changed, got bf16");

@@ -6,7 +6,8 @@
 //   visit(f, self, more...)     calls f(name, tensor, more_tensor...) for each tensor, in a fixed order
 //
 // names them and walks several structs of one shape in step: weights with gradients, gradients with optimizer
-// moments. Matrices in fewer bytes are seen by visitors that ask for them (core/narrow_matrix.hpp). Counting, saving, loading, clearing, the optimizer and the gradient checks all go through it.
+// moments. Counting, saving, loading, clearing, the optimizer and the gradient checks all go through it. Matrices in
+// fewer bytes are seen by visitors that ask for them (core/narrow_matrix.hpp).
 #pragma once
 
 #include <string>
@@ -70,6 +71,19 @@ struct ParameterCounter {
   }
 };
 
+/// Stores matrices in another way.
+struct MatrixStore {
+  using SeesStorage = void;
+  Storage storage;
+
+  template <class Tensor>
+  void operator()(std::string_view, Tensor&) const {}
+  template <class Matrix>
+  void matrix(std::string_view, Matrix& weight, NarrowMatrix& narrow) const {
+    store_matrix(storage, weight, narrow);
+  }
+};
+
 }  // namespace detail
 
 /// Wraps f so that the names it is given start with "prefix.": for the members of a struct of structs.
@@ -84,6 +98,14 @@ Index count_parameters(const Parameters& parameters) {
   detail::ParameterCounter counter;
   Parameters::visit(counter, parameters);
   return counter.count;
+}
+
+/// Stores the matrix of each Linear and Embedding so, in place, for inference; Storage::kFloat widens them again, to
+/// what they are worth. Norms, biases, scalars and learned positions stay as they are. Throws std::invalid_argument for a
+/// matrix with a value that is not finite, after which those before it are stored and those behind it are not.
+template <class Parameters>
+void store_matrices(Parameters& parameters, Storage storage) {
+  Parameters::visit(detail::MatrixStore{storage}, parameters);
 }
 
 /// Sets every value to zero: fresh gradients.

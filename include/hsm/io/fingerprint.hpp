@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 
+#include <hsm/core/narrow_matrix.hpp>
 #include <hsm/io/dtype.hpp>
 #include <hsm/layer/token_mixer.hpp>
 
@@ -54,20 +55,43 @@ class Fnv1a64 {
   std::uint64_t state_ = 0xCBF29CE484222325ull;
 };
 
+namespace detail {
+
+/// Takes tensors into a hash, matrices in fewer bytes as they are stored: other weights than those they came from.
+struct TensorHash {
+  using SeesStorage = void;
+  Fnv1a64& hash;
+
+  template <class Tensor>
+  void operator()(std::string_view name, const Tensor& tensor) const {
+    add(name, dtype_of<typename Tensor::Scalar>(), tensor, tensor.rows(), tensor.cols());
+  }
+  template <class Matrix>
+  void matrix(std::string_view name, const Matrix& weight, const NarrowMatrix& narrow) const {
+    if (narrow.empty()) return (*this)(name, weight);
+    if (narrow.storage() == Storage::kBfloat16)
+      return add(name, DType::bf16, narrow.bfloat16s(), narrow.rows(), narrow.cols());
+    add(name, DType::i8, narrow.int8s(), narrow.rows(), narrow.cols());
+    add("scales", DType::f32, narrow.scales(), narrow.rows(), narrow.groups());
+  }
+
+ private:
+  template <class Tensor>
+  void add(std::string_view name, DType dtype, const Tensor& tensor, Index rows, Index columns) const {
+    hash.add(name);
+    hash.add(std::string(dtype_name(dtype)) + "," + std::to_string(rows) + "," + std::to_string(columns));
+    hash.add(std::as_bytes(std::span(tensor.data(), static_cast<std::size_t>(tensor.size()))));
+  }
+};
+
+}  // namespace detail
+
 /// The fingerprint of parameters (anything with `visit`) under a description of what they are.
 template <class Parameters>
 std::string fingerprint(std::string_view description, const Parameters& parameters) {
   Fnv1a64 hash;
   hash.add(description);
-  Parameters::visit(
-      [&](std::string_view name, const auto& tensor) {
-        using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
-        hash.add(name);
-        hash.add(std::string(dtype_name(dtype_of<Scalar>())) + "," + std::to_string(tensor.rows()) + "," +
-                 std::to_string(tensor.cols()));
-        hash.add(std::as_bytes(std::span(tensor.data(), static_cast<std::size_t>(tensor.size()))));
-      },
-      parameters);
+  Parameters::visit(detail::TensorHash{hash}, parameters);
   return hash.text();
 }
 

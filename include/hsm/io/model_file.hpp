@@ -23,6 +23,19 @@
 //                    project.weight [3C,C], rows q, k, v, .bias [3C]; output.weight [C,C], .bias [C]
 //     hkt            the same; of each level l >= 1 level<l>.a, .b [C], .weight [2C,C], rows q, k, .bias [2C]; lambda [L]
 //
+// A model whose matrices are in fewer bytes (core/narrow_matrix.hpp) says so in the metadata,
+//
+//   storage         bf16 or int8          storage.group   32, where it is int8
+//
+// and its embedding.weight and the .weight of every linear map above, which is every one but positions.weight, are
+//
+//   bf16   BF16 [out,in]
+//   int8   I8 [out,in], -127 to 127, and <name>.scales, F32 [out, in / 32 rounded up]: the value in row i and column j is
+//          worth the integer there times the scale in row i and column j / 32 (rounded down)
+//
+// Loaded, it stays so: it generates and is evaluated, and whoever trains it gets a sentence; store_matrices(model,
+// Storage::kFloat) widens it. Numbers of another type without the key are taken for what they are worth, BF16 too.
+//
 // with the formulas in the header of each; head h owns the rows h C/H ... (h+1) C/H - 1 of each block of C rows.
 // The logits are E h: there is no other output map. A model whose tokens are the pieces of a SentencePiece model
 // brings that along:
@@ -40,7 +53,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -55,6 +67,7 @@
 #include <hsm/core/check.hpp>
 #include <hsm/io/fingerprint.hpp>
 #include <hsm/io/model_config.hpp>
+#include <hsm/io/model_tensors.hpp>
 #include <hsm/io/old_recipes.hpp>
 #include <hsm/io/safetensors_file.hpp>
 #include <hsm/io/safetensors_writer.hpp>
@@ -70,23 +83,6 @@ inline constexpr std::string_view kModelFormat = "hsm-language-model";
 inline constexpr std::string_view kModelVersion = "1";
 
 namespace detail {
-
-/// The shape of a tensor in a file: [n] for a vector, [rows, columns] for a matrix.
-template <class Tensor>
-std::vector<std::int64_t> file_shape(const Tensor& tensor) {
-  if constexpr (Tensor::ColsAtCompileTime == 1) {
-    return {tensor.rows()};
-  } else {
-    static_assert(Tensor::IsRowMajor, "hsm: a model file holds vectors and row-major matrices");
-    return {tensor.rows(), tensor.cols()};
-  }
-}
-
-/// The same of a tensor that a layer describes.
-inline std::vector<std::int64_t> file_shape(const TensorSpec& spec) {
-  if (spec.vector) return {spec.rows};
-  return {spec.rows, spec.columns};
-}
 
 /// The recipe of a file with every option stated. The pointer only names the type.
 template <class Scalar, class List>
@@ -174,19 +170,7 @@ template <class Model>
 void read_tensors(const SafetensorsFile& file, Model& model) {
   std::set<std::string, std::less<>> names;
   if (file.metadata().contains("tokenizer")) names.emplace(kTokenizerTensor);
-  const auto read = [&](std::string_view name, auto& tensor) {
-    using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
-    const std::span<Scalar> values(tensor.data(), static_cast<std::size_t>(tensor.size()));
-    file.read(name, file_shape(tensor), values);
-    names.emplace(name);
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      if (detail::is_finite(values[i])) continue;
-      throw std::runtime_error(file.source() + ": tensor " + in_quotes(name) +
-                               " must hold finite numbers, got " + std::to_string(values[i]) +
-                               " at element " + std::to_string(i));
-    }
-  };
-  Model::visit(read, model);
+  Model::visit(TensorReader{file, stored_storage(file), names}, model);
   for (const TensorInfo& info : file.tensors()) {
     if (!names.contains(info.name)) {
       throw std::runtime_error(file.source() + ": expected no tensor but those of the config, got " +
@@ -195,10 +179,6 @@ void read_tensors(const SafetensorsFile& file, Model& model) {
   }
 }
 
-}  // namespace detail
-
-namespace detail {
-
 /// Writes a model, and a tokenizer where `tokenizer` is not empty.
 template <class Model>
 void write_model(const std::filesystem::path& path, const Model& model, std::string_view tokenizer) {
@@ -206,16 +186,12 @@ void write_model(const std::filesystem::path& path, const Model& model, std::str
   writer.set_metadata("format", std::string(kModelFormat));
   writer.set_metadata("version", std::string(kModelVersion));
   writer.set_metadata("config", config_to_json(model.config()));
-  const auto add = [&](std::string_view name, const auto& tensor) {
-    using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
-    if (!all_finite(tensor)) {
-      throw std::runtime_error(path_text(path) + ": tensor " + in_quotes(name) +
-                               " must hold finite numbers to be saved, got NaN or infinity");
-    }
-    writer.add(std::string(name), file_shape(tensor),
-               std::span<const Scalar>(tensor.data(), static_cast<std::size_t>(tensor.size())));
-  };
-  Model::visit(add, model);
+  const Storage storage = model.storage();
+  if (storage != Storage::kFloat) {
+    writer.set_metadata(kStorageKey, std::string(storage_name(storage)));
+    if (storage == Storage::kInt8) writer.set_metadata(kScaleGroupKey, std::to_string(kScaleGroup));
+  }
+  Model::visit(TensorWriter{writer, path, storage}, model);
   if (!tokenizer.empty()) {
     writer.set_metadata("tokenizer", std::string(kTokenizerKind));
     writer.set_metadata("tokenizer.fingerprint", tokenizer_fingerprint(tokenizer));
@@ -281,7 +257,7 @@ Model read_model(const SafetensorsFile& file) {
 }
 
 /// The model in the file at `path`. A file of another floating-point type is converted, exactly but for F64 to
-/// float. Throws std::runtime_error, naming file, what was expected and what came.
+/// float; matrices in fewer bytes, where its metadata says that they are, stay so. Throws std::runtime_error, naming file, what was expected and what came.
 template <class Model>
 Model load_model(const std::filesystem::path& path) {
   return read_model<Model>(SafetensorsFile::load(path));

@@ -90,6 +90,9 @@ class LanguageModel {
   const Embedding<Scalar>& embedding() const { return embedding_; }
   /// E, to change in place; with other sizes the next call throws std::invalid_argument.
   Embedding<Scalar>& embedding() { return embedding_; }
+  /// How E is stored, and, after store_matrices (core/parameters.hpp), the matrix of every layer. A model whose matrices
+  /// are in fewer bytes runs in every mode; what trains it throws std::invalid_argument.
+  Storage storage() const { return embedding_.narrow.storage(); }
 
   /// Runs B sequences of T tokens; h is left in saved.hidden. `dropout` is for training, in this call and those
   /// below: what it drops, backward drops too. Throws std::out_of_range for a token id outside [0,V) or T past
@@ -139,7 +142,7 @@ class LanguageModel {
   void logits(ConstColumns<Scalar> h, Columns<Scalar> out, Workspace& workspace) const {
     check_logits("LanguageModel::logits", h.cols(), out);
     detail::check_equal("LanguageModel::logits", "the rows of h", h.rows(), config_.width);
-    product(embedding_.weight, h, out, workspace.executor());
+    embedding_.multiply(h, out, workspace.executor());
   }
   /// logits (V, n) after each of the n tokens of the call that filled `saved`, in the order of its ids. Throws
   /// std::invalid_argument for an `out` of another size.
@@ -202,7 +205,8 @@ class LanguageModel {
   template <class F, class Self, class... More>
   static void visit_layers(F&& f, Self& self, More&... more) {
     Embedding<Scalar>::visit(named("embedding", f), self.embedding_, more.embedding_...);
-    Embedding<Scalar>::visit(named("positions", f), self.positions_, more.positions_...);
+    if (!self.positions_.empty())
+      named("positions", f)("weight", self.positions_.weight, more.positions_.weight...);
     for (std::size_t l = 0; l < self.blocks_.size(); ++l) {
       Block<Scalar, List>::visit(named("layers." + std::to_string(l), f), self.blocks_[l],
                                  more.blocks_[l]...);

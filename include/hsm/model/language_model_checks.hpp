@@ -12,8 +12,7 @@ template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std::int32_t> ids,
                                             Index expected) const {
   detail::check_equal(who, "the number of token ids", static_cast<Index>(ids.size()), expected);
-  detail::check_equal(who, "the shape of the embedding",
-                      Shape<2>{embedding_.weight.rows(), embedding_.weight.cols()},
+  detail::check_equal(who, "the shape of the embedding", Shape<2>{embedding_.rows(), embedding_.channels()},
                       Shape<2>{config_.vocabulary, config_.width});
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= config_.vocabulary) {

@@ -185,6 +185,7 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
                                            Workspace& workspace, State* state_gradient,
                                            Exchange&& exchange) const {
   constexpr const char* kWho = "LanguageModel::backward";
+  detail::check_wide(kWho, embedding_.narrow);
   check_saved(kWho, saved);
   const Index B = saved.batch, T = saved.time, C = config_.width, N = B * T;
   check_ids(kWho, ids, N);

@@ -45,6 +45,7 @@ CrossEntropy hidden_gradient(const Model& model, const typename Model::Saved& sa
                              Columns<typename Model::Scalar> d_hidden, Model& gradients,
                              Workspace& workspace) {
   using Scalar = typename Model::Scalar;
+  check_wide("language_model_gradients", model.embedding().narrow);
   CrossEntropy total;
   Vector<Scalar> no_bias;
   for_each_logit_block(

@@ -43,6 +43,7 @@ template <class Model>
 void check_run(const Model& model, std::span<const std::int32_t> text,
                std::span<const std::int32_t> validation, const TrainingConfig& config) {
   check_training(config);
+  check_wide("train", model.embedding().narrow);
   check_text("training", text, model.config().vocabulary);
   check_text("validation", validation, model.config().vocabulary);
   if (validation.size() == 1)
