@@ -39,6 +39,8 @@ void add_generate(CLI::App& app);
 void add_evaluate(CLI::App& app);
 /// hsm_lm info: what is in a model file, or what a recipe would make.
 void add_info(CLI::App& app);
+/// hsm_lm convert: a model file whose matrices take fewer bytes.
+void add_convert(CLI::App& app);
 /// hsm_lm demo: trains on built-in stories and shows what the model learned.
 void add_demo(CLI::App& app);
 /// hsm_lm task: recipes at small tasks that tell token mixers apart.

@@ -154,7 +154,9 @@ std::string draw(const LanguageModelConfig& config, const std::vector<LayerSumma
   return StackPicture({title, covered.text.coverage}, std::move(drawn), *covered.coverage).file();
 }
 
-void show_model(const LanguageModelConfig& config, const std::string& picture) {
+/// `stored` tells how the weights of a file are stored; empty for a recipe.
+void show_model(const LanguageModelConfig& config, const std::string& picture,
+                const std::string& stored = "") {
   const std::vector<LayerSummary> layers = layers_of(config);
   const ModelCoverage covered(layers, config.context);
   if (!picture.empty()) {
@@ -165,6 +167,7 @@ void show_model(const LanguageModelConfig& config, const std::string& picture) {
     file.commit();
   }
   print_info(config, layers, covered);
+  if (!stored.empty()) std::printf("weights     %s\n", stored.c_str());
   print_cost(config);
   print_warnings(config, layers, covered);
 }
@@ -173,7 +176,12 @@ void run_info(const InfoOptions& options) {
   CommandFiles files;
   files.reads("--model", options.file);
   files.writes("--picture", options.picture);
-  if (!options.file.empty()) return show_model(load_described_model(options.file).config(), options.picture);
+  if (!options.file.empty()) {
+    const Model model = load_described_model(options.file);
+    return show_model(model.config(), options.picture,
+                      bytes_text(static_cast<double>(parameter_bytes(model))) + ", matrices in " +
+                          std::string(storage_name(model.storage())));
+  }
   LanguageModelConfig config = options.model.described(options.vocabulary);
   const Recipe recipe = Recipe::parse(config.layers);
   config.layers = with_all_options(StandardLayers{}, recipe, config.width).text();

@@ -61,6 +61,7 @@ int run(int argc, char** argv) {
   add_generate(app);
   add_evaluate(app);
   add_info(app);
+  add_convert(app);
   add_demo(app);
   add_task(app);
   add_compare(app);

@@ -14,81 +14,12 @@
 #include <vector>
 
 #include "io/io_test_support.hpp"
-#include "support/matchers.hpp"
-#include "support/models.hpp"
+#include "io/model_file_parts.hpp"
 
 namespace hsm::test::model_file_test {
 namespace {
 
-using Net = LanguageModel<float>;
-
-LanguageModelConfig small_config() {
-  return {.vocabulary = 13,
-          .width = 8,
-          .feed_forward = 10,
-          .context = 7,
-          .positions = Positions::kLearned,
-          .layers = "2*ab:heads=2,gated,gated-pair,softmax-local:heads=2:taps=3,attention",
-          .schedule = "cyclic=3"};
-}
-
-template <class Scalar = float>
-LanguageModel<Scalar> make_model(const LanguageModelConfig& config = small_config()) {
-  Random random(4);
-  return LanguageModel<Scalar>(config, random);
-}
-
-template <class Scalar>
-std::map<std::string, std::vector<Scalar>> tensors_of(const LanguageModel<Scalar>& model) {
-  std::map<std::string, std::vector<Scalar>> tensors;
-  LanguageModel<Scalar>::visit(
-      [&](std::string_view name, const auto& tensor) {
-        tensors[std::string(name)] = std::vector<Scalar>(tensor.data(), tensor.data() + tensor.size());
-      },
-      model);
-  return tensors;
-}
-
-template <class Scalar>
-void expect_same_model(const LanguageModel<Scalar>& got, const LanguageModel<Scalar>& expected) {
-  EXPECT_EQ(config_to_json(got.config()), config_to_json(expected.config()));
-  EXPECT_EQ(got.schedule().text(), expected.schedule().text());
-  const auto a = tensors_of(got), b = tensors_of(expected);
-  ASSERT_EQ(a.size(), b.size());
-  for (const auto& [name, values] : b) expect_same_bits(a.at(name), values, name);
-}
-
-/// A tensor of a file that a test may change.
-struct Stored {
-  DType dtype;
-  std::vector<std::int64_t> shape;
-  std::vector<std::byte> bytes;
-};
-
-/// A model file in parts.
-struct Parts {
-  std::map<std::string, std::string> metadata;
-  std::map<std::string, Stored> tensors;
-};
-
-/// A correct model file, changed by `edit` and written again.
-void write_changed(const std::filesystem::path& path, const std::function<void(Parts&)>& edit) {
-  save_model(path, make_model());
-  Parts parts;
-  {
-    const SafetensorsFile file = SafetensorsFile::load(path);
-    for (const auto& [key, value] : file.metadata()) parts.metadata[key] = value;
-    for (const TensorInfo& info : file.tensors()) {
-      const auto bytes = file.bytes(info);
-      parts.tensors[info.name] = {info.dtype, info.shape, {bytes.begin(), bytes.end()}};
-    }
-  }
-  edit(parts);
-  SafetensorsWriter writer;
-  for (const auto& [key, value] : parts.metadata) writer.set_metadata(key, value);
-  for (const auto& [name, tensor] : parts.tensors) writer.add(name, tensor.dtype, tensor.shape, tensor.bytes);
-  writer.write(path);
-}
+using namespace model_file_parts;
 
 /// The message with which the changed file is refused.
 std::string refusal(const TemporaryDirectory& directory, const std::function<void(Parts&)>& edit) {

@@ -10,6 +10,7 @@
 // fewer bytes are seen by visitors that ask for them (core/narrow_matrix.hpp).
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -56,18 +57,22 @@ struct Named<F> {
   }
 };
 
-/// Counts values, those of matrices in fewer bytes too.
+/// Counts values and bytes, those of matrices in fewer bytes too.
 struct ParameterCounter {
   using SeesStorage = void;
   Index count = 0;
+  std::size_t bytes = 0;
 
   template <class Tensor>
   void operator()(std::string_view, const Tensor& tensor) {
     count += tensor.size();
+    bytes += static_cast<std::size_t>(tensor.size()) * sizeof(typename Tensor::Scalar);
   }
   template <class Matrix>
-  void matrix(std::string_view, const Matrix& weight, const NarrowMatrix& narrow) {
-    count += weight.size() + narrow.rows() * narrow.cols();
+  void matrix(std::string_view name, const Matrix& weight, const NarrowMatrix& narrow) {
+    (*this)(name, weight);
+    count += narrow.rows() * narrow.cols();
+    bytes += narrow.bytes();
   }
 };
 
@@ -98,6 +103,14 @@ Index count_parameters(const Parameters& parameters) {
   detail::ParameterCounter counter;
   Parameters::visit(counter, parameters);
   return counter.count;
+}
+
+/// The bytes of all tensors, as they are stored.
+template <class Parameters>
+std::size_t parameter_bytes(const Parameters& parameters) {
+  detail::ParameterCounter counter;
+  Parameters::visit(counter, parameters);
+  return counter.bytes;
 }
 
 /// Stores the matrix of each Linear and Embedding so, in place, for inference; Storage::kFloat widens them again, to
