@@ -8,9 +8,12 @@
 #include <cmath>
 #include <hsm/core/linear.hpp>
 #include <hsm/core/narrow_product.hpp>
+#include <hsm/core/parameters.hpp>
 #include <hsm/core/random.hpp>
 #include <hsm/core/threaded_executor.hpp>
 #include <limits>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "support/matchers.hpp"
@@ -21,6 +24,17 @@ namespace hsm::test {
 namespace {
 
 using Limits = std::numeric_limits<float>;
+
+/// The message that a call throws.
+template <class F>
+std::string refusal(F&& f) {
+  try {
+    f();
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
 
 /// The bfloat16 next to a finite x by its definition, 8 digits in base 2: of two equally near ones the even.
 double nearest_bfloat16(float x) {
@@ -101,8 +115,9 @@ TEST(NarrowMatrix, OfInt8HoldsWholeNumbersOfAScaleForEachGroup) {
           const int q = narrow.int8s()(i * length + j);
           largest = (std::max)(largest, std::abs(value));
           largest_stored = (std::max)(largest_stored, std::abs(q));
-          if (i != 2)
-            EXPECT_LE(std::abs(q - value / static_cast<double>(scale)), 0.5 + 1e-4) << i << "," << j;
+          EXPECT_LE(std::abs(q * static_cast<double>(scale) - value),
+                    (0.5 + 1e-4) * static_cast<double>(scale))
+              << i << "," << j;
           EXPECT_EQ(narrow.at(i, j), static_cast<float>(q) * scale);
         }
         EXPECT_NEAR(static_cast<double>(scale), largest / 127, largest / 127 * 1.2e-7);
@@ -139,7 +154,7 @@ TEST(NarrowMatrix, RefusesWhatItCannotHold) {
   const auto message = [](Storage storage, float value) {
     Weights<float> w = Weights<float>::Ones(2, 40);
     w(1, 35) = value;
-    return message_of<std::invalid_argument>([&] { NarrowMatrix(storage, w); });
+    return refusal([&] { NarrowMatrix(storage, w); });
   };
   EXPECT_EQ(message(Storage::kInt8, Limits::infinity()),
             "NarrowMatrix: weights that are stored as int8 must be finite, got inf");
@@ -154,7 +169,7 @@ TEST(NarrowMatrix, IsWidenedToWhatItIsWorth) {
     for (Index i = 0; i < 3; ++i)
       for (Index j = 0; j < 45; ++j) ASSERT_EQ(wide(i, j), static_cast<double>(narrow.at(i, j)));
     const NarrowMatrix again(storage, narrow.widened<float>());  // nothing more is lost
-    if (storage == Storage::kBfloat16) EXPECT_EQ(again.bfloat16s(), narrow.bfloat16s());
+    EXPECT_EQ(again.bfloat16s(), narrow.bfloat16s());
   }
 }
 
@@ -266,12 +281,11 @@ TEST(NarrowLinear, RunsForwardAndRefusesTheRest) {
   wide.store(Storage::kFloat);
   EXPECT_TRUE(wide.narrow.empty());
   wide.forward(from, to(expected), serial);
-  expect_close_to_scale(y, expected, Tolerance<float>::mode);
+  expect_close_to_scale(y, expected, Tolerance<float>::mode, "y");
   EXPECT_EQ(
-      message_of<std::invalid_argument>(
-          [&] { narrow.backward_input(from, Write::kOverwrite, to(y), serial); }),
+      refusal([&] { narrow.backward_input(from, Write::kOverwrite, to(y), serial); }),
       "Linear::backward_input: the weights must be stored as float, to be trained or changed, got bf16");
-  EXPECT_EQ(message_of<std::invalid_argument>([&] { set_zero(narrow); }),
+  EXPECT_EQ(refusal([&] { set_zero(narrow); }),
             "visit: the weights must be stored as float, to be trained or changed, got bf16");
   EXPECT_EQ(count_parameters(narrow), 6 * 40 + 4);
 }
