@@ -25,6 +25,7 @@ void add_attention(const Selection& selection);
 void add_recurrent(const Selection& selection);
 void add_blocks(const Selection& selection);
 void add_model(const Selection& selection);
+void add_decode(const Selection& selection);
 
 inline void add_all(const Selection& selection) {
   add_shift(selection);
@@ -33,6 +34,7 @@ inline void add_all(const Selection& selection) {
   add_recurrent(selection);
   add_blocks(selection);
   add_model(selection);
+  add_decode(selection);
 }
 
 }  // namespace hsm::bench

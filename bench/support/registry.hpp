@@ -17,7 +17,7 @@ namespace hsm::bench {
 struct Case {
   std::function<void()> work;
   std::function<void()> yardstick;  ///< may be empty
-  std::string yardstick_name;       ///< "copy", "sgemm" or "attention"
+  std::string yardstick_name;       ///< "copy", "read", "sgemm", "attention" or "float"
   double scale =
       1;  ///< figure = scale * yardstick time / case time, e.g. flop of the case over flop of the yardstick
   double tokens = 0;                    ///< per run; 0 where it does not apply

@@ -2,6 +2,7 @@
 //
 // What the machine allows, to stand beside every figure:
 //
+//   read    a sum over `bytes`, on n threads
 //   copy    the faster of memcpy and a non-temporal copy of `bytes`, on n threads
 //   sgemm   512 x 1024 x 512 in float, the better of Eigen and OpenBLAS, on n threads: n std::threads with a share of the columns each,
 //           every share a single-threaded product
@@ -9,6 +10,7 @@
 // Both are plain std::threads and use nothing of the library's executor or products.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -39,6 +41,27 @@ class Team {
   int threads_;
   std::unique_ptr<Shared> shared_;
   std::vector<std::thread> others_;
+};
+
+/// A sum over memory, each thread over its share.
+class Read {
+ public:
+  Read(Team& team, std::size_t bytes)
+      : team_(team),
+        values_(bytes / sizeof(std::uint64_t), 1),
+        sums_(static_cast<std::size_t>(team.threads())) {}
+  void operator()() {
+    team_.run([&](int i) {
+      const std::size_t parts = sums_.size(), part = static_cast<std::size_t>(i), n = values_.size() / parts;
+      std::uint64_t sum = 0;
+      for (std::size_t k = part * n; k < (part + 1) * n; ++k) sum += values_[k];
+      sums_[part] += sum;  // of whole numbers, which a compiler may add side by side
+    });
+  }
+
+ private:
+  Team& team_;
+  std::vector<std::uint64_t> values_, sums_;
 };
 
 /// y = x by the faster of two ways, chosen when made.
