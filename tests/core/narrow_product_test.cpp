@@ -201,7 +201,8 @@ TYPED_TEST(NarrowProduct, IsThatOfPlainLoopsWithinTheBound) {
   SerialExecutor serial;
   ThreadedExecutor threads(2);
   for (const Storage storage : {Storage::kBfloat16, Storage::kInt8}) {
-    for (const auto& [out, in, n] : kSizes) {
+    for (const Sizes& sizes : kSizes) {
+      const Index out = sizes.out, in = sizes.in, n = sizes.n;
       SCOPED_TRACE(::testing::Message() << storage_name(storage) << " " << out << " x " << in << " x " << n);
       const Weights<float> weights = random_weights(out, in, 6);
       const NarrowMatrix w(storage, weights);
