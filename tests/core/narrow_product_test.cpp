@@ -20,7 +20,7 @@
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::narrow_product_test {
 namespace {
 
 using Limits = std::numeric_limits<float>;
@@ -292,4 +292,4 @@ TEST(NarrowLinear, RunsForwardAndRefusesTheRest) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::narrow_product_test

@@ -192,7 +192,8 @@ class LanguageModel {
   /// Calls f(name, tensor, more...) for every tensor.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
-    if constexpr (detail::are_of_library<Scalar>(std::type_identity<AnyMixer<Scalar, List>>{})) {
+    if constexpr (!SeesStorage<F> &&
+                  detail::are_of_library<Scalar>(std::type_identity<AnyMixer<Scalar, List>>{})) {
       (self.check_same_layers(more), ...);
       detail::call_for_each<Scalar, Self, More...>(f, {self.places(true), more.places(false)...});
     } else {
