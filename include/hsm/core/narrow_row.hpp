@@ -128,7 +128,7 @@ struct Int8Row {
 };
 
 /// Asks for what lies two pages behind a place of a matrix, into the second-level cache: rows in fewer bytes end before a
-/// processor has seen that it could fetch ahead. With it and 8 rows one thread of a Zen 5 reads 21 to 25 GB/s of bf16,
+/// processor has seen that it could fetch ahead. With it and 8 rows one thread of a Zen 5 reads some 22 GB/s of bf16,
 /// with 4 rows and without it 14.
 template <class Value>
 HSM_INLINE void prefetch(const Value* place) {
