@@ -160,7 +160,7 @@ class NarrowMatrix {
         continue;
       }
       float largest = 0;
-      for (Index j = first; j < end; ++j) largest = (std::max)(largest, std::abs(value(j)));
+      for (Index j = first; j < end; ++j) largest = (std::max)(largest, (std::abs)(value(j)));
       const float scale = scales_.data()[row * groups() + g] = detail::scale_for(largest);
       for (Index j = first; j < end; ++j) int8s_.data()[offset + j] = detail::to_int8(value(j), scale);
     }

@@ -35,8 +35,8 @@ inline constexpr Index kTiledColumns = 16;
 template <class Row, int kRows, int kColumns>
 void multiply_tile(const NarrowMatrix& w, Index row, const float* x, Index x_stride, float* y,
                    Index y_stride) {
-  const auto rows = [&]<std::size_t... I>(std::index_sequence<I...>) {
-    return std::array<Row, kRows>{Row(w, row + static_cast<Index>(I))...};
+  const auto rows = [&]<std::size_t... kAt>(std::index_sequence<kAt...>) {
+    return std::array<Row, kRows>{Row(w, row + static_cast<Index>(kAt))...};
   }
   (std::make_index_sequence<kRows>{});
   Floats sums[kRows][kColumns];

@@ -82,12 +82,12 @@ constexpr bool are_of_library(std::type_identity<std::variant<Mixers...>>) {
   return (is_one_of<Mixers>(std::type_identity<AnyMixer<Scalar>>{}) && ...);
 }
 
-template <class Tensor, class... Owners, class F, std::size_t... I>
-void call_at(F& f, std::size_t tensor, const std::array<TensorPlaces, sizeof...(I)>& lists,
-             std::index_sequence<I...>) {
+template <class Tensor, class... Owners, class F, std::size_t... kAt>
+void call_at(F& f, std::size_t tensor, const std::array<TensorPlaces, sizeof...(kAt)>& lists,
+             std::index_sequence<kAt...>) {
   f(std::string_view(lists[0][tensor].name),
     *static_cast<std::conditional_t<std::is_const_v<Owners>, const Tensor, Tensor>*>(
-        lists[I][tensor].tensor)...);
+        lists[kAt][tensor].tensor)...);
 }
 
 /// Calls f(name, tensor, more...) for each tensor of the lists, const where its owner is.
