@@ -29,7 +29,7 @@ cd "$work"
 seq 1 3000 >text
 
 run=(train --text text --out model --layers '2*ab,gated' --width 16 --context 16 --batch 12 --threads 1 --dropout 0.1
-  --steps $((40 * kills)) --validate-every 25)
+  --steps $((120 * kills)) --validate-every 25)
 fail() {
   echo "kill_ranks.sh: $1" >&2
   tail -n 20 err >&2
@@ -73,6 +73,7 @@ for ((kill = 1; kill <= kills; ++kill)); do
   pause=$((RANDOM % 300))
   sleep 0.$(printf %03d $pause)
   mapfile -t all < <(pgrep -P $mpirun)
+  [[ ${#all[@]} == "$ranks" ]] || fail "the run must go on until it is killed, got its end"
   victims=("${all[RANDOM % ranks]}")
   if ((RANDOM % 4 == 0)); then victims=("${all[@]}"); fi
   start=$(milliseconds)

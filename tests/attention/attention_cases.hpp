@@ -13,22 +13,14 @@
 #include <vector>
 
 #include "attention/attention_engine.hpp"
+#include "layer/layer_cases.hpp"
 #include "reference/attention_reference.hpp"
 #include "support/matchers.hpp"
+#include "support/message_of.hpp"
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm::test {
-
-template <class Scalar>
-using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
-
-template <class Scalar>
-Matrix<Scalar> random_matrix(Index rows, Index cols, Random& random) {
-  Matrix<Scalar> m(rows, cols);
-  for (Index i = 0; i < m.size(); ++i) m.data()[i] = static_cast<Scalar>(random.normal());
-  return m;
-}
 
 /// What a layer is besides its sizes: the base of rotary positions, the window, and blocks with how many are chosen; 0 for
 /// none.
@@ -72,28 +64,6 @@ std::vector<double> to_double(const std::vector<Scalar>& values) {
 template <class Scalar>
 std::vector<double> reference_forward(const CausalAttention<Scalar>& attention, const Matrix<Scalar>& x) {
   return AttentionReference(attention.parameters()).forward(to_double(x));
-}
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "no exception";
-}
-
-/// All parameters after one another, by visit.
-template <class Scalar>
-std::vector<Scalar> flatten(const Attention<Scalar>& parameters) {
-  std::vector<Scalar> all;
-  Attention<Scalar>::visit(
-      [&](std::string_view, const auto& tensor) {
-        all.insert(all.end(), tensor.data(), tensor.data() + tensor.size());
-      },
-      parameters);
-  return all;
 }
 
 /// The keys and values that stream `stream` holds, all heads after one another.

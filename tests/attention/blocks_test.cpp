@@ -60,8 +60,7 @@ TYPED_TEST(AttentionBlocks, ForwardOfALongSequenceIsThatOfItsPieces) {
   attention.backward(x.leftCols(first), saved, dy.leftCols(first), dx_pieces.leftCols(first),
                      gradients_pieces, workspace, &state_gradient);
   expect_close_to_scale(dx_pieces, dx, Tolerance<TypeParam>::gradient, "dx");
-  expect_close_to_scale(flatten(gradients_pieces), flatten(gradients), Tolerance<TypeParam>::gradient,
-                        "gradients");
+  expect_close_to_scale(flat(gradients_pieces), flat(gradients), Tolerance<TypeParam>::gradient, "gradients");
 }
 
 TYPED_TEST(AttentionBlocks, LargeScoresStayFinite) {
@@ -107,7 +106,7 @@ std::vector<std::vector<Scalar>> run_all(const CausalAttention<Scalar>& attentio
   const std::vector<Index> offsets = {0, T / 2, T / 2, T};
   attention.packed(x, offsets, y, workspace);
   keep(y);
-  all.push_back(flatten(gradients));
+  all.push_back(flat(gradients));
   return all;
 }
 

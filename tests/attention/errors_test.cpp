@@ -29,7 +29,7 @@ TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
             "CausalAttention::forward: the channels of x must be 8, got 9");
   EXPECT_EQ(forward(tokens(2, 3, 8, 0), tokens(2, 3, 8, 40)),
             "CausalAttention::forward: x and y must be apart in memory, got buffers that overlap");
-  EXPECT_EQ(forward(tokens(2, 3, 8, 0), tokens(2, 3, 8, 48)), "no exception");
+  EXPECT_EQ(forward(tokens(2, 3, 8, 0), tokens(2, 3, 8, 48)), "nothing");
 
   auto state = attention.make_state({.streams = 4});
   EXPECT_EQ(message_of([&] { attention.step(tokens(3, 1, 8, 0), state, tokens(3, 1, 8, 1000), workspace); }),
@@ -55,7 +55,7 @@ TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
   EXPECT_EQ(packed({0, 4, 3, 6}),
             "CausalAttention::packed: offset 2 must be at least the one before, 4, got 3");
   EXPECT_EQ(packed({0, 5}), "CausalAttention::packed: the last offset must be 6, the tokens of x, got 5");
-  EXPECT_EQ(packed({0, 2, 6}), "no exception");
+  EXPECT_EQ(packed({0, 2, 6}), "nothing");
 
   auto saved = attention.make_saved();
   auto gradients = attention.make_gradients();
@@ -121,9 +121,9 @@ TEST(AttentionErrors, ChosenStreamsAreCheckedBeforeAnythingChanges) {
       "CausalAttention::packed: the batch of x must be 1, got 2");
   expect_same_state(state, before, "after refusals");
   expect_same_bits(y, y_before, "y after refusals");
-  EXPECT_EQ(extend({0, 0, 6, 6}, {2, 0, 1}), "no exception");
+  EXPECT_EQ(extend({0, 0, 6, 6}, {2, 0, 1}), "nothing");
   Matrix<float> none(4, 0);
-  EXPECT_EQ(message_of([&] { attention.step(none, {}, state, none, workspace); }), "no exception");
+  EXPECT_EQ(message_of([&] { attention.step(none, {}, state, none, workspace); }), "nothing");
 }
 
 TEST(AttentionErrors, TheGradientOfAStateFitsTheStateThatWasExtended) {
@@ -165,10 +165,10 @@ TEST(AttentionErrors, TheGradientOfAStateFitsTheStateThatWasExtended) {
             "CausalAttention::backward: the capacity of state_gradient must be at least 4, the tokens of "
             "stream 2, got 3");
   expect_same_bits(dx, dx_before, "dx after refusals");
-  for (const float value : flatten(gradients)) EXPECT_EQ(value, 0.0f);
+  for (const float value : flat(gradients)) EXPECT_EQ(value, 0.0f);
   longer.rewind(2, 1);
   EXPECT_EQ(message_of([&] { attention.backward(x, saved, x, dx, gradients, workspace, &longer); }),
-            "no exception");
+            "nothing");
   EXPECT_EQ(longer.count(1), 100);
 }
 
@@ -202,8 +202,8 @@ TEST(AttentionErrors, StatesAndRecordsOfOtherRotaryPositionsAreRefused) {
   EXPECT_EQ(backward(&state),
             "CausalAttention::backward: state_gradient must be one of this layer, with 8 channels, 2 heads, "
             "rotary base 10000 and window 0, got one with 8 channels, 2 heads, rotary base 0 and window 0");
-  for (const float value : flatten(gradients)) EXPECT_EQ(value, 0.0f);
-  EXPECT_EQ(backward(&own), "no exception");
+  for (const float value : flat(gradients)) EXPECT_EQ(value, 0.0f);
+  EXPECT_EQ(backward(&own), "nothing");
 }
 
 TEST(AttentionErrors, StatesAndRecordsOfAnotherWindowAreRefused) {
@@ -232,7 +232,7 @@ TEST(AttentionErrors, StatesAndRecordsOfAnotherWindowAreRefused) {
     EXPECT_EQ(backward(), "CausalAttention::backward: saved must be the record of this layer, got another's");
     auto own = attention.make_state();
     attention.extend(x, own, y, saved, workspace);
-    EXPECT_EQ(backward(), "no exception");
+    EXPECT_EQ(backward(), "nothing");
   }
 }
 
@@ -249,7 +249,7 @@ TEST(AttentionErrors, StatesOfOtherBlocksAndRecordsOfAnotherChoiceAreRefused) {
     auto state = other.make_state();
     EXPECT_EQ(message_of([&] { attention.extend(x, state, y, workspace); }),
               form.block == 5
-                  ? "no exception"
+                  ? "nothing"
                   : "CausalAttention::extend: the state must be one of this layer, with 8 channels, 2 "
                     "heads, rotary base 0 and window 0 and blocks of 5 tokens, got one with 8 channels, "
                     "2 heads, rotary base 0 and window 0" +

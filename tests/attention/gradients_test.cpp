@@ -145,7 +145,7 @@ TYPED_TEST(AttentionGradients, BackwardIsTheSameThroughStrides) {
     Matrix<TypeParam> got(C, B * T);
     for (Index i = 0; i < B * T; ++i) got.col(i) = view(dx_wide).columns(i, 1);
     expect_close_to_scale(got, dx, Tolerance<TypeParam>::gradient, "dx");
-    expect_close_to_scale(flatten(strided), flatten(dense), Tolerance<TypeParam>::gradient, "gradients");
+    expect_close_to_scale(flat(strided), flat(dense), Tolerance<TypeParam>::gradient, "gradients");
     for (Index b = 0; b < B; ++b) {
       for (Index i = 0; i < batch_step; ++i) {
         if (i % step < C && i / step < T) continue;

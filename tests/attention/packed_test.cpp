@@ -48,7 +48,7 @@ TYPED_TEST(AttentionPacked, PackedDocumentsAreThoseOnTheirOwn) {
       expect_close_to_scale(Matrix<TypeParam>(dx.middleCols(first, count)), own_dx,
                             Tolerance<TypeParam>::gradient, label + " dx");
     }
-    expect_close_to_scale(flatten(gradients), flatten(sum), Tolerance<TypeParam>::gradient, "gradients");
+    expect_close_to_scale(flat(gradients), flat(sum), Tolerance<TypeParam>::gradient, "gradients");
   }
 }
 

@@ -149,7 +149,7 @@ TYPED_TEST(AttentionStateGradient, OfFewerTokensIsZeroForTheRest) {
   // Cut off, the chunk itself has the same gradients.
   attention.backward(x, saved, dy, dx_cut, cut_gradients, workspace);
   expect_same_bits(dx_cut, dx_padded, "dx, cut off");
-  expect_same_bits(flatten(cut_gradients), flatten(padded_gradients), "gradients, cut off");
+  expect_same_bits(flat(cut_gradients), flat(padded_gradients), "gradients, cut off");
 }
 
 TYPED_TEST(AttentionStateGradient, NaNInOneStreamChangesNoBitOfTheOthers) {

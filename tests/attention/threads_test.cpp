@@ -36,7 +36,7 @@ TYPED_TEST(AttentionThreads, ThreadsAndPoisonedScratchChangeNoBit) {
       auto gradients = attention.make_gradients();
       attention.forward(in, Tokens<TypeParam>(r.y.data(), B, T, C), saved, workspace);
       attention.backward(in, saved, d_out, Tokens<TypeParam>(r.dx.data(), B, T, C), gradients, workspace);
-      r.gradients = flatten(gradients);
+      r.gradients = flat(gradients);
       auto state = attention.make_state({.streams = B});
       const Tokens<TypeParam> out(r.extended.data(), B, T, C);
       attention.extend(in.slice(0, 100), state, out.slice(0, 100), workspace);
@@ -51,7 +51,7 @@ TYPED_TEST(AttentionThreads, ThreadsAndPoisonedScratchChangeNoBit) {
                          Tokens<TypeParam>(r.dx_extended.data(), B, T, C).sequence(0), gradients, workspace,
                          &state_gradient);
       r.dx_extended.rightCols(T).setZero();
-      r.gradients_extended = flatten(gradients);
+      r.gradients_extended = flat(gradients);
       r.state = cache_of(state, 1);
       r.state_gradient = cache_of(state_gradient, 1);
       return r;

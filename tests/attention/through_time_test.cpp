@@ -169,7 +169,7 @@ TYPED_TEST(AttentionThroughTime, ChosenStreamsHaveTheGradientsOfTheirDocuments) 
                      "dx of stream " + std::to_string(s) + " in call " + std::to_string(c));
       }
     }
-    expect_close_to_scale(flatten(gradients), flatten(expected), Tolerance<TypeParam>::gradient, "gradients");
+    expect_close_to_scale(flat(gradients), flat(expected), Tolerance<TypeParam>::gradient, "gradients");
     for (Index s = 0; s < S; ++s) EXPECT_EQ(state_gradient.count(s), 0);
   }
 }

@@ -47,7 +47,7 @@ TYPED_TEST(AttentionViews, ThatOverlapAreReadAsTheirCopies) {
         auto state = attention.make_state({.streams = B});
         attention.extend(in.slice(0, 8), state, out(2).slice(0, 8), workspace);
         for (Index t = 8; t < T; ++t) attention.step(in.slice(t, 1), state, out(2).slice(t, 1), workspace);
-        const std::vector<TypeParam> all = flatten(gradients);
+        const std::vector<TypeParam> all = flat(gradients);
         r[3] = Eigen::Map<const Matrix<TypeParam>>(all.data(), 1, static_cast<Index>(all.size()));
         return r;
       };

@@ -94,7 +94,7 @@ std::vector<std::vector<Scalar>> run_all(const CausalAttention<Scalar>& attentio
   const std::vector<Index> offsets = {0, T / 2, T / 2, T};
   attention.packed(x, offsets, y, workspace);
   keep(y);
-  all.push_back(flatten(gradients));
+  all.push_back(flat(gradients));
   return all;
 }
 

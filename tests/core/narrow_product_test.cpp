@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "support/matchers.hpp"
+#include "support/message_of.hpp"
 #include "support/scalars.hpp"
 #include "support/tolerance.hpp"
 
@@ -24,17 +25,6 @@ namespace hsm::test::narrow_product_test {
 namespace {
 
 using Limits = std::numeric_limits<float>;
-
-/// The message that a call throws.
-template <class F>
-std::string refusal(F&& f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 /// The bfloat16 next to a finite x by its definition, 8 digits in base 2: of two equally near ones the even.
 double nearest_bfloat16(float x) {
@@ -154,7 +144,7 @@ TEST(NarrowMatrix, RefusesWhatItCannotHold) {
   const auto message = [](Storage storage, float value) {
     Weights<float> w = Weights<float>::Ones(2, 40);
     w(1, 35) = value;
-    return refusal([&] { NarrowMatrix(storage, w); });
+    return message_of<std::invalid_argument>([&] { NarrowMatrix(storage, w); });
   };
   EXPECT_EQ(message(Storage::kInt8, Limits::infinity()),
             "NarrowMatrix: weights that are stored as int8 must be finite, got inf");
@@ -284,9 +274,10 @@ TEST(NarrowLinear, RunsForwardAndRefusesTheRest) {
   wide.forward(from, to(expected), serial);
   expect_close_to_scale(y, expected, Tolerance<float>::mode, "y");
   EXPECT_EQ(
-      refusal([&] { narrow.backward_input(from, Write::kOverwrite, to(y), serial); }),
+      message_of<std::invalid_argument>(
+          [&] { narrow.backward_input(from, Write::kOverwrite, to(y), serial); }),
       "Linear::backward_input: the weights must be stored as float, to be trained or changed, got bf16");
-  EXPECT_EQ(refusal([&] { set_zero(narrow); }),
+  EXPECT_EQ(message_of<std::invalid_argument>([&] { set_zero(narrow); }),
             "visit: the weights must be stored as float, to be trained or changed, got bf16");
   EXPECT_EQ(count_parameters(narrow), 6 * 40 + 4);
 }

@@ -8,6 +8,7 @@
 #include "model/language_model_cases.hpp"
 #include "shift/mixer_cases.hpp"  // whose engines are compiled once
 #include "support/matchers.hpp"
+#include "support/message_of.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm::test {
@@ -138,32 +139,21 @@ TEST(ShardedModel, RefusesWhatCannotBeCut) {
       "linear-attention, got attention heads 2");
 }
 
-/// The sentence of what f throws.
-template <class F>
-std::string sentence_of(F&& f) {
-  try {
-    f();
-  } catch (const std::runtime_error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 TEST(Communicator, RefusesRanksThatDiffer) {
   Communicator& ranks = *all_ranks;
   const int odd = ranks.size() - 1;
   const bool differs = ranks.rank() == odd && odd > 0;
-  const std::string got =
-      sentence_of([&] { ranks.check_agreement("the build", differs ? "hsm 0.2" : "hsm 0.1.0"); });
+  const std::string got = message_of<std::runtime_error>(
+      [&] { ranks.check_agreement("the build", differs ? "hsm 0.2" : "hsm 0.1.0"); });
   EXPECT_EQ(
       got,
       odd == 0
-          ? ""
+          ? "nothing"
           : "Communicator: every rank must have the build of rank 0, 'hsm 0.1.0', got 'hsm 0.2' on rank " +
                 std::to_string(odd));
   const std::vector<Index> offsets{0, differs ? 1 : 2, 2 * ranks.size()};
-  EXPECT_EQ(sentence_of([&] { TokenShards(ranks, 2, offsets); }),
-            odd == 0 ? ""
+  EXPECT_EQ(message_of<std::runtime_error>([&] { TokenShards(ranks, 2, offsets); }),
+            odd == 0 ? "nothing"
                      : "TokenShards: every rank must give the offsets of rank 0, got others on rank " +
                            std::to_string(odd));
   const auto model = random_model<float>(small_config(differs ? "ab" : "gated"), 1);
@@ -172,8 +162,8 @@ TEST(Communicator, RefusesRanksThatDiffer) {
   Model gradients = model;
   Workspace workspace;
   const Ids ids{1};
-  const std::string sentence =
-      sentence_of([&] { sharded_gradients(model, shards, ids, ids, record, gradients, workspace); });
+  const std::string sentence = message_of<std::runtime_error>(
+      [&] { sharded_gradients(model, shards, ids, ids, record, gradients, workspace); });
   EXPECT_EQ(
       sentence.starts_with("Communicator: every rank must have the model of rank 0, 'float 11/8/12/24 gated"),
       odd > 0)

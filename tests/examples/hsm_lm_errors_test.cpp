@@ -142,9 +142,8 @@ TEST_F(HsmLmErrors, RefusesPicturesThatItCannotWrite) {
 
 TEST_F(HsmLmErrors, RefusesBadCommands) {
   train_small({"--steps", "1"});
-  expect_refused(
-      run({}),
-      {"expected a command, train, tokenize, generate, evaluate, info, convert, demo, task or compare, got none"});
+  expect_refused(run({}), {"expected a command, train, tokenize, generate, evaluate, info, convert, demo, "
+                           "task or compare, got none"});
   expect_refused(run({"trian"}), {"expected a command", "got 'trian'"});
   expect_refused(run({"train"}), {"--text", "required"});
   expect_refused(run({"info"}), {"--model or --layers"});

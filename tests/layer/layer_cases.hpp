@@ -56,12 +56,13 @@ std::vector<Scalar> flat(const Parameters<Scalar>& parameters) {
 
 /// Outputs, gradients and states of recorded extends of T tokens have the same bits with any number of threads.
 template <class Mixer>
-void expect_threads_change_no_bit(const Mixer& mixer, Index T) {
+void expect_threads_change_no_bit(const Mixer& mixer, Index T, const std::vector<Index>& batches = {1, 5},
+                                  const std::vector<int>& thread_counts = {2, 5}) {
   using Scalar = typename Mixer::Scalar;
   const Index C = mixer.channels();
   Random random(7);
-  const auto x = random_matrix<Scalar>(C, 5 * T, random), dy = random_matrix<Scalar>(C, 5 * T, random);
-  for (const Index B : {1, 5}) {
+  for (const Index B : batches) {
+    const auto x = random_matrix<Scalar>(C, B * T, random), dy = random_matrix<Scalar>(C, B * T, random);
     const Tokens<const Scalar> in(x.data(), B, T, C), given(dy.data(), B, T, C);
     const auto run = [&](Workspace& workspace) {
       Matrix<Scalar> y(C, B * T), dx(C, B * T);
@@ -77,7 +78,7 @@ void expect_threads_change_no_bit(const Mixer& mixer, Index T) {
     };
     Workspace serial;
     const auto expected = run(serial);
-    for (const int threads : {2, 5}) {
+    for (const int threads : thread_counts) {
       ThreadedExecutor executor(threads);
       Workspace workspace(executor);
       workspace.poison = true;

@@ -201,36 +201,7 @@ TYPED_TEST(MovingAverageTest, TheGradientOfTheStateIsThatOfTheTokensBefore) {
 }
 
 TYPED_TEST(MovingAverageTest, ThreadsChangeNoBit) {
-  const Index C = 70, T = 90;
-  const auto mixer = make_ema<TypeParam>(C, 3);
-  Random random(7);
-  const auto x = random_matrix<TypeParam>(C, 20 * T, random),
-             dy = random_matrix<TypeParam>(C, 20 * T, random);
-  for (const Index B : {1, 3, 20}) {
-    const Tokens<const TypeParam> in(x.data(), B, T, C), given(dy.data(), B, T, C);
-    const auto run = [&](Workspace& workspace) {
-      Matrix<TypeParam> y(C, B * T), dx(C, B * T);
-      auto saved = mixer.make_saved();
-      auto gradients = mixer.make_gradients();
-      auto state = mixer.make_state({.streams = B}), d_state = state;
-      mixer.extend(in, state, Tokens<TypeParam>(y.data(), B, T, C), saved, workspace);
-      mixer.backward(in, saved, given, Tokens<TypeParam>(dx.data(), B, T, C), gradients, workspace, &d_state);
-      std::vector<TypeParam> all = flat(gradients);
-      all.insert(all.end(), y.data(), y.data() + y.size());
-      all.insert(all.end(), dx.data(), dx.data() + dx.size());
-      return std::pair(all, state);
-    };
-    Workspace serial;
-    const auto expected = run(serial);
-    for (const int threads : {2, 3, 7}) {
-      ThreadedExecutor executor(threads);
-      Workspace workspace(executor);
-      workspace.poison = true;
-      const auto got = run(workspace);
-      expect_same_bits(got.first, expected.first, std::to_string(threads) + " threads");
-      EXPECT_TRUE(got.second == expected.second) << threads << " threads";
-    }
-  }
+  expect_threads_change_no_bit(make_ema<TypeParam>(70, 3), 90, {1, 3, 20}, {2, 3, 7});
 }
 
 TYPED_TEST(MovingAverageTest, LaterTokensOtherDocumentsAndStreamsAreNotSeen) {

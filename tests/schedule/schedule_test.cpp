@@ -7,6 +7,8 @@
 #include <hsm/schedule/explicit.hpp>
 #include <vector>
 
+#include "support/message_of.hpp"
+
 namespace hsm::schedule_test {
 namespace {
 
@@ -27,17 +29,6 @@ static_assert(kCyclic.shift(5, 1) == 4);
 constexpr ExplicitSchedule kExplicit{1, 3, 9};
 static_assert(kExplicit.layer_count() == 3);
 static_assert(kExplicit.shift(2) == 9 && kExplicit.shift(1, 0) == 3);
-
-/// What f throws, if it is an Exception; "nothing" if it throws nothing.
-template <class Exception, class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const Exception& error) {
-    return error.what();
-  }
-  return "nothing";
-}
 
 TEST(Schedule, RefusesLayersThatItDoesNotHave) {
   EXPECT_EQ(message_of<std::out_of_range>([] { DyadicSchedule{.layers = 8}.shift(8); }),

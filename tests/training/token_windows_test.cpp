@@ -12,6 +12,8 @@
 
 #include <hsm/training/token_windows.hpp>
 
+#include "support/message_of.hpp"
+
 namespace hsm::token_windows_test {
 namespace {
 
@@ -22,16 +24,6 @@ Ids numbered(std::size_t size) {
   Ids text(size);
   std::iota(text.begin(), text.end(), 1000);
   return text;
-}
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 TEST(TokenWindows, GivesConsecutiveTokensAndTheNextOnesAsTargets) {
