@@ -12,6 +12,8 @@
 namespace hsm::schedule_test {
 namespace {
 
+using test::message_of;
+
 static_assert(Schedule<DyadicSchedule> && Schedule<CyclicSchedule> && Schedule<ExplicitSchedule>);
 
 constexpr DyadicSchedule kDyadic{.layers = kIndexBits};

@@ -17,6 +17,8 @@
 namespace hsm::token_windows_test {
 namespace {
 
+using test::message_of;
+
 using Ids = std::vector<std::int32_t>;
 
 /// A text whose token at place i is 1000 + i, so that a token tells where it came from.
