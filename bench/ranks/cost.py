@@ -138,6 +138,8 @@ def strong_table(link):
 
 with open(sys.argv[1], encoding="utf-8") as file:
     LINES = [json.loads(line) for line in file if line.startswith("{")]
+# mpirun prints the lines of ranks as they come.
+LINES.sort(key=lambda line: (line.get("ranks", 0), line.get("layer", ""), line.get("shift", 0), line.get("rank", 0)))
 TIMES = next(line for line in LINES if line["kind"] == "compute")
 WIDTH = TIMES["width"]
 check(LINES)
