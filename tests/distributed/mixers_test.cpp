@@ -12,7 +12,7 @@
 #include "recurrent/recurrent_engine.hpp"
 #include "shift/mixer_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::distributed_mixers_test {
 namespace {
 
 /// Tokens first ... first + count - 1 of x, copied.
@@ -209,4 +209,4 @@ TEST(ShardedAttention, EqualsOneRank) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::distributed_mixers_test

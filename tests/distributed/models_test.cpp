@@ -11,7 +11,7 @@
 #include "support/message_of.hpp"
 #include "support/tolerance.hpp"
 
-namespace hsm::test {
+namespace hsm::test::distributed_models_test {
 namespace {
 
 using Model = LanguageModel<float>;
@@ -192,4 +192,4 @@ TEST(Communicator, CountsWhatItSends) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::distributed_models_test

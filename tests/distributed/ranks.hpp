@@ -1,48 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
-// What tests that run on several ranks share: the main function, the cuts of a sequence, and its documents. ctest starts
-// each program through mpirun with 1, 2, 3, 4 and 8 ranks. Rank 0 tells how it goes, the others what fails.
+// What tests that run on several ranks share: the ranks, the cuts of a sequence, and its documents. ctest starts the tests
+// of each file through mpirun with 1, 2, 3, 4 and 8 ranks.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
-#include <cstdio>
 #include <vector>
 
-#include <hsm/distributed/run_ranks.hpp>
+#include <hsm/distributed/communicator.hpp>
 #include <hsm/distributed/token_shards.hpp>
 
 namespace hsm::test {
 
-/// The ranks of this program.
+/// The ranks of this program, set by main.
 inline Communicator* all_ranks = nullptr;
-
-/// Tells what fails on another rank than 0.
-class Failures : public ::testing::EmptyTestEventListener {
-  void OnTestPartResult(const ::testing::TestPartResult& result) override {
-    if (!result.failed()) return;
-    const char* file = result.file_name() ? result.file_name() : "";
-    std::fprintf(stderr, "rank %d: %s:%d: %s\n", all_ranks->rank(), file, result.line_number(),
-                 result.message());
-  }
-};
-
-/// main: all tests on every rank; 1 where any of them fails on any rank.
-inline int run_tests(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  return run_ranks(argc, argv, [](Communicator& ranks) {
-    all_ranks = &ranks;
-    auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
-    if (ranks.rank() > 0) {
-      delete listeners.Release(listeners.default_result_printer());
-      listeners.Append(new Failures);
-    }
-    std::int64_t failed = RUN_ALL_TESTS();
-    ranks.sum(std::span(&failed, 1));
-    return failed == 0 ? 0 : 1;
-  });
-}
 
 /// How many tokens each rank gets.
 using Cut = std::vector<Index>;
@@ -87,5 +58,3 @@ inline Index first_of(const Cut& cut) {
 inline Index own_of(const Cut& cut) { return cut[static_cast<std::size_t>(all_ranks->rank())]; }
 
 }  // namespace hsm::test
-
-int main(int argc, char** argv) { return hsm::test::run_tests(argc, argv); }

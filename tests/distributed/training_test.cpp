@@ -13,7 +13,7 @@
 #include "support/tolerance.hpp"
 #include "training/training_cases.hpp"
 
-namespace hsm::test {
+namespace hsm::test::distributed_training_test {
 namespace {
 
 /// 24 windows: 1, 2, 3, 4 and 8 ranks share them.
@@ -247,4 +247,4 @@ TEST(DataParallel, RefusesWhatDoesNotBelongTogether) {
 }
 
 }  // namespace
-}  // namespace hsm::test
+}  // namespace hsm::test::distributed_training_test

@@ -114,9 +114,7 @@ class LanguageModel {
   /// anything is changed, std::invalid_argument for another model's record, gradients or state,
   /// std::out_of_range for a bad token id.
   void backward(std::span<const std::int32_t> ids, const Saved& saved, ConstColumns<Scalar> d_hidden,
-                LanguageModel& gradients, Workspace& workspace, State* state_gradient = nullptr) const {
-    backward(ids, saved, d_hidden, gradients, workspace, state_gradient, NoExchange{});
-  }
+                LanguageModel& gradients, Workspace& workspace, State* state_gradient = nullptr) const;
 
   /// Runs a part of a sequence that others have the rest of: `segments` of its tokens, the first and the last of which
   /// may continue streams of `state`, whose layers `exchange` fills before each runs (model/exchange.hpp); h [C, N] is
@@ -124,18 +122,18 @@ class LanguageModel {
   /// whose sequences lie one after another.
   template <class Exchange>
   void hidden(std::span<const std::int32_t> ids, std::span<const Segment> segments, State& state,
-              Saved& saved, Workspace& workspace, const Dropout& dropout, Exchange&& exchange) const;
+              Saved& saved, Workspace& workspace, const Dropout& dropout, Exchange& exchange) const;
   /// The same without a record, layer after layer, each chunk by chunk; its one segment continues stream 0. The
   /// stream of `state` is left behind the last token, and h of that one, if there is one, in last_hidden [C]. Memory:
   /// 2 C values for each token of the part.
   template <class Exchange>
   void extend(std::span<const std::int32_t> ids, State& state, Scalar* last_hidden, Workspace& workspace,
-              Exchange&& exchange) const;
+              Exchange& exchange) const;
   /// The backward of such a call of hidden.
   template <class Exchange>
   void backward(std::span<const std::int32_t> ids, const Saved& saved, ConstColumns<Scalar> d_hidden,
                 LanguageModel& gradients, Workspace& workspace, State* state_gradient,
-                Exchange&& exchange) const;
+                Exchange& exchange) const;
 
   /// logits (V, n) = E h for hidden columns (C, n). Throws std::invalid_argument for other sizes, and columns of
   /// `out` that overlap.
@@ -238,10 +236,10 @@ class LanguageModel {
   std::span<const Segment> chosen_streams(const char* who, Workspace::Frame& frame,
                                           std::span<const std::int32_t> ids, std::span<const Index> offsets,
                                           std::span<const Index> streams, const State& state) const;
-  template <class Exchange = NoExchange>
+  template <class Exchange>
   void run(std::span<const std::int32_t> ids, Index B, Index T, std::span<const Segment> segments,
            State* state, const Activations& to, const Dropout& dropout, Workspace& workspace,
-           Exchange&& exchange = Exchange{}) const;
+           Exchange& exchange) const;
   void start(std::span<const std::int32_t> ids, Index N, std::span<const Segment> segments,
              const State* state, const Activations& to, const Dropout& dropout, Workspace& workspace) const;
   template <class M>
@@ -255,10 +253,12 @@ class LanguageModel {
   const LayerNorm<Scalar>& norm_before(std::size_t l) const {
     return l < blocks_.size() ? blocks_[l].mixer_norm : norm_;
   }
-  template <class Exchange = NoExchange>
+  template <class Exchange>
   void run_recorded(std::span<const std::int32_t> ids, Index B, Index T, std::span<const Segment> segments,
                     State* state, Saved& saved, const Dropout& dropout, Workspace& workspace,
-                    Exchange&& exchange = Exchange{}) const;
+                    Exchange& exchange) const;
+  void run_recorded(std::span<const std::int32_t> ids, Index B, Index T, std::span<const Segment> segments,
+                    State* state, Saved& saved, const Dropout& dropout, Workspace& workspace) const;
   void run_chunks(std::span<const std::int32_t> ids, std::span<const Segment> segments, State& state,
                   Columns<Scalar> last_logits, Workspace& workspace) const;
   static Columns<Scalar> whole(OwnedColumns<Scalar>& m) {

@@ -13,7 +13,7 @@ template <ComputeScalar Scalar, class List>
 template <class Exchange>
 void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, std::span<const Segment> segments,
                                          State& state, Saved& saved, Workspace& workspace,
-                                         const Dropout& dropout, Exchange&& exchange) const {
+                                         const Dropout& dropout, Exchange& exchange) const {
   constexpr const char* kWho = "LanguageModel::hidden";
   const auto N = static_cast<Index>(ids.size());
   check_state(kWho, state);
@@ -41,7 +41,7 @@ struct PartRun {
 template <ComputeScalar Scalar, class List>
 template <class Exchange>
 void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state, Scalar* last_hidden,
-                                         Workspace& workspace, Exchange&& exchange) const {
+                                         Workspace& workspace, Exchange& exchange) const {
   constexpr const char* kWho = "LanguageModel::extend";
   const Index C = config_.width, N = static_cast<Index>(ids.size());
   check_state(kWho, state);

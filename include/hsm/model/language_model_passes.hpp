@@ -16,7 +16,7 @@ template <class Exchange>
 void LanguageModel<Scalar, List>::run(std::span<const std::int32_t> ids, Index B, Index T,
                                       std::span<const Segment> segments, State* state, const Activations& to,
                                       const Dropout& dropout, Workspace& workspace,
-                                      Exchange&& exchange) const {
+                                      Exchange& exchange) const {
   start(ids, B * T, segments, state, to, dropout, workspace);
   for (std::size_t l = 0; l < blocks_.size(); ++l) {
     const Tokens<const Scalar> x(to.mixer_input(l).data(), B, T, config_.width);
@@ -42,7 +42,7 @@ template <class Exchange>
 void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids, Index B, Index T,
                                                std::span<const Segment> segments, State* state, Saved& saved,
                                                const Dropout& dropout, Workspace& workspace,
-                                               Exchange&& exchange) const {
+                                               Exchange& exchange) const {
   const Index C = config_.width, N = B * T;
   saved.batch = -1;  // a record of nothing until it is whole
   saved.time = T;
@@ -62,6 +62,14 @@ void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids
   run(ids, B, T, segments, state, {branch, branch, branch, &saved}, dropout, workspace, exchange);
   undo.kept = true;
   saved.batch = B;
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids, Index B, Index T,
+                                               std::span<const Segment> segments, State* state, Saved& saved,
+                                               const Dropout& dropout, Workspace& workspace) const {
+  NoExchange none;
+  run_recorded(ids, B, T, segments, state, saved, dropout, workspace, none);
 }
 
 /// Without a record: chunk after chunk of all streams through all layers, so that what a chunk needs stays in cache and
@@ -90,6 +98,7 @@ void LanguageModel<Scalar, List>::run_chunks(std::span<const std::int32_t> ids,
   std::int32_t* id = frame.template take<std::int32_t>(most);
   Segment* parts = frame.template take<Segment>(S);  // of the chunk
   detail::StreamUndo undo(&state, segments, frame);
+  NoExchange none;
   for (Index first = 0; first < longest; first += chunk) {
     Index N = 0;
     std::size_t count = 0;
@@ -102,7 +111,7 @@ void LanguageModel<Scalar, List>::run_chunks(std::span<const std::int32_t> ids,
     }
     const auto columns = [&](Scalar* of) { return Columns<Scalar>(of, C, N, Eigen::OuterStride<>(C)); };
     const Activations to{columns(data[0]), columns(data[1]), columns(data[2])};
-    run({id, static_cast<std::size_t>(N)}, 1, N, {parts, count}, &state, to, {}, workspace);
+    run({id, static_cast<std::size_t>(N)}, 1, N, {parts, count}, &state, to, {}, workspace, none);
     for (std::size_t i = 0, part = 0; i < segments.size(); ++i) {
       if (segments[i].count <= first) continue;
       last.col(static_cast<Index>(i)) =
@@ -183,7 +192,7 @@ template <class Exchange>
 void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, const Saved& saved,
                                            ConstColumns<Scalar> d_hidden, LanguageModel& gradients,
                                            Workspace& workspace, State* state_gradient,
-                                           Exchange&& exchange) const {
+                                           Exchange& exchange) const {
   constexpr const char* kWho = "LanguageModel::backward";
   detail::check_wide(kWho, embedding_.narrow);
   check_saved(kWho, saved);
@@ -242,6 +251,14 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
                                detail::read(d_stream), gradients.positions_, executor);
     exchange.complete(gradients.positions_);
   }
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, const Saved& saved,
+                                           ConstColumns<Scalar> d_hidden, LanguageModel& gradients,
+                                           Workspace& workspace, State* state_gradient) const {
+  NoExchange none;
+  backward(ids, saved, d_hidden, gradients, workspace, state_gradient, none);
 }
 
 }  // namespace hsm::inline HSM_ABI

@@ -9,6 +9,9 @@
 // gradients together.
 #pragma once
 
+#include <concepts>
+#include <type_traits>
+
 #include <hsm/model/language_model.hpp>
 #include <hsm/training/cross_entropy.hpp>
 
@@ -106,7 +109,10 @@ CrossEntropy language_model_gradients(const Model& model, std::span<const std::i
   const Columns<Scalar> d_hidden = frame.template columns<Scalar>(model.config().width, B * T);
   const CrossEntropy total =
       detail::hidden_gradient(model, saved, targets, scale, d_hidden, gradients, workspace);
-  model.backward(ids, saved, detail::read(d_hidden), gradients, workspace, nullptr, exchange);
+  if constexpr (std::same_as<std::remove_cvref_t<Exchange>, NoExchange>)
+    model.backward(ids, saved, detail::read(d_hidden), gradients, workspace);
+  else
+    model.backward(ids, saved, detail::read(d_hidden), gradients, workspace, nullptr, exchange);
   return total;
 }
 
