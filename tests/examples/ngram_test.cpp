@@ -63,14 +63,13 @@ class Oracle {
     const double lower = context.empty() ? 1.0 / 256 : recurse(context.substr(1), next);
     const std::size_t k = context.size() + 1;
     double total = 0, own = 0, rest = 0;
-    for (int byte = 0; byte < 256; ++byte) {
-      const auto found = counts_[k].find(context + static_cast<char>(byte));
-      if (found == counts_[k].end()) continue;
+    for (auto found = counts_[k].lower_bound(context);
+         found != counts_[k].end() && found->first.starts_with(context); ++found) {
       const double discount =
           discounts_[k][static_cast<std::size_t>(found->second > 3 ? 2 : found->second - 1)];
       total += found->second;
       rest += discount;
-      if (byte == next) own = found->second - discount;
+      if (static_cast<unsigned char>(found->first.back()) == next) own = found->second - discount;
     }
     return total > 0 ? own / total + rest / total * lower : lower;
   }
