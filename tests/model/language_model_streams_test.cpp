@@ -64,6 +64,28 @@ TYPED_TEST(LanguageModelStreams, OfDifferentLengthGoOnAlone) {
   }
 }
 
+TYPED_TEST(LanguageModelStreams, LongOnesTakeTheRoomThatShortOnesLeave) {
+  Random random(6);
+  const auto model = small_model<TypeParam>(Positions::kNone);
+  const std::vector<Index> offsets{0, 1, 131, 132, 149, 151}, streams{3, 0, 4, 1, 2};
+  const Ids ids = random_ids(offsets.back(), kVocabulary, random);
+  for (const Index chunk_bytes : {1, 20'000, 40'000, 1 << 20}) {  // from 16 tokens of each stream on
+    Workspace workspace;
+    workspace.poison = true;
+    workspace.chunk_bytes = chunk_bytes;
+    auto state = model.make_state({.streams = 5});
+    Matrix<TypeParam> last(kVocabulary, 5);
+    model.extend(ids, offsets, streams, state, block_of(last), workspace);
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+      const Index n = offsets[i + 1] - offsets[i];
+      EXPECT_EQ(state.count(streams[i]), n);
+      expect_close_to_scale(last.col(static_cast<Index>(i)).eval(),
+                            logits_after(model, part(ids, offsets[i], n), n),
+                            20 * Tolerance<TypeParam>::mode, "stream " + std::to_string(streams[i]));
+    }
+  }
+}
+
 // One stream's calls have the same bits whether other streams are busy between them or not.
 TYPED_TEST(LanguageModelStreams, AreNotTouchedByTheCallsOfOthers) {
   Random random(2);

@@ -88,10 +88,18 @@ void LanguageModel<Scalar, List>::run_chunks(std::span<const std::int32_t> ids,
   }
   if (S == 0) return;
   const Index token_values = 4 * C + config_.feed_forward;
-  const Index fitting = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar)) / token_values / S;
-  const Index chunk = std::clamp<Index>(fitting / 16 * 16, 16, 1024);
+  const Index fitting = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar)) / token_values;
+  const auto tokens_of = [&](Index chunk) {
+    Index sum = 0;
+    for (const Segment& segment : segments) sum += (std::min)(chunk, segment.count);
+    return sum;
+  };
+  Index chunk = std::clamp<Index>(fitting / S / 16 * 16, 16, 1024);
+  // Streams with fewer tokens leave their room to those with more.
+  const Index room = (std::max)(fitting, chunk * S);
+  while (chunk < (std::min<Index>)(longest, 1024) && tokens_of(chunk + 16) <= room) chunk += 16;
   Workspace::Frame frame(workspace);
-  const Index most = (std::min)((std::min)(chunk, longest) * S, static_cast<Index>(ids.size()));
+  const Index most = tokens_of(chunk);
   Scalar* data[3];  // stream, input, branch
   for (Scalar*& each : data) each = frame.template take<Scalar>(C * most);
   Columns<Scalar> last = frame.template columns<Scalar>(C, S);
