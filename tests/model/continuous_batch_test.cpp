@@ -63,7 +63,7 @@ TEST(ContinuousBatch, WritesTheTextsOfSessionsOfTheirOwn) {
     Texts texts;
     std::map<std::int64_t, Ids> prompts;
     const auto add = [&] {
-      const Ids prompt = random_ids(1 + random.below(17), kVocabulary, random);
+      const Ids prompt = random_ids(1 + static_cast<Index>(random.below(17)), kVocabulary, random);
       const std::int64_t text = batch.add(prompt);
       EXPECT_EQ(text, static_cast<std::int64_t>(prompts.size()));
       prompts[text] = prompt;
