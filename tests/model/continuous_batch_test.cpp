@@ -3,13 +3,13 @@
 // Texts that share the streams of a session are those that each would be alone, whenever they come, end and fork.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <map>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include <hsm/model/continuous_batch.hpp>
+#include <hsm/model/sampler.hpp>
 
 #include "model/language_model_cases.hpp"
 #include "support/message_of.hpp"
@@ -26,18 +26,20 @@ Net make_model(Positions positions = Positions::kNone) {
   return random_model<double>(config, 7);
 }
 
-std::int32_t most_probable(std::span<const double> logits) {
-  return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+/// Token `place` of a text, drawn so that what else has been read shows.
+std::int32_t drawn(std::span<const double> logits, std::size_t place) {
+  Random random(place);
+  return Sampler({.temperature = 0.5})(logits, random);
 }
 
-/// The `length` most probable tokens behind a prompt, by a session of its own.
+/// `length` tokens behind a prompt, by a session of its own.
 Ids alone(const Net& model, const Ids& prompt, std::size_t length) {
   Workspace workspace;
   GenerationSession session(model, workspace, {.on_full = OnFull::kRestart});
   session.prefill(prompt);
   Ids text;
   while (text.size() < length) {
-    text.push_back(most_probable(session.logits()));
+    text.push_back(drawn(session.logits(), text.size()));
     session.next(text.back());
   }
   return text;
@@ -49,7 +51,7 @@ struct Texts {
   std::map<std::int64_t, std::size_t> lengths{};
   std::int32_t operator()(std::int64_t text, std::span<const double> logits) {
     if (written[text].size() == lengths[text]) return -1;
-    written[text].push_back(most_probable(logits));
+    written[text].push_back(drawn(logits, written[text].size()));
     return written[text].back();
   }
 };
@@ -148,6 +150,29 @@ TEST(ContinuousBatch, TextsAreEndedWhereverTheyAre) {
   EXPECT_TRUE(texts.written[waits].empty());
 }
 
+TEST(ContinuousBatch, WithinATurnTextsAreAddedButNotForkedOrEnded) {
+  const Net model = make_model();
+  Workspace workspace;
+  ContinuousBatch batch(model, workspace, {.streams = 3});
+  batch.add(Ids{1});
+  batch.turn([](auto, auto) { return 0; });
+  int asked = 0;
+  batch.turn([&](std::int64_t text, auto) {
+    ++asked;
+    const std::string end = ": expected a call between turns, got one from within a turn";
+    EXPECT_EQ(message_of<std::logic_error>([&] { batch.fork(text); }), "ContinuousBatch::fork" + end);
+    EXPECT_EQ(message_of<std::logic_error>([&] { batch.end(text); }), "ContinuousBatch::end" + end);
+    EXPECT_EQ(message_of<std::logic_error>([&] { batch.turn([](auto, auto) { return 0; }); }),
+              "ContinuousBatch::turn" + end);
+    EXPECT_EQ(batch.add(Ids{2}), 1);
+    return 3;
+  });
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(batch.running(), 2);
+  batch.end(0);
+  EXPECT_EQ(batch.running(), 1);
+}
+
 TEST(ContinuousBatch, RefusesWhatCannotBeAndIsAsItWas) {
   const Net model = make_model();
   Workspace workspace;
@@ -157,7 +182,9 @@ TEST(ContinuousBatch, RefusesWhatCannotBeAndIsAsItWas) {
   ContinuousBatch batch(model, workspace, {.streams = 2});
   EXPECT_EQ(message_of<std::invalid_argument>([&] { batch.add({}); }),
             "ContinuousBatch::add: the prompt must be at least one token, got none");
-  EXPECT_EQ(message_of<std::out_of_range>([&] { batch.add(Ids{0, kVocabulary}); }),
+  EXPECT_EQ(message_of<std::out_of_range>([&] {
+              batch.add(Ids{0, kVocabulary});
+            }),
             "ContinuousBatch::add: a token id must be 0 to " + std::to_string(kVocabulary - 1) + ", got " +
                 std::to_string(kVocabulary));
   Texts texts;

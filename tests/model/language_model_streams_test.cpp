@@ -80,8 +80,8 @@ TYPED_TEST(LanguageModelStreams, LongOnesTakeTheRoomThatShortOnesLeave) {
       const Index n = offsets[i + 1] - offsets[i];
       EXPECT_EQ(state.count(streams[i]), n);
       expect_close_to_scale(last.col(static_cast<Index>(i)).eval(),
-                            logits_after(model, part(ids, offsets[i], n), n),
-                            20 * Tolerance<TypeParam>::mode, "stream " + std::to_string(streams[i]));
+                            logits_after(model, part(ids, offsets[i], n), n), 20 * Tolerance<TypeParam>::mode,
+                            "stream " + std::to_string(streams[i]));
     }
   }
 }

@@ -8,12 +8,13 @@
 //
 // A turn is one call of the model: the next token of every text whose prompt is read, and beside them at most
 // `prompt_tokens` tokens of prompts, the oldest text's first. So a text gets a token each turn, however long the prompts are
-// that others bring: it waits for `streams` + `prompt_tokens` tokens at most. A text that finds no stream free waits for
-// one, in the order of coming.
+// that others bring: a turn reads `streams` + `prompt_tokens` tokens at most, and what restarts read again. A text that
+// finds no stream free waits for one, in the order of coming. Learned positions that run out restart a text, as a session
+// does under OnFull::kRestart (session.hpp), so that one text is never what ends the others.
 //
 // A text is the one that a session of its own would write, as far as products of other widths round alike: see the bounds
-// of the model's layers. Cost: that of the tokens read, each matrix read once a turn. Memory: that of the session, and the
-// prompts that are not read yet.
+// of the model's layers. Cost: that of LanguageModel::extend over the tokens of a turn. Memory: that of the session, and the
+// prompts of the texts that have not ended.
 #pragma once
 
 #include <algorithm>
@@ -35,11 +36,10 @@ namespace hsm::inline HSM_ABI {
 struct ContinuousBatchOptions {
   Index streams = 1;          ///< texts at once
   Index prompt_tokens = 256;  ///< of prompts in a turn, at most
-  /// What happens to a text when learned positions run out.
-  OnFull on_full = OnFull::kRestart;
 };
 
-/// Texts in the streams of one session; see the file comment. Model and workspace must outlive it.
+/// Texts in the streams of one session; see the file comment. Model and workspace must outlive it; not for two threads at
+/// once. While a turn asks for tokens texts may be added, but not forked or ended: that throws std::logic_error.
 template <class Model>
 class ContinuousBatch {
  public:
@@ -48,7 +48,7 @@ class ContinuousBatch {
 
   /// No text yet. Throws std::invalid_argument for streams or prompt_tokens < 1.
   ContinuousBatch(const Model& model, Workspace& workspace, ContinuousBatchOptions options = {})
-      : session_(model, workspace, {.streams = options.streams, .on_full = options.on_full}),
+      : session_(model, workspace, {.streams = options.streams, .on_full = OnFull::kRestart}),
         prompt_tokens_(options.prompt_tokens) {
     detail::check_at_least("ContinuousBatch", "prompt_tokens", prompt_tokens_, 1);
     for (Index s = options.streams; s-- > 0;) free_.push_back(s);
@@ -72,6 +72,7 @@ class ContinuousBatch {
   /// A text that begins as `text` is now and goes on alone, and its number. Throws std::out_of_range for a text that is not
   /// running, or where no stream is free.
   std::int64_t fork(std::int64_t text) {
+    check_between_turns("ContinuousBatch::fork");
     Text copy = *running("ContinuousBatch::fork", text);
     if (free_.empty()) {
       detail::raise<std::out_of_range>("ContinuousBatch::fork: expected a free stream, got " +
@@ -88,8 +89,9 @@ class ContinuousBatch {
 
   /// Ends a text, running or waiting. Throws std::out_of_range for one that is neither.
   void end(std::int64_t text) {
-    const auto at = std::find_if(waiting_.begin(), waiting_.end(),
-                                 [&](const Text& each) { return each.number == text; });
+    check_between_turns("ContinuousBatch::end");
+    const auto at =
+        std::find_if(waiting_.begin(), waiting_.end(), [&](const Text& each) { return each.number == text; });
     if (at != waiting_.end())
       waiting_.erase(at);
     else
@@ -97,27 +99,16 @@ class ContinuousBatch {
   }
 
   /// The next token of every text whose prompt is read, and tokens of prompts. choose(text, logits [V]) gives the token that
-  /// follows, or -1 where the text ends. True while there are texts. Throws what choose throws, and std::out_of_range for an
-  /// id that is none; no text has then read a token, those that ended have ended, and the next turn asks the others again.
+  /// follows, or a negative number where the text ends. True while there are texts. Throws what choose throws, and
+  /// std::out_of_range for an id that is none; no text has then read a token, those that ended have ended, and the next turn
+  /// asks the others again.
   template <class Choose>
   bool turn(Choose&& choose) {
+    check_between_turns("ContinuousBatch::turn");
     ids_.clear();
     chosen_.clear();
     offsets_.assign(1, 0);
-    for (auto text = running_.begin(); text != running_.end();) {
-      if (text->read < text->prompt.size()) {
-        ++text;
-        continue;
-      }
-      const std::int32_t id = choose(std::as_const(text->number), session_.logits(text->stream));
-      if (id < 0) {
-        text = leave(text);
-        continue;
-      }
-      ids_.push_back(id);
-      take_part(*text);
-      ++text;
-    }
+    ask(choose);
     for (; !free_.empty() && !waiting_.empty(); waiting_.pop_front()) {
       running_.push_back(std::move(waiting_.front()));
       running_.back().stream = free_.back();
@@ -159,6 +150,34 @@ class ContinuousBatch {
   };
   using Place = typename std::vector<Text>::iterator;
 
+  /// The token of every text whose prompt is read; those that end leave.
+  template <class Choose>
+  void ask(Choose& choose) {
+    struct Asking {  // until the last has answered, or one has thrown
+      bool& asking;
+      explicit Asking(bool& flag) : asking(flag) { asking = true; }
+      ~Asking() { asking = false; }
+    } now(asking_);
+    for (auto text = running_.begin(); text != running_.end();) {
+      if (text->read < text->prompt.size()) {
+        ++text;
+        continue;
+      }
+      const std::int32_t id = choose(std::as_const(text->number), session_.logits(text->stream));
+      if (id < 0) {
+        text = leave(text);
+        continue;
+      }
+      ids_.push_back(id);
+      take_part(*text);
+      ++text;
+    }
+  }
+  void check_between_turns(const char* who) const {
+    if (asking_)
+      detail::raise<std::logic_error>(std::string(who) +
+                                      ": expected a call between turns, got one from within a turn");
+  }
   /// The tokens listed last are those of this text.
   void take_part(const Text& text) {
     offsets_.push_back(static_cast<Index>(ids_.size()));
@@ -182,6 +201,7 @@ class ContinuousBatch {
   GenerationSession<Model> session_;
   Index prompt_tokens_;
   std::int64_t next_ = 0;
+  bool asking_ = false;
   std::vector<Text> running_;  // in the order of coming
   std::deque<Text> waiting_;
   std::vector<Index> free_;  // streams
