@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Trains the same models twice, by hsm_lm and by PyTorch from the definitions of tests/fixtures, and compares the losses:
+"""Trains the same models twice, by hsm_lm and by PyTorch (examples/torch/hsm_torch.py), and compares the losses:
 
   /usr/bin/python3 bench/paper/twin.py --text FILE [--program HSM_LM] [--layers RECIPE]... [--steps 50] [--out FILE.md]
 
@@ -12,7 +12,6 @@ then differ by is what rounding does to the run. Threads change nothing in hsm."
 
 import argparse
 import csv
-import json
 import math
 import pathlib
 import subprocess
@@ -25,10 +24,8 @@ from torch.nn import functional
 
 sys.dont_write_bytecode = True  # no __pycache__ beside the sources
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
-import schedules
-import storage
-from mixers import MIXERS, mix_attention, mix_rotary_attention
+sys.path.insert(0, str(ROOT / "examples" / "torch"))
+import hsm_torch
 
 BETAS, EPSILON, DECAY, CLIP, FINAL_RATE, WARMUP = (0.9, 0.95), 1e-8, 0.1, 1.0, 0.1, 0.02  # as hsm_lm train
 
@@ -55,78 +52,29 @@ class Random:
     return value % n
 
 
-def layers_of(recipe):
-  """The recipe of a model file, every option stated, as a list of (name, options)."""
-  found = []
-  for item in recipe.split(","):
-    count, _, rest = item.rpartition("*")
-    name, *options = rest.split(":")
-    pairs = (option.split("=") for option in options)
-    found += [(name, {key: int(value) for key, value in pairs})] * int(count or 1)
-  return found
-
-
-class Twin:
-  """The model of a file, in torch."""
-
-  def __init__(self, path, dtype=torch.float32):
-    tensors, metadata = storage.decode(path.read_bytes())
-    self.config = json.loads(metadata["config"])
-    self.layers = layers_of(self.config["layers"])
-    self.p = {name: value.to(dtype).requires_grad_() for name, value in tensors.items()}
-
-  def part(self, prefix):
-    return {name[len(prefix):]: value for name, value in self.p.items() if name.startswith(prefix)}
-
-  def logits(self, ids):
-    width = self.config["width"]
-    normed = lambda x, own: functional.layer_norm(x, [width], own["gain"], own["bias"], 1e-5)
-    x = self.p["embedding.weight"][ids]
-    if self.config["positions"] == "learned":
-      x = x + self.p["positions.weight"][:ids.shape[1]]
-    for l, (name, options) in enumerate(self.layers):
-      heads = options.get("heads", 1)
-      schedule = self.config["schedule"].replace("rotated:", "head-rotated:")
-      shifts = [schedules.shift(schedule, len(self.layers), l, h) for h in range(heads)]
-      mixer, net = self.part(f"layers.{l}.mixer."), self.part(f"layers.{l}.feed_forward.")
-      y = normed(x, self.part(f"layers.{l}.mixer_norm."))
-      base = options.get("rotary", 0)
-      window = options.get("window", 0)
-      block = options.get("block", 0)
-      if base or block:
-        x = x + mix_rotary_attention(mixer, y, shifts, None, base, window, block, options.get("top", 0))
-      elif name == "attention":
-        x = x + mix_attention(mixer, y, shifts, None, window)
-      else:
-        x = x + MIXERS[name][1](mixer, y, shifts, options.get("taps", 2))
-      y = normed(x, self.part(f"layers.{l}.feed_forward_norm."))
-      y = functional.gelu(functional.linear(y, net["up.weight"], net["up.bias"]), approximate="tanh")
-      x = x + functional.linear(y, net["down.weight"], net["down.bias"])
-    return normed(x, self.part("norm.")).flatten(0, 1) @ self.p["embedding.weight"].T
-
-  def train(self, text, steps, batch, peak, seed):
-    """The loss of each step."""
-    time_, windows, losses = self.config["context"], Random(seed), []
-    decays = lambda name: (name.endswith("weight") and not name.startswith(("embedding", "positions")))
-    groups = [{"params": [v for n, v in self.p.items() if decays(n)], "weight_decay": DECAY},
-              {"params": [v for n, v in self.p.items() if not decays(n)], "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
-    warmup = math.floor(WARMUP * steps + 0.5)
-    for step in range(steps):
-      starts = [windows.below(len(text) - time_) for _ in range(batch)]
-      rows = torch.stack([text[s:s + time_ + 1] for s in starts])
-      optimizer.zero_grad()
-      loss = functional.cross_entropy(self.logits(rows[:, :-1]), rows[:, 1:].flatten())
-      loss.backward()
-      torch.nn.utils.clip_grad_norm_(list(self.p.values()), CLIP)
-      done = step + 1
-      share = (1 + math.cos(math.pi * (done - warmup) / (steps - warmup))) / 2
-      rate = peak * done / warmup if done <= warmup else peak * (FINAL_RATE + (1 - FINAL_RATE) * share)
-      for group in optimizer.param_groups:
-        group["lr"] = rate
-      optimizer.step()
-      losses.append(loss.item())
-    return losses
+def train(model, text, steps, batch, peak, seed):
+  """The loss of each step."""
+  time_, windows, losses = model.config["context"], Random(seed), []
+  decays = lambda name: (name.endswith("weight") and not name.startswith(("embedding", "positions")))
+  groups = [{"params": [v for n, v in model.named_parameters() if decays(n)], "weight_decay": DECAY},
+            {"params": [v for n, v in model.named_parameters() if not decays(n)], "weight_decay": 0.0}]
+  optimizer = torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
+  warmup = math.floor(WARMUP * steps + 0.5)
+  for step in range(steps):
+    starts = [windows.below(len(text) - time_) for _ in range(batch)]
+    rows = torch.stack([text[s:s + time_ + 1] for s in starts])
+    optimizer.zero_grad()
+    loss = functional.cross_entropy(model(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+    done = step + 1
+    share = (1 + math.cos(math.pi * (done - warmup) / (steps - warmup))) / 2
+    rate = peak * done / warmup if done <= warmup else peak * (FINAL_RATE + (1 - FINAL_RATE) * share)
+    for group in optimizer.param_groups:
+      group["lr"] = rate
+    optimizer.step()
+    losses.append(loss.item())
+  return losses
 
 
 def compare(recipe, positions, options, folder):
@@ -142,12 +90,12 @@ def compare(recipe, positions, options, folder):
       sys.exit(f"twin.py: {' '.join(done.stderr.splitlines()[-1:])}")
 
   run("--steps", 1, "--learning-rate", 1e-12, "--weight-decay", 0)
-  twin = Twin(model, torch.float64 if options.double else torch.float32)
+  twin = hsm_torch.load(model, torch.float64 if options.double else torch.float32)
   start = time.monotonic()
   run("--steps", options.steps, "--learning-rate", options.learning_rate, "--log", log)
   middle = time.monotonic()
   text = torch.frombuffer(bytearray(pathlib.Path(options.text).read_bytes()), dtype=torch.uint8).long()
-  torches = twin.train(text, options.steps, options.batch, options.learning_rate, options.seed)
+  torches = train(twin, text, options.steps, options.batch, options.learning_rate, options.seed)
   end = time.monotonic()
   with open(log, encoding="utf-8") as rows:
     ours = [float(row["loss"]) for row in csv.DictReader(rows)]
