@@ -14,12 +14,15 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <variant>
 
 #include <hsm/io/output_file.hpp>
 #include <hsm/io/session_file.hpp>
 #include <hsm/model/cost.hpp>
 #include <hsm/model/sampler.hpp>
 #include <hsm/model/session.hpp>
+#include <hsm/model/speculation.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/model.hpp"
@@ -33,8 +36,8 @@ namespace hsm::examples {
 namespace {
 
 struct GenerateOptions {
-  std::string model, prompt, prompt_file, on_full = "stop", session, save_session;
-  Index tokens = 500, chunk = 1024;
+  std::string model, prompt, prompt_file, on_full = "stop", session, save_session, draft;
+  Index tokens = 500, chunk = 1024, draft_tokens = 4;
   SamplerOptions sampler{.temperature = 0.8};
   std::optional<std::uint64_t> seed;
   ThreadOptions threads;
@@ -155,16 +158,54 @@ struct SessionText {
   }
 };
 
+/// The tokens of a text, as the model draws them, or as a draft has them tried before.
+class Writer {
+ public:
+  explicit Writer(GenerationSession<Model> session) : held_(std::move(session)) {}
+  Writer(const Model& model, const Model& draft, Workspace& workspace, SpeculationOptions options)
+      : held_(std::in_place_type<Together>, model, draft, workspace, options) {}
+
+  /// Has read all but the last token that next gave.
+  const GenerationSession<Model>& session() const {
+    const auto* together = std::get_if<Together>(&held_);
+    return together ? together->session() : std::get<Alone>(held_);
+  }
+  void prefill(std::span<const std::int32_t> ids) {
+    std::visit([&](auto& session) { session.prefill(ids); }, held_);
+  }
+  /// The next tokens, at most so many.
+  template <class Choose>
+  std::span<const std::int32_t> next(const Choose& choose, Random& random, Index most) {
+    if (auto* together = std::get_if<Together>(&held_)) return together->next(choose, random, most);
+    auto& session = std::get<Alone>(held_);
+    if (last_) session.next(*last_);
+    last_ = choose(session.logits(), random);
+    return {&*last_, 1};
+  }
+  /// What the draft was worth, for people.
+  std::string draft_text() const {
+    const auto* together = std::get_if<Together>(&held_);
+    if (!together) return "";
+    return format("; %td of %td drafted tokens kept", together->accepted(), together->drafted());
+  }
+
+ private:
+  using Alone = GenerationSession<Model>;
+  using Together = SpeculativeSession<Model>;
+  std::variant<Alone, Together> held_;
+  std::optional<std::int32_t> last_;
+};
+
 /// Where a text begins: a fresh session, or one from a file.
 struct Beginning {
-  GenerationSession<Model> session;
+  Writer writer;
   Random random;
   std::vector<std::int32_t> unread;  // tokens that the model is to read before the first choice
   std::string pending;               // of a character that an earlier part was cut in
 };
 
 Beginning begin(const GenerateOptions& options, const std::string& prompt, const TextModel& from,
-                Workspace& workspace) {
+                const std::optional<TextModel>& draft, Workspace& workspace) {
   const auto& [model, tokenizer] = from;
   const OnFull on_full = options.on_full == "restart" ? OnFull::kRestart : OnFull::kRefuse;
   const auto seed = [&] { return options.seed.value_or(std::random_device{}()); };
@@ -174,7 +215,13 @@ Beginning begin(const GenerateOptions& options, const std::string& prompt, const
   };
   if (options.session.empty()) {
     check_state_fits(model, length());
-    return {GenerationSession(model, workspace, {.on_full = on_full}), Random(seed()), std::move(unread), {}};
+    Random random(seed());
+    if (!draft)
+      return {
+          Writer(GenerationSession(model, workspace, {.on_full = on_full})), random, std::move(unread), {}};
+    check_state_fits(draft->model, length());
+    const SpeculationOptions together{.draft_tokens = options.draft_tokens, .on_full = on_full};
+    return {Writer(model, draft->model, workspace, together), random, std::move(unread), {}};
   }
   check_regular(options.session);
   auto saved = load_session(options.session, model);
@@ -189,13 +236,14 @@ Beginning begin(const GenerateOptions& options, const std::string& prompt, const
     throw std::invalid_argument(
         "--prompt must have at least 1 byte, since the session has read no token, got none");
   }
-  return {GenerationSession(model, workspace, std::move(saved.memory), on_full),
+  return {Writer(GenerationSession(model, workspace, std::move(saved.memory), on_full)),
           Random(options.seed || !text.random ? seed() : *text.random), std::move(unread), text.pending};
 }
 
 /// Reads `unread`, and tells how fast.
-std::string prefill(const GenerateOptions& options, GenerationSession<Model>& session,
-                    std::span<const std::int32_t> unread, const std::string& unit) {
+std::string prefill(const GenerateOptions& options, Writer& writer, std::span<const std::int32_t> unread,
+                    const std::string& unit) {
+  const GenerationSession<Model>& session = writer.session();
   const auto count = static_cast<Index>(unread.size());
   const Index context = session.model().config().context, restarts = session.restarts();
   if (count > session.room() && options.on_full == "stop") {
@@ -206,8 +254,8 @@ std::string prefill(const GenerateOptions& options, GenerationSession<Model>& se
   }
   const Stopwatch watch;
   for (Index first = 0; first < count; first += options.chunk) {
-    session.prefill(unread.subspan(static_cast<std::size_t>(first),
-                                   static_cast<std::size_t>(std::min(count - first, options.chunk))));
+    writer.prefill(unread.subspan(static_cast<std::size_t>(first),
+                                  static_cast<std::size_t>(std::min(count - first, options.chunk))));
   }
   const double seconds = watch.seconds();
   if (session.restarts() > restarts) {
@@ -223,15 +271,27 @@ std::string prefill(const GenerateOptions& options, GenerationSession<Model>& se
 void check_logits(const GenerateOptions& options, std::span<const float> logits, Index position,
                   const std::string& unit) {
   if (std::all_of(logits.begin(), logits.end(), [](float z) { return hsm::detail::is_finite(z); })) return;
-  throw std::runtime_error(options.model + ": what it predicts after " + counted(position, unit) +
+  throw std::runtime_error(options.model + (options.draft.empty() ? "" : " or " + options.draft) +
+                           ": what it predicts after " + counted(position, unit) +
                            " is not a number; its weights" +
                            (options.session.empty() ? "" : " or the state in " + options.session) +
                            " are too large to compute with");
 }
 
+/// The model that drafts, if there is one.
+std::optional<TextModel> load_draft(const GenerateOptions& options, const TextTokenizer& tokenizer) {
+  if (options.draft.empty()) return std::nullopt;
+  std::optional<TextModel> draft(load_text_model(options.draft));
+  const TextTokenizer& own = draft->tokenizer;
+  if (own.is_bytes() != tokenizer.is_bytes() || (!own.is_bytes() && own.model() != tokenizer.model()))
+    throw std::runtime_error(options.draft + ": a draft must have the tokenizer of " + options.model);
+  return draft;
+}
+
 void run_generate(const GenerateOptions& options) {
   CommandFiles files;
   files.reads("--model", options.model);
+  files.reads("--draft", options.draft);
   // A session may be replaced by the one that goes on from it.
   if (options.save_session.empty() || !same_file(options.session, options.save_session))
     files.reads("--session", options.session);
@@ -254,24 +314,31 @@ void run_generate(const GenerateOptions& options) {
                                        static_cast<int>(tokenizer.vocabulary()), options.model.c_str(),
                                        options.sampler.top_k));
   }
+  const std::optional<TextModel> draft = load_draft(options, tokenizer);
   Sampler sampler(options.sampler);
   Runtime runtime(options.threads);
-  auto [session, random, unread, pending] = begin(options, prompt, from, runtime.workspace);
+  Beginning beginning = begin(options, prompt, from, draft, runtime.workspace);
+  Writer& writer = beginning.writer;
+  Random& random = beginning.random;
+  const GenerationSession<Model>& session = writer.session();
   const std::uint64_t seed = random.state();
-  const std::string prefilled = prefill(options, session, unread, unit);
-  TextOutput output(pending);
+  const std::string prefilled = prefill(options, writer, beginning.unread, unit);
+  TextOutput output(beginning.pending);
   output.push(prompt);
+  const auto choose = [&](std::span<const float> logits, Random& draws) {
+    check_logits(options, logits, session.position(), unit);
+    return sampler(logits, draws);
+  };
   const Stopwatch decode;
-  Index count = 0, steps = 0;
+  Index count = 0;
   std::int32_t id = 0;
   while (count < options.tokens) {
-    check_logits(options, session.logits(), session.position(), unit);
-    id = sampler(session.logits(), random);
-    output.push(tokenizer.piece(id));
-    if (++count == options.tokens) break;
-    if (session.room() == 0 && options.on_full == "stop") break;
-    session.next(id);
-    ++steps;
+    if (count > 0 && session.room() == 0 && options.on_full == "stop") break;
+    for (const std::int32_t next : writer.next(choose, random, options.tokens - count)) {
+      id = next;
+      output.push(tokenizer.piece(id));
+      ++count;
+    }
   }
   const double decode_seconds = decode.seconds();
   output.finish(!options.save_session.empty());
@@ -285,8 +352,8 @@ void run_generate(const GenerateOptions& options) {
     std::fprintf(stderr, "%s: saved, %s read\n", shown(options.save_session).c_str(),
                  counted(session.position(), "token").c_str());
   }
-  std::fprintf(stderr, "%s; decode %s, %.0f tokens/s; seed %llu\n", prefilled.c_str(),
-               counted(count, "token").c_str(), rate(steps, decode_seconds),
+  std::fprintf(stderr, "%s; decode %s, %.0f tokens/s%s; seed %llu\n", prefilled.c_str(),
+               counted(count, "token").c_str(), rate(count - 1, decode_seconds), writer.draft_text().c_str(),
                static_cast<unsigned long long>(seed));
 }
 
@@ -296,7 +363,8 @@ void add_generate(CLI::App& app) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = app.add_subcommand("generate", "Let a model go on from a prompt");
   add_file(*command, "--model", options->model, "model file")->required();
-  add_file(*command, "--session", options->session, "go on with a text that --save-session left");
+  CLI::Option* session =
+      add_file(*command, "--session", options->session, "go on with a text that --save-session left");
   CLI::Option* prompt = command->add_option("--prompt", options->prompt,
                                             "text to go on from; needed unless there is a session");
   add_file(*command, "--prompt-file", options->prompt_file,
@@ -324,6 +392,15 @@ void add_generate(CLI::App& app) {
           "the end is read")
       ->check(CLI::IsMember({"stop", "restart"}))
       ->capture_default_str();
+  CLI::Option* draft =
+      add_file(
+          *command, "--draft", options->draft,
+          "smaller model of the same tokenizer, which proposes tokens that --model then reads in one call; "
+          "the text is the same, sooner where the draft is fast and often right")
+          ->excludes(session);
+  add_number(*command, "--draft-tokens", options->draft_tokens, Bounds<Index>{1, 1024},
+             "tokens that the draft proposes at a time")
+      ->needs(draft);
   options->threads.add_to(*command);
   command->callback([options] { run_generate(*options); });
 }

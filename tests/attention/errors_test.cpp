@@ -307,6 +307,8 @@ TEST(AttentionErrors, RefuseParametersThatDoNotFit) {
   const auto attention = make_attention<float>(8, 2);
   EXPECT_EQ(message_of([&] { attention.make_state({.streams = -1}); }),
             "AttentionState: streams must be at least 0, got -1");
+  EXPECT_EQ(message_of([&] { attention.make_state({.spare = -1}); }),
+            "AttentionState: spare must be at least 0, got -1");
   EXPECT_EQ(message_of([&] { attention.make_state({.capacity = -1}); }),
             "AttentionState: capacity must be at least 0, got -1");
   EXPECT_THROW(attention.make_state({.capacity = std::numeric_limits<Index>::max() / 4}), std::length_error);

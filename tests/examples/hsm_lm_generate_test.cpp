@@ -85,6 +85,48 @@ TEST_F(HsmLmGenerate, WritesOverNothingThatItReads) {
   EXPECT_EQ(run(with(kGenerate, {"--session", "session", "--save-session", "session"})).code, 0);
 }
 
+TEST_F(HsmLmGenerate, WritesTheSameTextWithADraft) {
+  LanguageModelConfig config = small("ab,attention:heads=2,gated");
+  config.positions = Positions::kLearned;
+  config.context = 24;
+  save("learned", config, 3);
+  save("model", small("3*ab"), 3);
+  save("draft", small("ab"), 3);
+  for (const auto& [model, more] : {std::pair<std::string, Arguments>{"model", {}},
+                                    {"model", {"--temperature", "0"}},
+                                    {"learned", {"--on-full", "restart"}},
+                                    {"learned", {}}}) {
+    const Arguments all = with(
+        {"generate", "--threads", "1", "--seed", "3", "--prompt", "once", "--tokens", "60", "--model", model},
+        more);
+    const Outcome alone = run(with(all, {"--save-session", "alone"}));
+    ASSERT_EQ(alone.code, 0) << alone.err;
+    EXPECT_EQ(alone.err.find("drafted"), std::string::npos) << alone.err;
+    for (const char* draft : {"model", "draft"}) {
+      for (const char* k : {"1", "7"}) {
+        const Outcome together =
+            run(with(all, {"--draft", draft, "--draft-tokens", k, "--save-session", "together"}));
+        EXPECT_EQ(together.code, 0) << together.err;
+        EXPECT_TRUE(together.out == alone.out) << together.out;
+        EXPECT_NE(together.err.find(" drafted tokens kept; seed 3"), std::string::npos) << together.err;
+        const Arguments on{"generate", "--model", model, "--on-full", "restart", "--session"};
+        EXPECT_TRUE(run(with(on, {"together"})).out == run(with(on, {"alone"})).out) << "the sessions go on";
+      }
+    }
+  }
+  const Arguments prompt{"--prompt", "a", "--draft"};
+  expect_refused(run(with(kGenerate, {"--prompt", "a", "--draft-tokens", "2"})),
+                 {"--draft-tokens", "--draft"});
+  expect_refused(run(with(kGenerate, with(prompt, {"none"}))), {"none"});
+  expect_refused(run(with(kGenerate, {"--session", "alone", "--draft", "draft"})), {"--session", "--draft"});
+  expect_refused(run(with(kGenerate, with(prompt, {"draft", "--save-session", "draft"}))),
+                 {"--save-session would overwrite draft"});
+  LanguageModelConfig other = small();
+  other.vocabulary = 300;
+  save("other", other);
+  EXPECT_NE(run(with(kGenerate, with(prompt, {"other"}))).code, 0);
+}
+
 TEST_F(HsmLmGenerate, ReadsNumbersByOneRule) {
   save("model", small());
   const auto out = [&](const Arguments& more) {

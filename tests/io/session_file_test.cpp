@@ -100,7 +100,13 @@ TEST(SessionFile, HoldsAllThatASessionRemembers) {
   EXPECT_EQ(again.position(2), 7);
   EXPECT_NO_THROW(again.logits(0));
   EXPECT_THROW(again.logits(1), std::out_of_range);
-  EXPECT_THROW(again.logits(2), std::out_of_range) << "it was rewound";
+  for (const auto& [stream, before] : {std::pair<Index, Index>{0, 0}, {0, 1}, {0, 2}, {2, 0}}) {
+    const auto got = again.logits(stream, before), expected = session.logits(stream, before);
+    expect_same_bits(std::vector<float>(got.begin(), got.end()),
+                     std::vector<float>(expected.begin(), expected.end()), "logits");
+  }
+  EXPECT_THROW(again.logits(0, 3), std::out_of_range);
+  EXPECT_THROW(again.logits(2, 1), std::out_of_range) << "it was rewound";
   EXPECT_EQ(again.memory().history, session.memory().history);
   again.rewind(0, 2);
   EXPECT_THROW(again.rewind(0, 1), std::out_of_range) << "the spare slots come back as they were";
@@ -340,8 +346,10 @@ TEST(SessionMemory, IsCheckedBeforeItIsUsed) {
       mentions(message_for(none, [](Memory& m) { m.state.counts[0] += 1; }), {"in each layer must be 21"}));
   EXPECT_TRUE(
       mentions(message_for(none, [](Memory& m) { m.state.layers.pop_back(); }), {"layers of the state"}));
-  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.logits.resize(11, 2); }), {"logits", "[11,3]"}));
-  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.ready[1] = 1; }), {"flag of logits"}));
+  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.logits.resize(11, 8); }), {"logits", "[11,6]"}));
+  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.logits.resize(11, 2); }), {"kept logits of a stream"}));
+  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.ready[3] = 1; }), {"flag of logits"}));
+  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.ready[0] = 2; }), {"flag of logits"}));
   EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.ready.pop_back(); }), {"flags of logits"}));
   EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.restarts = -1; }), {"restarts"}));
   EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.history[0].push_back(1); }), {"0 to 0 tokens"}));

@@ -64,6 +64,40 @@ TYPED_TEST(LanguageModelStreams, OfDifferentLengthGoOnAlone) {
   }
 }
 
+TYPED_TEST(LanguageModelStreams, GiveTheLogitsAfterTheirLastTokens) {
+  Random random(8);
+  const auto model = small_model<TypeParam>(Positions::kNone);
+  const std::vector<Index> offsets{0, 1, 48, 51, 84}, streams{3, 0, 1, 2};
+  const Ids ids = random_ids(offsets.back(), kVocabulary, random);
+  for (const Index tail : {1, 2, 5, 20, 50}) {
+    for (const Index chunk_bytes : {1, 1 << 20}) {  // chunks that end within a tail, and one of all
+      Workspace workspace;
+      workspace.poison = true;
+      workspace.chunk_bytes = chunk_bytes;
+      auto state = model.make_state({.streams = 4});
+      Index asked = 0, at = 0;
+      for (std::size_t i = 0; i < streams.size(); ++i) asked += std::min(tail, offsets[i + 1] - offsets[i]);
+      Matrix<TypeParam> last(kVocabulary, asked);
+      model.extend(ids, offsets, streams, state, block_of(last), workspace, tail);
+      for (std::size_t i = 0; i < streams.size(); ++i) {
+        const Index n = offsets[i + 1] - offsets[i], kept = std::min(tail, n);
+        const Ids text = part(ids, offsets[i], n);
+        expect_close_to_scale(last.middleCols(at, kept).eval(),
+                              logits_of(model, hidden_of(model, text, 1, n)).rightCols(kept).eval(),
+                              20 * Tolerance<TypeParam>::mode,
+                              "tail " + std::to_string(tail) + " of stream " + std::to_string(streams[i]));
+        at += kept;
+      }
+      Matrix<TypeParam> more(kVocabulary, asked + 1);
+      EXPECT_THROW(model.extend(ids, offsets, streams, state, block_of(more), workspace, tail),
+                   std::invalid_argument);
+      EXPECT_THROW(model.extend(ids, offsets, streams, state, block_of(last), workspace, 0),
+                   std::invalid_argument);
+      EXPECT_EQ(state.count(0), 47);
+    }
+  }
+}
+
 TYPED_TEST(LanguageModelStreams, LongOnesTakeTheRoomThatShortOnesLeave) {
   Random random(6);
   const auto model = small_model<TypeParam>(Positions::kNone);

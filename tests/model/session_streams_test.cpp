@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <hsm/model/session.hpp>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -89,17 +90,82 @@ TEST(SessionStreams, ForksAndRewindsAreExact) {
   expect_same_bits(copy(session.logits(1)), copy(session.logits(0)), "logits of the fork");
   session.next(Ids{4}, second);
   expect_logits(session, 0, text, model);
+  const Logits before = copy(session.logits(0));
   session.next(Ids{9}, first);
   session.next(Ids{8}, first);
+  expect_same_bits(copy(session.logits(0, 2)), before, "logits before the last two tokens");
+  EXPECT_THROW(session.logits(0, 3), std::out_of_range) << "two tokens are spared";
+  EXPECT_THROW(session.logits(0, -1), std::out_of_range);
   session.rewind(0, 2);
   EXPECT_EQ(session.position(0), 6);
-  EXPECT_THROW(session.logits(0), std::out_of_range);
+  expect_same_bits(copy(session.logits(0)), before, "logits that survived a rewind");
+  EXPECT_THROW(session.logits(0, 1), std::out_of_range) << "its place was taken";
+  session.fork(1, 0);
+  EXPECT_THROW(session.logits(0, 3), std::out_of_range);
+  session.rewind(0, 1);
+  expect_same_bits(copy(session.logits(0, 1)), copy(session.logits(1, 2)), "earlier logits of the fork");
+  expect_logits(session, 0, text, model);
   session.next(Ids{4}, first);
   expect_same_bits(copy(session.logits(0)), copy(session.logits(1)), "rewound, and on the way of the fork");
   EXPECT_THROW(session.rewind(0, 3), std::out_of_range);
   EXPECT_THROW(session.rewind(2, 1), std::out_of_range);
   EXPECT_THROW(session.fork(0, 2), std::out_of_range);
   EXPECT_EQ(session.position(0), 7);
+}
+
+TEST(SessionStreams, KeepTheLogitsOfAsManyTokensAsCanBeTakenBack) {
+  Random random(9);
+  const Net model = make_model(Positions::kLearned);
+  Workspace workspace;
+  workspace.poison = true;
+  GenerationSession session(model, workspace, {.streams = 2, .on_full = OnFull::kRestart, .spare = 3});
+  const Ids a = random_ids(7, kVocabulary, random), b = random_ids(2, kVocabulary, random);
+  Ids both = a;
+  both.insert(both.end(), b.begin(), b.end());
+  session.prefill(both, std::vector<Index>{0, 7, 9}, std::vector<Index>{1, 0});
+  for (Index before = 0; before < 4; ++before) {
+    expect_close_to_scale(copy(session.logits(1, before)), alone(model, Ids(a.begin(), a.end() - before)),
+                          20 * Tolerance<double>::mode, "before " + std::to_string(before));
+  }
+  EXPECT_THROW(session.logits(1, 4), std::out_of_range);
+  expect_close_to_scale(copy(session.logits(0, 1)), alone(model, Ids{b[0]}), 20 * Tolerance<double>::mode,
+                        "the first token");
+  EXPECT_THROW(session.logits(0, 2), std::out_of_range);
+  session.reset(0);
+  EXPECT_THROW(session.logits(0), std::out_of_range);
+  // A restart reads half a context: what comes before that has no logits, and no trace of those it had.
+  session.prefill(random_ids(6, kVocabulary, random), std::vector<Index>{0, 6}, std::vector<Index>{1});
+  EXPECT_EQ(session.restarts(), 1);
+  EXPECT_EQ(session.position(1), kContext / 2);
+  EXPECT_NO_THROW(session.logits(1, 3));
+  session.rewind(1, 3);
+  EXPECT_NO_THROW(session.logits(1));
+  EXPECT_THROW(session.logits(1, 1), std::out_of_range);
+}
+
+TEST(SessionStreams, KeepFewerLogitsThanTheyHaveSpareTokensWhereAsked) {
+  const Net model = make_model(Positions::kNone);
+  Workspace workspace;
+  GenerationSession session(model, workspace, {.spare = 4, .kept_logits = 2});
+  session.prefill(Ids{1, 2, 3, 4, 5, 6});
+  session.rewind(0, 1);
+  expect_logits(session, 0, {1, 2, 3, 4, 5}, model);
+  session.rewind(0, 2);
+  EXPECT_THROW(session.logits(0), std::out_of_range);
+  session.next(7);
+  expect_logits(session, 0, {1, 2, 3, 7}, model);
+  EXPECT_THROW(GenerationSession(model, workspace, {.kept_logits = -1}), std::invalid_argument);
+}
+
+TEST(SessionStreams, RefuseMoreSpareTokensThanCanBeCounted) {
+  const Net attention = random_model<double>(small_config("attention:heads=2"), 7);
+  Workspace workspace;
+  for (const Index spare :
+       {std::numeric_limits<Index>::max(), std::numeric_limits<Index>::max() / kVocabulary, Index{-1}}) {
+    EXPECT_THROW(GenerationSession(attention, workspace, {.streams = 2, .spare = spare}),
+                 std::invalid_argument)
+        << spare;
+  }
 }
 
 TEST(SessionStreams, RestartOneWhileTheOthersGoOn) {

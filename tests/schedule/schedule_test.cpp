@@ -5,6 +5,7 @@
 #include <hsm/schedule/cyclic.hpp>
 #include <hsm/schedule/dyadic.hpp>
 #include <hsm/schedule/explicit.hpp>
+#include <hsm/schedule/geometric.hpp>
 #include <vector>
 
 #include "support/message_of.hpp"
@@ -56,6 +57,12 @@ TEST(Schedule, RefusesShiftsThatAreNoIndex) {
   const CyclicSchedule cyclic{.layers = 70, .period = 64};
   EXPECT_THROW(cyclic.shift(kIndexBits), std::invalid_argument);
   EXPECT_EQ(cyclic.shift(64), 1);
+}
+
+TEST(Schedule, OfPowersRefusesABaseBelowOne) {
+  EXPECT_EQ((GeometricSchedule{.layers = 4, .base = 1}.shift(3)), 1) << "the least";
+  EXPECT_EQ(message_of<std::invalid_argument>([] { GeometricSchedule{.layers = 4, .base = 0}.shift(1); }),
+            "GeometricSchedule::shift: base must be at least 1, got 0");
 }
 
 TEST(Schedule, RefusesAPeriodBelowOne) {

@@ -228,7 +228,7 @@ AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateO
   detail::check_blocks(kWho, block, block, window);
   detail::check_at_least(kWho, "streams", options.streams, 0);
   detail::check_at_least(kWho, "capacity", options.capacity, 0);
-  detail::check_at_least(kWho, "spare", shape_.spare, 0);
+  detail::check_at_least(kWho, "spare", options.spare, 0);
   if (shape_.spare > detail::kWholeWindow)
     detail::fail(kWho, "spare", "at most " + std::to_string(detail::kWholeWindow),
                  std::to_string(shape_.spare));

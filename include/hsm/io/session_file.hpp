@@ -8,13 +8,14 @@
 //
 // and as tensors, of the model's scalar (F32 or F64) where no type is given:
 //
-//   counts I64, ready U8 [streams]   logits [streams, V]   history.<stream> I32 [n]
-//   layers.<l>.*                     the state of each layer, see io/state_file.hpp
+//   counts I64 [streams]   ready U8 [streams]   logits [streams, V]   history.<stream> I32 [n]
+//   layers.<l>.*           the state of each layer, see io/state_file.hpp
 //
-// Version "1", whose states held all slots, is read too. Numbers that are not finite are neither written nor
-// read. Saving replaces a file whole or not at all. Loading trusts nothing: every size is borne out by a tensor of
-// the file before memory is taken, counts, flags and token ids are checked, and the session of another model
-// is refused. Errors: std::runtime_error `file: what was expected, what came`.
+// A session that keeps the logits after several tokens is of version "3": ready is [streams kept], logits [streams kept, V]
+// (model/session_memory.hpp). Version "1", whose states held all slots, is read too. Numbers that are not
+// finite are neither written nor read. Saving replaces a file whole or not at all. Loading trusts nothing: every size is
+// borne out by a tensor of the file before memory is taken, counts, flags and token ids are checked, and the session of
+// another model is refused. Errors: std::runtime_error `file: what was expected, what came`.
 #pragma once
 
 #include <algorithm>
@@ -36,8 +37,11 @@ namespace hsm::inline HSM_ABI {
 
 /// The metadata `format` of a session file.
 inline constexpr std::string_view kSessionFormat = "hsm-session";
-/// The metadata `version`; files of another one are refused.
+/// The metadata `version` of a session that keeps the logits after the last token of a stream; files of another one are
+/// refused, but for the next two.
 inline constexpr std::string_view kSessionVersion = "2";
+/// That of a session which keeps those after several tokens.
+inline constexpr std::string_view kSpareSessionVersion = "3";
 /// The version before, which is read too.
 inline constexpr std::string_view kFirstSessionVersion = "1";
 
@@ -96,10 +100,10 @@ void save_session(const std::filesystem::path& path, const GenerationSession<Mod
   detail::Gathered<Scalar> values;
   const auto& counts = numbers.emplace_back(memory.state.counts.begin(), memory.state.counts.end());
   writer.add("counts", {n}, std::span<const std::int64_t>(counts));
-  writer.add("ready", {n}, std::span<const std::uint8_t>(memory.ready));
+  writer.add("ready", {memory.logits.cols()}, std::span<const std::uint8_t>(memory.ready));
   const std::span<const Scalar> logits(memory.logits.data(), static_cast<std::size_t>(memory.logits.size()));
   detail::check_saved_finite(detail::path_text(path), "logits", logits);
-  writer.add("logits", {n, memory.logits.rows()}, logits);
+  writer.add("logits", {memory.logits.cols(), memory.logits.rows()}, logits);
   for (std::size_t s = 0; s < memory.history.size(); ++s) {
     writer.add("history." + std::to_string(s), {static_cast<std::int64_t>(memory.history[s].size())},
                std::span<const std::int32_t>(memory.history[s]));
@@ -113,7 +117,8 @@ void save_session(const std::filesystem::path& path, const GenerationSession<Mod
         memory.state.layers[l]);
   }
   writer.set_metadata("format", std::string(kSessionFormat));
-  writer.set_metadata("version", std::string(kSessionVersion));
+  writer.set_metadata("version",
+                      std::string(memory.kept_logits() == 1 ? kSessionVersion : kSpareSessionVersion));
   writer.set_metadata("fingerprint", fingerprint(session.model()));
   writer.set_metadata("spare", std::to_string(spare));
   writer.set_metadata("restarts", std::to_string(memory.restarts));
@@ -127,7 +132,8 @@ SavedSession<Model> read_session(const SafetensorsFile& from, const Model& model
   using Scalar = typename Model::Scalar;
   detail::FileChecks file(from);
   file.expect_metadata("format", kSessionFormat);
-  file.expect_version(kSessionVersion, kFirstSessionVersion);
+  const bool keeps_more = file.metadata("version") == kSpareSessionVersion;
+  if (!keeps_more) file.expect_version(kSessionVersion, kFirstSessionVersion);
   if (const std::string own = fingerprint(model), &got = file.metadata("fingerprint");
       got != own && !detail::is_old_fingerprint(got, file.metadata("version") == kFirstSessionVersion, model))
     file.expect_fingerprint(own);
@@ -140,10 +146,12 @@ SavedSession<Model> read_session(const SafetensorsFile& from, const Model& model
     const Index n = memory.state.streams();
     detail::check_at_least("session", "streams", n, 1);
     memory.ready = file.template list<std::uint8_t>("ready");
-    file.template expect<Scalar>("logits", {n, V});
-    memory.logits.resize(V, n);
+    const Index columns = keeps_more ? static_cast<Index>(memory.ready.size()) : n;
+    file.template expect<Scalar>("logits", {columns, V});
+    memory.logits.resize(V, columns);
     file.template read<Scalar>(
-        "logits", {n, V}, std::span(memory.logits.data(), static_cast<std::size_t>(memory.logits.size())));
+        "logits", {columns, V},
+        std::span(memory.logits.data(), static_cast<std::size_t>(memory.logits.size())));
     file.check_finite("logits", std::span<const Scalar>(memory.logits.data(),
                                                         static_cast<std::size_t>(memory.logits.size())));
     for (Index s = 0; s < n; ++s)

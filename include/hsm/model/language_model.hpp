@@ -154,18 +154,19 @@ class LanguageModel {
   State make_state(StateOptions options = {}) const;
 
   /// The next T >= 1 tokens of every stream, ids [streams, T]; last_logits (V, streams) are those after each
-  /// stream's last token. Throws, before anything is changed, std::out_of_range for a bad token id or more
-  /// than room() tokens, std::invalid_argument for another model's state or sizes that do not fit. With a
-  /// workspace that has served such a call before, one token of one stream makes no allocation.
+  /// stream's last token. With `tail` > 1 they are those after each of its last `tail` tokens, or of all where it gets
+  /// fewer: (V, sum of min(tail, T)), stream after stream. Throws, before anything is changed, std::out_of_range for a
+  /// bad token id or more than room() tokens, std::invalid_argument for another model's state, tail < 1 or sizes that do
+  /// not fit. With a workspace that has served such a call before, one token of one stream makes no allocation.
   void extend(std::span<const std::int32_t> ids, State& state, Columns<Scalar> last_logits,
-              Workspace& workspace) const;
+              Workspace& workspace, Index tail = 1) const;
 
   /// The next tokens of each of `streams`, different ones, and of no other: those of streams[i] are tokens
-  /// offsets[i] ... offsets[i+1]-1 of ids [N], at least one each. last_logits (V, streams.size()) in the
-  /// order of the list. Throws as above.
+  /// offsets[i] ... offsets[i+1]-1 of ids [N], at least one each. last_logits (V, streams.size(), with a tail as
+  /// above) in the order of the list. Throws as above.
   void extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
-              std::span<const Index> streams, State& state, Columns<Scalar> last_logits,
-              Workspace& workspace) const;
+              std::span<const Index> streams, State& state, Columns<Scalar> last_logits, Workspace& workspace,
+              Index tail = 1) const;
 
   /// The same as one chunk with a record for backward, for any number of tokens: h [C, N] is left in
   /// saved.hidden.
@@ -260,7 +261,7 @@ class LanguageModel {
   void run_recorded(std::span<const std::int32_t> ids, Index B, Index T, std::span<const Segment> segments,
                     State* state, Saved& saved, const Dropout& dropout, Workspace& workspace) const;
   void run_chunks(std::span<const std::int32_t> ids, std::span<const Segment> segments, State& state,
-                  Columns<Scalar> last_logits, Workspace& workspace) const;
+                  Columns<Scalar> last_logits, Index tail, Workspace& workspace) const;
   static Columns<Scalar> whole(OwnedColumns<Scalar>& m) {
     return {m.data(), m.rows(), m.cols(), Eigen::OuterStride<>(m.rows())};
   }

@@ -77,15 +77,18 @@ void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::run_chunks(std::span<const std::int32_t> ids,
                                              std::span<const Segment> segments, State& state,
-                                             Columns<Scalar> last_logits, Workspace& workspace) const {
+                                             Columns<Scalar> last_logits, Index tail,
+                                             Workspace& workspace) const {
   constexpr const char* kWho = "LanguageModel::extend";
   const Index C = config_.width, S = static_cast<Index>(segments.size());
-  check_logits(kWho, S, last_logits);
-  Index longest = 0;
+  detail::check_at_least(kWho, "the tail", tail, 1);
+  Index longest = 0, asked = 0;  // tokens of a stream, and tokens whose logits are wanted
   for (const Segment& segment : segments) {
     detail::check_at_least(kWho, "the tokens of each stream", segment.count, 1);
     longest = (std::max)(longest, segment.count);
+    asked += (std::min)(tail, segment.count);
   }
+  check_logits(kWho, asked, last_logits);
   if (S == 0) return;
   const Index token_values = 4 * C + config_.feed_forward;
   const Index fitting = workspace.chunk_bytes / static_cast<Index>(sizeof(Scalar)) / token_values;
@@ -102,7 +105,7 @@ void LanguageModel<Scalar, List>::run_chunks(std::span<const std::int32_t> ids,
   const Index most = tokens_of(chunk);
   Scalar* data[3];  // stream, input, branch
   for (Scalar*& each : data) each = frame.template take<Scalar>(C * most);
-  Columns<Scalar> last = frame.template columns<Scalar>(C, S);
+  Columns<Scalar> last = frame.template columns<Scalar>(C, asked);
   std::int32_t* id = frame.template take<std::int32_t>(most);
   Segment* parts = frame.template take<Segment>(S);  // of the chunk
   detail::StreamUndo undo(&state, segments, frame);
@@ -120,11 +123,13 @@ void LanguageModel<Scalar, List>::run_chunks(std::span<const std::int32_t> ids,
     const auto columns = [&](Scalar* of) { return Columns<Scalar>(of, C, N, Eigen::OuterStride<>(C)); };
     const Activations to{columns(data[0]), columns(data[1]), columns(data[2])};
     run({id, static_cast<std::size_t>(N)}, 1, N, {parts, count}, &state, to, {}, workspace, none);
-    for (std::size_t i = 0, part = 0; i < segments.size(); ++i) {
-      if (segments[i].count <= first) continue;
-      last.col(static_cast<Index>(i)) =
-          to.input.col(parts[part].first + parts[part].count - 1);  // the last one stays
-      ++part;
+    Index at = 0, part_at = 0;  // in `last`, and of the segment in the chunk
+    for (const Segment& segment : segments) {
+      const Index kept = (std::min)(tail, segment.count), n = (std::min)(chunk, segment.count - first);
+      for (Index t = (std::max)(first, segment.count - kept); t < first + n; ++t)
+        last.col(at + kept - (segment.count - t)) = to.input.col(part_at + t - first);
+      at += kept;
+      part_at += (std::max)(n, Index{0});
     }
   }
   logits(detail::read(last), last_logits, workspace);
@@ -182,17 +187,20 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, Stat
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
                                          std::span<const Index> streams, State& state,
-                                         Columns<Scalar> last_logits, Workspace& workspace) const {
+                                         Columns<Scalar> last_logits, Workspace& workspace,
+                                         Index tail) const {
   Workspace::Frame frame(workspace);
   run_chunks(ids, chosen_streams("LanguageModel::extend", frame, ids, offsets, streams, state), state,
-             last_logits, workspace);
+             last_logits, tail, workspace);
 }
 
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state,
-                                         Columns<Scalar> last_logits, Workspace& workspace) const {
+                                         Columns<Scalar> last_logits, Workspace& workspace,
+                                         Index tail) const {
   Workspace::Frame frame(workspace);
-  run_chunks(ids, every_stream("LanguageModel::extend", frame, ids, state), state, last_logits, workspace);
+  run_chunks(ids, every_stream("LanguageModel::extend", frame, ids, state), state, last_logits, tail,
+             workspace);
 }
 
 template <ComputeScalar Scalar, class List>

@@ -12,11 +12,15 @@
 // next token restarts the stream: its last context / 2 tokens, the new one included, are read again as a fresh
 // prompt, so that each token is still predicted from at least half a context. Where restarts fall depends on
 // the text alone, not on the lists it came in; of a long list only what follows its last restart is read.
-// Memory: the state, the logits, and the last tokens where positions are learned. A restart costs the reading
-// of context / 2 tokens, once in context / 2 tokens.
+// With `spare` tokens that can be taken back it keeps the logits after each of the last spare + 1 tokens of a
+// stream, unless told to keep fewer: those after the token that is then the last are there. See also
+// hsm/model/speculation.hpp.
+// Memory: the state, V logits for each that is kept, and the last tokens where positions are learned. A restart
+// costs the reading of context / 2 tokens, once in context / 2 tokens.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <stdexcept>
@@ -38,6 +42,8 @@ struct SessionOptions {
   /// What happens when learned positions run out.
   OnFull on_full = OnFull::kRefuse;
   Index spare = 0;  ///< how many tokens rewind can take back
+  /// After how many of a stream's last tokens the logits are kept; 0: spare + 1, so that they survive every rewind.
+  Index kept_logits = 0;
 };
 
 /// Streams of a model. Model and workspace must outlive it; not for two threads at once, but any number of
@@ -50,7 +56,7 @@ class GenerationSession {
   /// The streams as a value.
   using Memory = SessionMemory<Scalar, typename Model::Layers>;
 
-  /// Fresh streams. Throws std::invalid_argument for streams < 1 or spare < 0.
+  /// Fresh streams. Throws std::invalid_argument for streams < 1, spare < 0 or kept_logits < 0.
   GenerationSession(const Model& model, Workspace& workspace, SessionOptions options = {});
   /// The streams of a session that was saved, or sent. Throws std::invalid_argument where it is not one of
   /// such a model.
@@ -85,36 +91,41 @@ class GenerationSession {
   /// The same for a session of one stream.
   void next(std::int32_t id) { next(std::span(&id, 1)); }
 
-  /// The logits [V] after the last token of `stream`; a call of prefill or next for it overwrites them.
-  /// Throws std::out_of_range for a stream that does not exist, or that has read no token since it began or
-  /// was rewound.
-  std::span<const Scalar> logits(Index stream = 0) const {
-    const std::size_t i = checked("GenerationSession::logits", stream);
-    if (!memory_.ready[i]) {
+  /// The logits [V] after the last token of `stream`, or after the one `before` places before it, as far back as
+  /// logits are kept; a call of prefill or next for the stream overwrites them. Throws std::out_of_range for a stream that
+  /// does not exist, and where there are none: before the first token, before what the last restart read, or further back
+  /// than they are kept.
+  std::span<const Scalar> logits(Index stream = 0, Index before = 0) const {
+    checked("GenerationSession::logits", stream);
+    const Index n = position(stream) - before;
+    const std::size_t column = n > 0 ? memory_.column(stream, n) : 0;
+    if (before < 0 || before >= memory_.kept_logits() || n <= 0 || !memory_.ready[column]) {
       detail::raise<std::out_of_range>(
-          "GenerationSession::logits: expected a prompt first, got no token yet in stream " +
-          std::to_string(stream));
+          before == 0 ? "GenerationSession::logits: expected a prompt first, got no token yet in stream " +
+                            std::to_string(stream)
+                      : "GenerationSession::logits: expected one of the last " +
+                            detail::counted(memory_.kept_logits(), "token") + " of stream " +
+                            std::to_string(stream) + ", got the one " + std::to_string(before) +
+                            " before the last of " + std::to_string(position(stream)));
     }
-    return {memory_.logits.data() + stream * memory_.logits.rows(),
-            static_cast<std::size_t>(memory_.logits.rows())};
+    const Index V = memory_.logits.rows();
+    return {memory_.logits.data() + static_cast<Index>(column) * V, static_cast<std::size_t>(V)};
   }
 
   /// Begins a new text in `stream`. Throws std::out_of_range for a stream that does not exist.
   void reset(Index stream) {
     const std::size_t i = checked("GenerationSession::reset", stream);
     memory_.state.reset(stream);
-    memory_.ready[i] = 0;
+    std::fill_n(ready_of(stream), memory_.kept_logits(), std::uint8_t{0});
     memory_.history[i].clear();
   }
-  /// Takes the last k tokens of `stream` back. The logits after the token that is then the last were
-  /// overwritten and cannot be had back from the state: they are not there until the stream's next token. Who
-  /// will need them keeps them, or takes one token more back and reads it again. Throws std::out_of_range, with
-  /// nothing changed, for more tokens than position() or the spare slots allow.
+  /// Takes the last k tokens of `stream` back. The logits after the token that is then the last are those it had, if they
+  /// are still kept; else there are none until the stream's next token. Throws std::out_of_range, with nothing changed, for more tokens than position() or the spare slots allow.
   void rewind(Index stream, Index k) {
     const std::size_t i = checked("GenerationSession::rewind", stream);
+    const Index count = position(stream);
     memory_.state.rewind(stream, k);
-    if (k == 0) return;
-    memory_.ready[i] = 0;
+    for (Index n = count - k + 1; n <= count; ++n) memory_.ready[memory_.column(stream, n)] = 0;
     auto& tokens = memory_.history[i];
     if (!tokens.empty()) tokens.resize(tokens.size() - static_cast<std::size_t>(k));
   }
@@ -125,8 +136,9 @@ class GenerationSession {
     const std::size_t target = checked("GenerationSession::fork", to);
     if (source == target) return;
     memory_.state.copy_stream(from, to);
-    memory_.logits.col(to) = memory_.logits.col(from);
-    memory_.ready[target] = memory_.ready[source];
+    const Index kept = memory_.kept_logits();
+    memory_.logits.middleCols(to * kept, kept) = memory_.logits.middleCols(from * kept, kept);
+    std::copy_n(ready_of(from), kept, ready_of(to));
     memory_.history[target] = memory_.history[source];
   }
 
@@ -165,6 +177,9 @@ class GenerationSession {
                                        std::to_string(streams() - 1) + ", got " + std::to_string(stream));
     }
     return static_cast<std::size_t>(stream);
+  }
+  auto ready_of(Index stream) {
+    return memory_.ready.begin() + static_cast<std::ptrdiff_t>(stream * memory_.kept_logits());
   }
   /// The offsets of T tokens for every stream.
   std::span<const Index> offsets_of(Index T) {

@@ -3,6 +3,8 @@
 // All that a generation session remembers, as a plain value: it can be copied, saved and sent.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -17,11 +19,20 @@ namespace hsm::inline HSM_ABI {
 template <ComputeScalar Scalar, class List = StandardLayers>
 struct SessionMemory {
   LanguageModelState<Scalar, List> state;  ///< of the model's layers
-  OwnedColumns<Scalar> logits;             ///< [V, streams]
-  std::vector<std::uint8_t> ready;         ///< per stream: 1 where its logits are there
+  /// [V, streams kept_logits()]: those of a stream after each of its last tokens, as a ring, in which its token number n,
+  /// n >= 1, has the place (n - 1) % kept_logits().
+  OwnedColumns<Scalar> logits;
+  std::vector<std::uint8_t> ready;  ///< per place: 1 where its logits are there
   /// Per stream its last tokens, where positions are learned.
   std::vector<std::vector<std::int32_t>> history;
   Index restarts = 0;  ///< of all streams together
+
+  /// The logits after how many of the last tokens of a stream have a place.
+  Index kept_logits() const { return logits.cols() / (std::max)(state.streams(), Index{1}); }
+  /// The column of the logits after token number n of a stream.
+  std::size_t column(Index stream, Index n) const {
+    return static_cast<std::size_t>(stream * kept_logits() + (n - 1) % kept_logits());
+  }
 
   /// Throws std::invalid_argument unless this is what a session of `model` can hold.
   template <class Model>
@@ -35,9 +46,10 @@ struct SessionMemory {
         detail::check_equal(who, "the tokens of a stream in each layer", count, state.count(s));
       }
     }
+    detail::check_at_least(who, "the kept logits of a stream", kept_logits(), 1);
     detail::check_equal(who, "logits", Shape<2>{logits.rows(), logits.cols()},
-                        Shape<2>{config.vocabulary, n});
-    detail::check_equal(who, "the flags of logits", static_cast<Index>(ready.size()), n);
+                        Shape<2>{config.vocabulary, n * kept_logits()});
+    detail::check_equal(who, "the flags of logits", static_cast<Index>(ready.size()), n * kept_logits());
     detail::check_equal(who, "the streams of the history", static_cast<Index>(history.size()), n);
     detail::check_at_least(who, "restarts", restarts, 0);
     const bool learned = config.positions == Positions::kLearned;
@@ -45,8 +57,10 @@ struct SessionMemory {
       const auto& tokens = history[static_cast<std::size_t>(s)];
       const auto size = static_cast<Index>(tokens.size());
       const Index most = learned ? config.context : 0;
-      if (ready[static_cast<std::size_t>(s)] > (state.count(s) > 0 ? 1 : 0))
-        detail::fail(who, "the flag of logits", "0, or 1 after a token", "another");
+      for (Index place = 0; place < kept_logits(); ++place) {
+        if (ready[static_cast<std::size_t>(s * kept_logits() + place)] > (state.count(s) > place ? 1 : 0))
+          detail::fail(who, "the flag of logits", "0, or 1 after a token", "another");
+      }
       if (size > most || (learned && size < state.count(s))) {
         detail::fail(who, "the history of a stream",
                      std::to_string(learned ? state.count(s) : 0) + " to " + std::to_string(most) + " tokens",

@@ -4,6 +4,9 @@
 // positions end.
 #pragma once
 
+#include <limits>
+#include <string>
+
 #include <hsm/core/check.hpp>
 #include <hsm/model/session.hpp>
 
@@ -14,9 +17,16 @@ GenerationSession<Model>::GenerationSession(const Model& model, Workspace& works
     : model_(&model), workspace_(&workspace), on_full_(options.on_full) {
   detail::check_at_least("GenerationSession", "streams", options.streams, 1);
   memory_.state = model.make_state({.streams = options.streams, .spare = options.spare});
-  memory_.logits.setZero(model.config().vocabulary, options.streams);
-  memory_.ready.resize(static_cast<std::size_t>(options.streams));
-  memory_.history.resize(memory_.ready.size());
+  detail::check_at_least("GenerationSession", "kept_logits", options.kept_logits, 0);
+  const Index before = options.kept_logits > 0 ? options.kept_logits - 1 : options.spare;  // the last token
+  if (before >= (std::numeric_limits<Index>::max)() / model.config().vocabulary / options.streams) {
+    detail::fail("GenerationSession", "kept_logits", "few enough to be counted",
+                 "those of " + std::to_string(before) + " tokens before the last");
+  }
+  const Index columns = options.streams * (before + 1);
+  memory_.logits.setZero(model.config().vocabulary, columns);
+  memory_.ready.resize(static_cast<std::size_t>(columns));
+  memory_.history.resize(static_cast<std::size_t>(options.streams));
   list_streams();
 }
 
@@ -73,14 +83,22 @@ void GenerationSession<Model>::read(const char* who, std::span<const std::int32_
 template <class Model>
 void GenerationSession<Model>::extend(std::span<const std::int32_t> ids, std::span<const Index> offsets,
                                       std::span<const Index> chosen, typename Model::State& state) {
-  auto& logits = memory_.logits;
-  const auto n = static_cast<Index>(chosen.size());
+  const Index kept = memory_.kept_logits();
+  Index asked = 0, at = 0;
+  for (std::size_t i = 0; i < chosen.size(); ++i) asked += (std::min)(kept, offsets[i + 1] - offsets[i]);
   Workspace::Frame frame(*workspace_);
   Columns<Scalar> some =
-      frame.template columns<Scalar>(logits.rows(), n);  // of their own while a call may throw
-  model_->extend(ids, offsets, chosen, state, some, *workspace_);
-  for (Index i = 0; i < n; ++i) logits.col(chosen[static_cast<std::size_t>(i)]) = some.col(i);
-  for (const Index s : chosen) memory_.ready[static_cast<std::size_t>(s)] = 1;
+      frame.template columns<Scalar>(memory_.logits.rows(), asked);  // of their own while a call may throw
+  model_->extend(ids, offsets, chosen, state, some, *workspace_, kept);
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    const Index count = state.count(chosen[i]), more = offsets[i + 1] - offsets[i];
+    if (count == more) std::fill_n(ready_of(chosen[i]), kept, std::uint8_t{0});  // fresh, or from a restart
+    for (Index n = count - (std::min)(kept, more) + 1; n <= count; ++n) {
+      const std::size_t column = memory_.column(chosen[i], n);
+      memory_.logits.col(static_cast<Index>(column)) = some.col(at++);
+      memory_.ready[column] = 1;
+    }
+  }
   tokens_read_ += static_cast<Index>(ids.size());
 }
 
