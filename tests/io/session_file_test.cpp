@@ -347,7 +347,8 @@ TEST(SessionMemory, IsCheckedBeforeItIsUsed) {
   EXPECT_TRUE(
       mentions(message_for(none, [](Memory& m) { m.state.layers.pop_back(); }), {"layers of the state"}));
   EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.logits.resize(11, 8); }), {"logits", "[11,6]"}));
-  EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.logits.resize(11, 2); }), {"kept logits of a stream"}));
+  EXPECT_TRUE(
+      mentions(message_for(none, [](Memory& m) { m.logits.resize(11, 2); }), {"kept logits of a stream"}));
   EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.ready[3] = 1; }), {"flag of logits"}));
   EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.ready[0] = 2; }), {"flag of logits"}));
   EXPECT_TRUE(mentions(message_for(none, [](Memory& m) { m.ready.pop_back(); }), {"flags of logits"}));
