@@ -75,7 +75,7 @@ inline TextTable compare_table(const CompareData& data) {
     table.rows.push_back(
         {contender.name, parameters_text(contender, data.plan.parameters),
          format("%g%s", result.rate, result.edge ? "*" : ""), detail::loss_text(result.loss.mean()),
-         fine ? format("%.4f", result.loss.width()) : "-",
+         fine ? detail::optional_text(4, result.loss.width()) : "-",
          fine ? format("%.4f", bits_per_byte(data.plan.texts, result.loss.mean())) : "-",
          detail::speed_text(data, contender, kTrainingSpeed, o.speed_windows.front()),
          detail::speed_text(data, contender, kGenerationSpeed, first),

@@ -40,6 +40,7 @@ struct GenerateOptions {
   Index tokens = 500, chunk = 1024, draft_tokens = 4;
   SamplerOptions sampler{.temperature = 0.8};
   std::optional<std::uint64_t> seed;
+  bool stats = false;
   ThreadOptions threads;
 };
 
@@ -80,6 +81,46 @@ class Stopwatch {
  private:
   using Clock = std::chrono::steady_clock;
   Clock::time_point start_ = Clock::now();
+};
+
+/// How long tokens take as the text grows: a line for the first token, the next two, four, eight, ..., as they come, or at the
+/// end where the text is on a terminal, which they would cut into pieces.
+class TokenTimes {
+ public:
+  explicit TokenTimes(bool wanted) : wanted_(wanted) {}
+
+  /// `count` tokens are there, and took so many seconds.
+  void at(Index count, double seconds) {
+    if (!wanted_ || count < next_) return;
+    tell(count, seconds);
+    while (next_ <= count) next_ = 2 * next_ + 1;
+  }
+  void finish(Index count, double seconds) {
+    if (!wanted_) return;
+    if (count > told_) tell(count, seconds);
+    std::fputs(kept_.c_str(), stderr);
+  }
+
+ private:
+  void tell(Index count, double seconds) {
+    const Index n = count - told_;
+    const double each = (seconds - seconds_) / static_cast<double>(n);
+    const std::string which =
+        n == 1 ? format("token %td: ", count) : format("tokens %td to %td: each ", told_ + 1, count);
+    const std::string line = which + format("%.3f ms, %.0f tokens/s\n", 1e3 * each, each > 0 ? 1 / each : 0);
+    if (terminal_) {
+      kept_ += line;
+    } else {
+      std::fputs(line.c_str(), stderr);
+    }
+    told_ = count;
+    seconds_ = seconds;
+  }
+
+  bool wanted_, terminal_ = ::isatty(STDOUT_FILENO) != 0;
+  Index told_ = 0, next_ = 1;  // a line is due after that many tokens
+  double seconds_ = 0;
+  std::string kept_;
 };
 
 double rate(Index tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
@@ -330,6 +371,7 @@ void run_generate(const GenerateOptions& options) {
     return sampler(logits, draws);
   };
   const Stopwatch decode;
+  TokenTimes times(options.stats);
   Index count = 0;
   std::int32_t id = 0;
   while (count < options.tokens) {
@@ -339,9 +381,11 @@ void run_generate(const GenerateOptions& options) {
       output.push(tokenizer.piece(id));
       ++count;
     }
+    times.at(count, decode.seconds());
   }
   const double decode_seconds = decode.seconds();
   output.finish(!options.save_session.empty());
+  times.finish(count, decode_seconds);
   if (count < options.tokens) {
     std::fprintf(stderr, "hsm_lm: stopped after %s, the context of %td is full; --on-full restart goes on\n",
                  counted(count, "token").c_str(), from.model.config().context);
@@ -401,6 +445,8 @@ void add_generate(CLI::App& app) {
   add_number(*command, "--draft-tokens", options->draft_tokens, Bounds<Index>{1, 1024},
              "tokens that the draft proposes at a time")
       ->needs(draft);
+  command->add_flag("--stats", options->stats,
+                    "tell how long a token takes as the text grows, on the standard error output");
   options->threads.add_to(*command);
   command->callback([options] { run_generate(*options); });
 }

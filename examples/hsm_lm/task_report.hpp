@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ namespace hsm::examples {
 namespace detail {
 
 inline std::string percent(double share) { return format("%.1f %%", 100 * share); }
+inline std::string percent(std::optional<double> share) { return share ? percent(*share) : "-"; }
 
 inline std::string rate_text(const TaskResult& result) {
   return format("%g%s%s", result.rate, result.edge ? "*" : "", result.diverged ? " (diverged)" : "");
@@ -50,14 +52,14 @@ inline TextTable distance_table(const TaskPlan& plan, const TaskResults& results
       const TaskResult& result = results[t][c];
       const bool reached = contender.reach < 0 || static_cast<double>(plan.distances[t]) <= contender.reach;
       (reached ? within : past).add(result.accuracy.mean());
-      spread.add(result.accuracy.width());
+      if (const auto width = result.accuracy.width()) spread.add(*width);
       seconds.add(result.seconds.mean());
     }
     const auto mean = [](const Spread& of) { return of.count == 0 ? "-" : detail::percent(of.mean()); };
     table.rows.push_back({contender.name, contender.reach < 0 ? "all" : format("%.0f", contender.reach),
                           parameters_text(contender, plan.parameters), mean(within), mean(past),
-                          detail::percent(spread.high), detail::percent(plan.tasks[0].chance),
-                          format("%.1f", seconds.mean())});
+                          spread.count == 0 ? "-" : detail::percent(spread.high),
+                          detail::percent(plan.tasks[0].chance), format("%.1f", seconds.mean())});
   }
   return table;
 }

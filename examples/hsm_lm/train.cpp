@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include <hsm/io/output_file.hpp>
@@ -35,12 +37,20 @@ void check_before(const TrainOptions& options) {
   files.reads("--tokenizer", options.tokenizer);
   files.writes("--out", options.out);
   files.writes("--log", options.log);
+  files.writes("--picture", options.picture);
   files.writes("--checkpoint", options.checkpoint);
   // The usual --resume is the --checkpoint of before.
   const bool again =
       !options.resume.empty() && !options.checkpoint.empty() && same_file(options.resume, options.checkpoint);
   if (!again) files.reads("--resume", options.resume);
   const OutputFile probe(options.out);
+  if (!options.picture.empty()) {
+    std::error_code none;
+    if (std::filesystem::exists(options.log, none) && !std::filesystem::is_regular_file(options.log, none))
+      throw std::invalid_argument("--picture is drawn from the --log, which must be a file, got " +
+                                  options.log);
+    static_cast<void>(OutputFile(options.picture));
+  }
   if (!options.checkpoint.empty()) static_cast<void>(OutputFile(options.checkpoint));
 }
 
@@ -134,6 +144,7 @@ void run_train(TrainOptions options) {
     check_before(options);
   } else {
     options.log.clear();
+    options.picture.clear();
     options.checkpoint.clear();
   }
   std::optional<TrainingCheckpoint> resumed;

@@ -18,7 +18,7 @@ struct TrainOptions {
   ModelOptions model;
   ThreadOptions threads;
   TrainingConfig training{.validation_tokens = 100'000};
-  std::string text, valid, tokenizer, out, log, checkpoint, resume;
+  std::string text, valid, tokenizer, out, log, picture, checkpoint, resume;
   Index checkpoint_every = 1000, sequence_ranks = 1;
   const CLI::App* command = nullptr;
 
@@ -37,7 +37,8 @@ struct TrainOptions {
              "tokenizer file of hsm_lm tokenize; a token is a byte if not given. It becomes part of the "
              "model file");
     add_file(app, "--out", out, "model file to write")->required();
-    add_file(app, "--log", log, "table of all steps to write, CSV");
+    CLI::Option* table = add_file(app, "--log", log, "table of all steps to write, CSV");
+    add_file(app, "--picture", picture, "SVG to draw the losses of the --log in, at the end")->needs(table);
     CLI::Option* to =
         add_file(app, "--checkpoint", checkpoint,
                  "file to keep the whole state of the run in, for --resume; it takes 4 to 5 times "

@@ -11,6 +11,8 @@
 #include <stdexcept>
 #include <string>
 
+#include <hsm/io/output_file.hpp>
+#include <hsm/io/text_file.hpp>
 #include <hsm/training/trainer.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
@@ -20,6 +22,7 @@
 #include "examples/hsm_lm/step_log.hpp"
 #include "examples/hsm_lm/texts.hpp"
 #include "examples/hsm_lm/train_checkpoint.hpp"
+#include "examples/hsm_lm/train_picture.hpp"
 #include "examples/support/progress.hpp"
 #include "examples/support/terminal.hpp"
 #include "examples/support/text.hpp"
@@ -140,6 +143,11 @@ inline int train_and_save(TrainingCheckpoint& at, const TrainRun& run) {
   if (ranks().first()) save_trained(at.state.kept(at.model), run.texts.tokenizer, out);
   if (!finished) std::printf("ended by %s; ", signal_name(signal));
   std::printf("%s: saved%s\n", shown(out).c_str(), kept_text(at.state).c_str());
+  if (!run.options.picture.empty()) {
+    OutputFile picture(run.options.picture);
+    picture.write(training_picture(read_text_file(run.options.log), at.model.config().layers));
+    picture.commit();
+  }
   settle_output();
   return finished ? 0 : ended_by(signal);
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <optional>
 
 namespace hsm::examples {
 
@@ -21,8 +22,8 @@ struct Spread {
     ++count;
   }
   double mean() const { return sum / static_cast<double>(count); }
-  /// The largest less the smallest.
-  double width() const { return high - low; }
+  /// The largest less the smallest; one value has none.
+  std::optional<double> width() const { return count > 1 ? std::optional(high - low) : std::nullopt; }
 };
 
 }  // namespace hsm::examples

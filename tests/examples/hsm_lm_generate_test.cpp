@@ -127,6 +127,21 @@ TEST_F(HsmLmGenerate, WritesTheSameTextWithADraft) {
   EXPECT_NE(run(with(kGenerate, with(prompt, {"other"}))).code, 0);
 }
 
+TEST_F(HsmLmGenerate, TellsHowLongTokensTake) {
+  save("model", small());
+  const Outcome plain = run(with(kGenerate, {"--prompt", "a", "--tokens", "10"}));
+  const Outcome outcome = run(with(kGenerate, {"--prompt", "a", "--tokens", "10", "--stats"}));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(outcome.out == plain.out) << outcome.out;
+  std::size_t at = 0;
+  for (const char* line :
+       {"token 1: ", "tokens 2 to 3: each ", "tokens 4 to 7: each ", "tokens 8 to 10: each "}) {
+    at = outcome.err.find(line, at);
+    ASSERT_NE(at, std::string::npos) << line << " is not there in its place in " << outcome.err;
+  }
+  EXPECT_EQ(plain.err.find("each "), std::string::npos) << plain.err;
+}
+
 TEST_F(HsmLmGenerate, ReadsNumbersByOneRule) {
   save("model", small());
   const auto out = [&](const Arguments& more) {

@@ -43,6 +43,25 @@ TEST_F(HsmLm, TrainsAModelAndLogsEachStep) {
   EXPECT_EQ(model.config().feed_forward, 64);
 }
 
+TEST_F(HsmLm, DrawsTheLossesOfARunThatItLogged) {
+  const Arguments log{"--steps", "12", "--validate-every", "4", "--log", "log.csv"};
+  const auto with = [](Arguments first, const Arguments& more) {
+    first.insert(first.end(), more.begin(), more.end());
+    return first;
+  };
+  const Outcome outcome = run(training(with(log, {"--picture", "losses.svg", "--checkpoint", "run"})));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const std::string svg = read_raw(work_ / "losses.svg");
+  EXPECT_TRUE(svg.starts_with("<svg ")) << svg.substr(0, 50);
+  EXPECT_TRUE(mentions(svg, {"training loss", "validation loss", "3*ab:heads=1"}));
+  expect_refused(run(training({"--steps", "1", "--picture", "losses.svg"})), {"--picture", "--log"});
+  expect_refused(run(training(with(log, {"--picture", "log.csv"}))), {"--picture", "log.csv"});
+  expect_refused(run(training(with(log, {"--picture", "none/losses.svg"}))), {"none/losses.svg"});
+  expect_refused(run(training({"--steps", "1", "--log", "/dev/null", "--picture", "losses.svg"})),
+                 {"--picture is drawn from the --log", "/dev/null"});
+  EXPECT_TRUE(read_raw(work_ / "losses.svg") == svg) << "a refused run has changed the picture";
+}
+
 TEST_F(HsmLm, SaysPathsSoThatNoTerminalObeysThem) {
   Arguments arguments = training({"--steps", "1", "--checkpoint", "run\x1B[31m"});
   arguments[4] = "model\x1B[31m";
