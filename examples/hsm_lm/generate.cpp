@@ -4,8 +4,6 @@
 // not read yet, the generator of the choices, and the bytes of a character that the text was cut in: a text that
 // is resumed goes on as if it had never stopped.
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -15,19 +13,20 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
-#include <variant>
 
 #include <hsm/io/output_file.hpp>
 #include <hsm/io/session_file.hpp>
 #include <hsm/model/cost.hpp>
 #include <hsm/model/sampler.hpp>
 #include <hsm/model/session.hpp>
-#include <hsm/model/speculation.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
+#include "examples/hsm_lm/session_text.hpp"
+#include "examples/hsm_lm/text_output.hpp"
 #include "examples/hsm_lm/texts.hpp"
+#include "examples/hsm_lm/writer.hpp"
 #include "examples/support/paths.hpp"
 #include "examples/support/terminal.hpp"
 #include "examples/support/text.hpp"
@@ -44,36 +43,6 @@ struct GenerateOptions {
   ThreadOptions threads;
 };
 
-/// Text on stdout while it grows, token by token: as it is in a file or a pipe, and made fit for a terminal on
-/// one.
-class TextOutput {
- public:
-  /// `pending`: the first bytes of a character that an earlier part of the text ended in.
-  explicit TextOutput(std::string_view pending) : text_(pending) {}
-
-  void push(std::string_view bytes) {
-    if (!terminal_) return write(bytes);
-    std::string whole;
-    for (const char byte : bytes) whole += text_.push(byte);
-    write(whole);
-  }
-  /// Ends the line. A character that was not finished is shown as such unless the text goes on later.
-  void finish(bool goes_on) {
-    if (terminal_ && !goes_on) write(text_.finish());
-    write("\n");
-  }
-  std::string pending() const { return std::string(text_.pending()); }
-
- private:
-  static void write(std::string_view text) {
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-      throw std::runtime_error("cannot write to the standard output");
-  }
-
-  TerminalText text_;
-  bool terminal_ = ::isatty(STDOUT_FILENO) != 0;
-};
-
 class Stopwatch {
  public:
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
@@ -81,46 +50,6 @@ class Stopwatch {
  private:
   using Clock = std::chrono::steady_clock;
   Clock::time_point start_ = Clock::now();
-};
-
-/// How long tokens take as the text grows: a line for the first token, the next two, four, eight, ..., as they come, or at the
-/// end where the text is on a terminal, which they would cut into pieces.
-class TokenTimes {
- public:
-  explicit TokenTimes(bool wanted) : wanted_(wanted) {}
-
-  /// `count` tokens are there, and took so many seconds.
-  void at(Index count, double seconds) {
-    if (!wanted_ || count < next_) return;
-    tell(count, seconds);
-    while (next_ <= count) next_ = 2 * next_ + 1;
-  }
-  void finish(Index count, double seconds) {
-    if (!wanted_) return;
-    if (count > told_) tell(count, seconds);
-    std::fputs(kept_.c_str(), stderr);
-  }
-
- private:
-  void tell(Index count, double seconds) {
-    const Index n = count - told_;
-    const double each = (seconds - seconds_) / static_cast<double>(n);
-    const std::string which =
-        n == 1 ? format("token %td: ", count) : format("tokens %td to %td: each ", told_ + 1, count);
-    const std::string line = which + format("%.3f ms, %.0f tokens/s\n", 1e3 * each, each > 0 ? 1 / each : 0);
-    if (terminal_) {
-      kept_ += line;
-    } else {
-      std::fputs(line.c_str(), stderr);
-    }
-    told_ = count;
-    seconds_ = seconds;
-  }
-
-  bool wanted_, terminal_ = ::isatty(STDOUT_FILENO) != 0;
-  Index told_ = 0, next_ = 1;  // a line is due after that many tokens
-  double seconds_ = 0;
-  std::string kept_;
 };
 
 double rate(Index tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
@@ -144,98 +73,6 @@ std::string read_prompt(const std::string& path) {
   if (std::ferror(stdin)) throw std::runtime_error("cannot read the standard input");
   return text;
 }
-
-/// What a session file tells besides the state. The same numbers mean other texts to another tokenizer, so its
-/// fingerprint is a note too; bytes have none.
-struct SessionText {
-  std::optional<std::uint64_t> random, last;
-  std::string pending;
-
-  SessionText(const SessionNotes& notes, const TextTokenizer& tokenizer, const std::string& file) {
-    constexpr Bounds<std::uint64_t> kByte{0, 255};
-    const auto found = notes.find("tokenizer");
-    const std::string own = fingerprint_of(tokenizer), got = found == notes.end() ? "" : found->second;
-    if (got != own) {
-      throw std::runtime_error(file + ": must be a session of the tokenizer of this model, " +
-                               (own.empty() ? "bytes" : own) + ", got " +
-                               (got.empty() ? "bytes" : hsm::detail::in_quotes(got)));
-    }
-    random = number_in(notes, "random", kSeeds, file);
-    last = number_in(notes, "last", {0, static_cast<std::uint64_t>(tokenizer.vocabulary() - 1)}, file);
-    for (const char* key : {"pending.0", "pending.1", "pending.2"}) {
-      const auto byte = number_in(notes, key, kByte, file);
-      if (!byte) break;
-      pending += static_cast<char>(*byte);
-    }
-    if (TerminalText(pending).pending() != pending)
-      throw std::runtime_error(file + ": the notes 'pending' must be the first bytes of a character");
-  }
-
-  /// Notes for a text that ends with token `last`, in the character of `pending`.
-  static SessionNotes notes(const TextTokenizer& tokenizer, std::int32_t last, std::uint64_t random,
-                            const std::string& pending) {
-    SessionNotes notes{{"last", std::to_string(last)}, {"random", std::to_string(random)}};
-    if (!tokenizer.is_bytes()) notes["tokenizer"] = fingerprint_of(tokenizer);
-    for (std::size_t i = 0; i < pending.size(); ++i)
-      notes["pending." + std::to_string(i)] = std::to_string(static_cast<unsigned char>(pending[i]));
-    return notes;
-  }
-
- private:
-  static std::string fingerprint_of(const TextTokenizer& tokenizer) {
-    return tokenizer.is_bytes() ? std::string() : hsm::detail::tokenizer_fingerprint(tokenizer.model());
-  }
-
-  static std::optional<std::uint64_t> number_in(const SessionNotes& notes, const std::string& key,
-                                                const Bounds<std::uint64_t>& bounds,
-                                                const std::string& file) {
-    const auto found = notes.find(key);
-    if (found == notes.end()) return std::nullopt;
-    try {
-      return read_number(found->second, bounds);
-    } catch (const std::invalid_argument& error) {
-      throw std::runtime_error(file + ": the note '" + key + "' " + error.what());
-    }
-  }
-};
-
-/// The tokens of a text, as the model draws them, or as a draft has them tried before.
-class Writer {
- public:
-  explicit Writer(GenerationSession<Model> session) : held_(std::move(session)) {}
-  Writer(const Model& model, const Model& draft, Workspace& workspace, SpeculationOptions options)
-      : held_(std::in_place_type<Together>, model, draft, workspace, options) {}
-
-  /// Has read all but the last token that next gave.
-  const GenerationSession<Model>& session() const {
-    const auto* together = std::get_if<Together>(&held_);
-    return together ? together->session() : std::get<Alone>(held_);
-  }
-  void prefill(std::span<const std::int32_t> ids) {
-    std::visit([&](auto& session) { session.prefill(ids); }, held_);
-  }
-  /// The next tokens, at most so many.
-  template <class Choose>
-  std::span<const std::int32_t> next(const Choose& choose, Random& random, Index most) {
-    if (auto* together = std::get_if<Together>(&held_)) return together->next(choose, random, most);
-    auto& session = std::get<Alone>(held_);
-    if (last_) session.next(*last_);
-    last_ = choose(session.logits(), random);
-    return {&*last_, 1};
-  }
-  /// What the draft was worth, for people.
-  std::string draft_text() const {
-    const auto* together = std::get_if<Together>(&held_);
-    if (!together) return "";
-    return format("; %td of %td drafted tokens kept", together->accepted(), together->drafted());
-  }
-
- private:
-  using Alone = GenerationSession<Model>;
-  using Together = SpeculativeSession<Model>;
-  std::variant<Alone, Together> held_;
-  std::optional<std::int32_t> last_;
-};
 
 /// Where a text begins: a fresh session, or one from a file.
 struct Beginning {
@@ -273,7 +110,7 @@ Beginning begin(const GenerateOptions& options, const std::string& prompt, const
   check_state_fits(model, static_cast<double>(saved.memory.state.count(0)) + length());
   const SessionText text(saved.notes, tokenizer, options.session);
   if (text.last) unread.insert(unread.begin(), static_cast<std::int32_t>(*text.last));
-  if (unread.empty() && !saved.memory.ready[0]) {
+  if (unread.empty() && !saved.memory.has_logits(0)) {
     throw std::invalid_argument(
         "--prompt must have at least 1 byte, since the session has read no token, got none");
   }

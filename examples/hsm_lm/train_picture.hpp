@@ -5,11 +5,10 @@
 
 #include <cstddef>
 #include <limits>
-#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "examples/support/numbers.hpp"

@@ -105,6 +105,8 @@ TEST(SessionFile, HoldsAllThatASessionRemembers) {
     expect_same_bits(std::vector<float>(got.begin(), got.end()),
                      std::vector<float>(expected.begin(), expected.end()), "logits");
   }
+  for (const auto& [stream, there] : {std::pair<Index, bool>{0, true}, {1, false}, {2, true}})
+    EXPECT_EQ(loaded.memory.has_logits(stream), there) << stream;
   EXPECT_THROW(again.logits(0, 3), std::out_of_range);
   EXPECT_THROW(again.logits(2, 1), std::out_of_range) << "it was rewound";
   EXPECT_EQ(again.memory().history, session.memory().history);

@@ -34,6 +34,12 @@ struct SessionMemory {
     return static_cast<std::size_t>(stream * kept_logits() + (n - 1) % kept_logits());
   }
 
+  /// Whether the logits after the last token of a stream are there.
+  bool has_logits(Index stream) const {
+    const Index n = state.count(stream);
+    return n > 0 && ready[column(stream, n)] != 0;
+  }
+
   /// Throws std::invalid_argument unless this is what a session of `model` can hold.
   template <class Model>
   void check(const char* who, const Model& model) const {
