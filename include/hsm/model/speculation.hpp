@@ -56,13 +56,9 @@ class SpeculativeSession {
     if (ids.empty()) detail::fail("SpeculativeSession::prefill", "the number of token ids", "above 0", "0");
     std::vector<std::int32_t> all(unread_);
     all.insert(all.end(), ids.begin(), ids.end());
+    small_unread_.reserve(small_unread_.size() + ids.size());
+    large_.prefill(all);
     small_unread_.insert(small_unread_.end(), ids.begin(), ids.end());
-    try {
-      large_.prefill(all);
-    } catch (...) {
-      small_unread_.resize(small_unread_.size() - ids.size());
-      throw;
-    }
     unread_.clear();
   }
 
