@@ -3,6 +3,7 @@
 // A layer of one's own that is no shift mixer: a sum of all tokens that fades, one decay for each channel.
 #pragma once
 
+#include <hsm/layer/recorded_call.hpp>
 #include <hsm/layer/ring_state.hpp>
 #include <hsm/layer/token_mixer.hpp>
 #include <string>
@@ -22,12 +23,8 @@ struct FadingSum {
     }
   };
   using State = RingState<S>;
-  struct Saved {
-    Shape<3> sizes{-1, -1, -1};
-    std::vector<Segment> segments;
-    std::vector<Index> pasts;  // tokens of the stream before each segment
-    std::vector<S> before;     // h[t-1] of each token
-    Shape<3> shape() const { return sizes; }
+  struct Saved : RecordedCall {
+    std::vector<S> before;  // h[t-1] of each token
   };
   static constexpr std::string_view kType = "FadingSum", kName = "fading-sum";
 
@@ -56,9 +53,7 @@ struct FadingSum {
            Saved* saved, Workspace&) const {
     const Index C = channels();
     if (saved) {
-      saved->sizes = x.shape();
-      saved->segments.assign(segments.begin(), segments.end());
-      saved->pasts.clear();
+      saved->start(segments, state);
       saved->before.resize(static_cast<std::size_t>(C * x.count()));
     }
     for (const Segment& segment : segments) {
@@ -66,7 +61,6 @@ struct FadingSum {
       const Index past = segment.fresh() ? 0 : state->count(segment.stream);
       if (!segment.fresh()) state->make_room(past + segment.count);
       if (past > 0) std::copy_n(state->ring(0, segment.stream).slot(past - 1), C, h.data());
-      if (saved) saved->pasts.push_back(past);
       for (Index t = 0; t < segment.count; ++t) {
         const Index token = segment.first + t;
         for (std::size_t c = 0; c < h.size(); ++c) {
@@ -78,13 +72,14 @@ struct FadingSum {
       }
       if (!segment.fresh()) state->advance(segment.stream, segment.count);
     }
+    if (saved) saved->sizes = x.shape();
   }
   void run_adjoint(const Tokens<const S>&, const Saved& saved, const Tokens<const S>& dy, const Tokens<S>& dx,
                    Parameters& gradients, State* state_gradient, Workspace&) const {
     const Index C = channels();
     for (std::size_t i = 0; i < saved.segments.size(); ++i) {
       const Segment& segment = saved.segments[i];
-      const Index past = saved.pasts[i], end = past + segment.count;
+      const Index past = saved.past[i], end = past + segment.count;
       std::vector<S> carry(static_cast<std::size_t>(C));  // the gradient of h[t] from what comes after t
       const bool joined = state_gradient && !segment.fresh();
       if (joined) state_gradient->make_room(end);

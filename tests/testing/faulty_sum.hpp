@@ -56,9 +56,9 @@ struct FaultySum : FadingSum<double> {
     const std::vector<double> left = what_fresh_streams_hold(segments, state);
     if (has(LayerFault::kHeldInLayer)) give_held(segments, state);
     const auto stale = saved && has(LayerFault::kStaleRecord) ? saved->segments : std::vector<Segment>();
-    const auto stale_pasts = saved ? saved->pasts : std::vector<Index>();
+    const auto stale_pasts = saved ? saved->past : std::vector<Index>();
     FadingSum::run(x, segments, y, state, saved, workspace);
-    if (!stale.empty() && stale[0].count > x.time) saved->segments = stale, saved->pasts = stale_pasts;
+    if (!stale.empty() && stale[0].count > x.time) saved->segments = stale, saved->past = stale_pasts;
     if (has(LayerFault::kHeldInLayer)) take_held(segments, state);
     for (const Segment& segment : segments) {
       for (Index t = segment.first; y.data && t < segment.first + segment.count; ++t) {
@@ -102,8 +102,8 @@ struct FaultySum : FadingSum<double> {
       }
     }
     for (std::size_t i = 0; has(LayerFault::kDropsStateGradient) && i < saved.segments.size(); ++i) {
-      if (state_gradient && !saved.segments[i].fresh() && saved.pasts[i] > 0)
-        std::fill_n(state_gradient->ring(0, saved.segments[i].stream).slot(saved.pasts[i] - 1), x.channels,
+      if (state_gradient && !saved.segments[i].fresh() && saved.past[i] > 0)
+        std::fill_n(state_gradient->ring(0, saved.segments[i].stream).slot(saved.past[i] - 1), x.channels,
                     0.0);
     }
   }

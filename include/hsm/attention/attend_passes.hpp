@@ -133,7 +133,7 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
                               Workspace& workspace) {
   const Index C = memory.C, H = memory.H, D = memory.width();
   const auto chooses = [&](std::size_t i) {
-    const Index past = saved.past(i), count = saved.segments[i].count;
+    const Index past = saved.past[i], count = saved.segments[i].count;
     return dense_queries(saved.block, saved.top, past, count) < count;
   };
   Index longest = 0, most_choosing = 0, most_keys = 0;
@@ -141,7 +141,7 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
     const Index count = saved.segments[i].count;
     if (chooses(i)) {
       most_choosing = (std::max)(most_choosing, count);
-      most_keys = (std::max)(most_keys, saved.past(i) + count);
+      most_keys = (std::max)(most_keys, saved.past[i] + count);
     } else {
       longest = (std::max)(longest, count);
     }

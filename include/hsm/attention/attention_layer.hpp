@@ -132,7 +132,9 @@ class AttentionLayer {
            saved.top == top() && (saved.streams == Segment::kFresh || fits_keys(saved.documents));
   }
   /// Throws unless d is a gradient of keys and values that the call left.
-  void check_state_gradient(const char* who, const Saved& saved, const State& d) const;
+  void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
+    saved.check_tokens(who, "at most ", d, [](Index count, Index left) { return count <= left; });
+  }
 
   /// See layer/mixing_layer.hpp. Past a state and without a record, chunk after chunk: scratch does not grow with T.
   void run(const Tokens<const Scalar>& x, std::span<const Segment> segments, const Tokens<Scalar>& y,
@@ -174,50 +176,36 @@ inline std::span<const Segment> cut_segments(std::span<const Segment> segments, 
   return parts.first(n);
 }
 
+/// A call of a layer that holds all tokens: pass(x, y, segments), past a state and without a record chunk after chunk.
+template <class Scalar, class State, class Saved, class Pass>
+void run_chunks(const Tokens<const Scalar>& x, std::span<const Segment> segments, const Tokens<Scalar>& y,
+                State* state, Saved* saved, Workspace& workspace, const Pass& pass) {
+  if (saved) saved->sizes = RecordedCall::kNothing;  // whatever throws
+  if (state) {
+    for (const Segment& segment : segments) state->reserve(segment.stream, segment.count);
+  }
+  if (!state || saved || x.time <= kExtendChunk) return pass(x, y, segments);
+  Workspace::Frame frame(workspace);
+  const std::span<Segment> parts(frame.take<Segment>(static_cast<Index>(segments.size())), segments.size());
+  StreamUndo undo(state, segments, frame);
+  for (Index first = 0; first < x.time; first += kExtendChunk) {
+    const Index count = (std::min)(kExtendChunk, x.time - first);
+    pass(x.slice(first, count), y.data ? y.slice(first, count) : y,
+         cut_segments(segments, x.batch, first, count, parts));
+  }
+  undo.kept = true;
+}
+
 }  // namespace detail
 
 template <ComputeScalar Scalar>
 void AttentionLayer<Scalar>::run(const Tokens<const Scalar>& x, std::span<const Segment> segments,
                                  const Tokens<Scalar>& y, State* state, Saved* saved,
                                  Workspace& workspace) const {
-  if (saved) saved->sizes = {-1, -1, -1};  // of nothing, whatever throws
-  if (state) {
-    for (const Segment& segment : segments) state->reserve(segment.stream, segment.count);
-  }
-  if (!state || saved || x.time <= detail::kExtendChunk) {
-    detail::attention_forward<Scalar>(parameters_, x, y, segments, state, saved, workspace);
-    return;
-  }
-  Workspace::Frame frame(workspace);
-  const std::span<Segment> parts(frame.take<Segment>(static_cast<Index>(segments.size())), segments.size());
-  detail::StreamUndo undo(state, segments, frame);
-  for (Index first = 0; first < x.time; first += detail::kExtendChunk) {
-    const Index count = (std::min)(detail::kExtendChunk, x.time - first);
-    detail::attention_forward<Scalar>(parameters_, x.slice(first, count), y.data ? y.slice(first, count) : y,
-                                      detail::cut_segments(segments, x.batch, first, count, parts), state,
-                                      nullptr, workspace);
-  }
-  undo.kept = true;
-}
-
-template <ComputeScalar Scalar>
-void AttentionLayer<Scalar>::check_state_gradient(const char* who, const Saved& saved, const State& d) const {
-  if (saved.streams == Segment::kFresh)
-    detail::fail(who, "state_gradient", "absent unless saved is the record of an extend", "one");
-  detail::check_equal(who, "the streams of state_gradient", d.streams(), saved.streams);
-  for (std::size_t i = 0; i < saved.segments.size(); ++i) {
-    const Index stream = saved.segments[i].stream, held = saved.past(i) + saved.segments[i].count;
-    const Index count = d.count(stream), capacity = d.capacity();
-    if (count > held) {
-      detail::fail(who, "the tokens of stream " + std::to_string(stream) + " in state_gradient",
-                   "at most " + std::to_string(held) + ", what the call left", std::to_string(count));
-    }
-    if (capacity > 0 && capacity < held) {
-      detail::fail(who, "the capacity of state_gradient",
-                   "at least " + std::to_string(held) + ", the tokens of stream " + std::to_string(stream),
-                   std::to_string(capacity));
-    }
-  }
+  detail::run_chunks(x, segments, y, state, saved, workspace,
+                     [&](const auto& own_x, const auto& own_y, std::span<const Segment> own) {
+                       detail::attention_forward(parameters_, own_x, own_y, own, state, saved, workspace);
+                     });
 }
 
 }  // namespace hsm::inline HSM_ABI

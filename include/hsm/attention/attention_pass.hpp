@@ -47,55 +47,6 @@ void save_documents(std::span<const Segment> segments, const AttentionState<Scal
   }
 }
 
-/// y = W mixed + b, mixed [N][C].
-template <class Scalar>
-void map_back(const Attention<Scalar>& parameters, const Scalar* mixed, const Tokens<const Scalar>& x,
-              const Tokens<Scalar>& y, Workspace& workspace) {
-  const Index C = parameters.channels();
-  for_each_stretch(
-      x.count(),
-      [&](Index first, Index count) {
-        const ConstColumns<Scalar> part(mixed + first * C, C, count, Eigen::OuterStride<>(C));
-        parameters.output.forward(part, y.columns(first, count), workspace.executor());
-      },
-      x, Tokens<const Scalar>(y));
-}
-
-/// The adjoint of map_back: d_mixed (C, N) is overwritten, the gradients are added to.
-template <class Scalar>
-void return_output(const Attention<Scalar>& parameters, const Tokens<const Scalar>& x,
-                   const AttentionSaved<Scalar>& saved, const Tokens<const Scalar>& dy,
-                   Columns<Scalar> d_mixed, Attention<Scalar>& gradients, Executor& executor) {
-  const Index C = parameters.channels(), N = x.count();
-  const ConstColumns<Scalar> mixed(saved.mixed.data(), C, N, Eigen::OuterStride<>(C));
-  for_each_stretch(
-      N,
-      [&](Index first, Index count) {
-        const ConstColumns<Scalar> d_out = dy.columns(first, count);
-        parameters.output.backward_input(d_out, Write::kOverwrite, part(d_mixed, 0, C, first, count),
-                                         executor);
-        Linear<Scalar>::backward_parameters(part(mixed, 0, C, first, count), d_out, gradients.output,
-                                            executor);
-      },
-      x, dy);
-}
-
-/// The adjoint of the projection: dx is overwritten, the gradients are added to.
-template <class Scalar>
-void return_projection(const Attention<Scalar>& parameters, const Tokens<const Scalar>& x,
-                       Columns<Scalar> d_joint, const Tokens<Scalar>& dx, Attention<Scalar>& gradients,
-                       Executor& executor) {
-  const Index C = parameters.channels(), N = x.count();
-  for_each_stretch(
-      N,
-      [&](Index first, Index count) {
-        const ConstColumns<Scalar> d_project = read(part(d_joint, 0, 3 * C, first, count));
-        Linear<Scalar>::backward_parameters(x.columns(first, count), d_project, gradients.project, executor);
-        parameters.project.backward_input(d_project, Write::kOverwrite, dx.columns(first, count), executor);
-      },
-      x, Tokens<const Scalar>(dx));
-}
-
 /// Project, turn by positions where these are rotary, put behind the past where segments continue, attend, output.
 /// `state` and `saved` may be null, and y.data, where nobody wants results. What throws does so before a stream counts
 /// a token, and leaves a record of nothing.
@@ -110,8 +61,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   for (std::size_t i = 0; state && i < segments.size(); ++i)
     state->reserve(segments[i].stream, segments[i].count);
   if (saved) {
-    saved->sizes = {-1, -1, -1};  // a record of nothing until it is whole
-    saved->segments.assign(segments.begin(), segments.end());
+    saved->start(segments, state);
     saved->rotary = parameters.rotary;
     saved->window = parameters.window;
     saved->block = parameters.block;
@@ -119,7 +69,6 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
     saved->heads.resize(3 * C * N);
     saved->mixed.resize(C * N);
     saved->log_sums.resize(H * N);
-    saved->streams = state ? state->streams() : Segment::kFresh;
     if (state) reserve_documents(segments, *state, *saved);
     memory.heads = saved->heads.data();
     memory.mixed = saved->mixed.data();
@@ -130,9 +79,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   }
   if (N > 0) {
     project_heads(parameters.project, x, memory, workspace);
-    const auto past = [&](std::size_t i) {
-      return segments[i].fresh() ? Index{0} : state->count(segments[i].stream);
-    };
+    const auto past = [&](std::size_t i) { return past_of(segments[i], state); };
     if (parameters.rotary > 0) turn_segments(parameters.rotary, segments, memory, past, workspace);
   }
   place_documents(segments, memory, state, saved, saved || y.data, frame, documents);
@@ -140,7 +87,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
     const Sight sight{parameters.window, parameters.block, parameters.top};
     sum_documents(sight, segments, memory, state, frame, documents, workspace.executor());
     attend_segments(sight, segments, memory, documents, workspace);
-    map_back(parameters, memory.mixed, x, y, workspace);
+    map_back(parameters.output, memory.mixed, x, y, workspace);
   }
   if (state) advance_streams(segments, memory, documents, *state, saved != nullptr);
   if (saved) {
@@ -169,14 +116,14 @@ void attention_backward(const Attention<Scalar>& parameters, const Tokens<const 
   Workspace::Frame frame(workspace);
   Columns<Scalar> d_mixed = frame.columns<Scalar>(C, N);
   Columns<Scalar> d_joint = frame.columns<Scalar>(3 * C, N);
-  return_output(parameters, x, saved, dy, d_mixed, gradients, executor);
+  return_output(parameters.output, x, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
   const HeadMemory<const Scalar> memory{
       C, parameters.heads, N, saved.heads.data(), saved.mixed.data(), saved.log_sums.data()};
   attend_segments_backward(saved, memory, d_mixed.data(), d_joint.data(), state_gradient, workspace);
-  const auto past = [&](std::size_t i) { return saved.past(i); };
+  const auto past = [&](std::size_t i) { return saved.past[i]; };
   if (parameters.rotary > 0)
     turn_segments_back(saved, C, parameters.heads, N, d_joint.data(), past, workspace);
-  return_projection(parameters, x, d_joint, dx, gradients, executor);
+  return_projection(parameters.project, x, d_joint, dx, gradients.project, executor);
   for (Index i = 0; state_gradient && i < segments; ++i) {
     const Segment& segment = saved.segments[static_cast<std::size_t>(i)];
     state_gradient->rewind(segment.stream, segment.count);

@@ -6,38 +6,27 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
 
 #include <hsm/attention/attention_state.hpp>
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
-#include <hsm/layer/segment.hpp>
+#include <hsm/layer/recorded_call.hpp>
 
 namespace hsm::inline HSM_ABI {
 
 /// Filled by CausalAttention::forward, packed and extend, read by backward; keeps its memory from call to
 /// call.
 template <ComputeScalar Scalar>
-struct AttentionSaved {
-  Shape<3> sizes{-1, -1, -1};       ///< [B,T,C] of the call that was recorded
-  std::vector<Segment> segments;    ///< the documents of the call
-  Index rotary = 0;                 ///< the base that queries and keys were turned by, 0 for none
-  Index window = 0;                 ///< how many tokens each one saw, 0 for all
-  Index block = 0;                  ///< how many tokens a block had, 0 for none
-  Index top = 0;                    ///< how many blocks were chosen
-  Vector<Scalar> heads;             ///< queries, keys (turned), values of each head: [3][H][N][C/H]
-  Vector<Scalar> mixed;             ///< the concatenated head outputs: [N][C]
-  Vector<Scalar> log_sums;          ///< log2 sum_j exp(score): [H][N]
-  Index streams = Segment::kFresh;  ///< of the state that was extended, kFresh where there was none
+struct AttentionSaved : RecordedCall {
+  Index rotary = 0;         ///< the base that queries and keys were turned by, 0 for none
+  Index window = 0;         ///< how many tokens each one saw, 0 for all
+  Index block = 0;          ///< how many tokens a block had, 0 for none
+  Index top = 0;            ///< how many blocks were chosen
+  Vector<Scalar> heads;     ///< queries, keys (turned), values of each head: [3][H][N][C/H]
+  Vector<Scalar> mixed;     ///< the concatenated head outputs: [N][C]
+  Vector<Scalar> log_sums;  ///< log2 sum_j exp(score): [H][N]
   /// After extend: stream i is the document of segment i, as the call left it, or what the segment sees of it.
   AttentionState<Scalar> documents;
-
-  /// The [B,T,C] of the call that was recorded.
-  Shape<3> shape() const { return sizes; }
-  /// Tokens of the document of segment i before it.
-  Index past(std::size_t i) const {
-    return segments[i].fresh() ? 0 : documents.count(static_cast<Index>(i)) - segments[i].count;
-  }
 
   /// Bytes held.
   std::size_t bytes() const {

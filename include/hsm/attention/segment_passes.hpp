@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The passes of attention over the segments of a call, each a list of tasks for the executor: here tokens to heads,
-// rotary positions, and keys and values to those of their document; queries against keys are in attend_passes.hpp. Heads
-// are kept one after another,
+// The passes of attention over the segments of a call, each a list of tasks for the executor: here tokens to heads and back
+// to C channels, rotary positions, and keys and values to those of their document; queries against keys are in
+// attend_passes.hpp. Heads are kept one after another,
 //
 //   heads[part][h][token][C/H], part = queries, keys, values        mixed[token][C]        log_sums[h][token]
 //
@@ -78,6 +78,51 @@ void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
                        sort);
       },
       x);
+}
+
+/// y = W mixed + b, mixed [N][C].
+template <class Scalar>
+void map_back(const Linear<Scalar>& output, const Scalar* mixed, const Tokens<const Scalar>& x,
+              const Tokens<Scalar>& y, Workspace& workspace) {
+  const Index C = x.channels;
+  for_each_stretch(
+      x.count(),
+      [&](Index first, Index count) {
+        const ConstColumns<Scalar> part(mixed + first * C, C, count, Eigen::OuterStride<>(C));
+        output.forward(part, y.columns(first, count), workspace.executor());
+      },
+      x, Tokens<const Scalar>(y));
+}
+
+/// The adjoint of map_back: d_mixed (C, N) is overwritten, the gradient of the map is added to.
+template <class Scalar>
+void return_output(const Linear<Scalar>& output, const Tokens<const Scalar>& x, const Scalar* mixed,
+                   const Tokens<const Scalar>& dy, Columns<Scalar> d_mixed, Linear<Scalar>& gradient,
+                   Executor& executor) {
+  const Index C = x.channels, N = x.count();
+  const ConstColumns<Scalar> all(mixed, C, N, Eigen::OuterStride<>(C));
+  for_each_stretch(
+      N,
+      [&](Index first, Index count) {
+        const ConstColumns<Scalar> d_out = dy.columns(first, count);
+        output.backward_input(d_out, Write::kOverwrite, part(d_mixed, 0, C, first, count), executor);
+        Linear<Scalar>::backward_parameters(part(all, 0, C, first, count), d_out, gradient, executor);
+      },
+      x, dy);
+}
+
+/// The adjoint of the joint projection of queries, keys and values: dx is overwritten, the gradient of the map is added to.
+template <class Scalar>
+void return_projection(const Linear<Scalar>& project, const Tokens<const Scalar>& x, Columns<Scalar> d_joint,
+                       const Tokens<Scalar>& dx, Linear<Scalar>& gradient, Executor& executor) {
+  for_each_stretch(
+      x.count(),
+      [&](Index first, Index count) {
+        const ConstColumns<Scalar> d_project = read(part(d_joint, 0, 3 * x.channels, first, count));
+        Linear<Scalar>::backward_parameters(x.columns(first, count), d_project, gradient, executor);
+        project.backward_input(d_project, Write::kOverwrite, dx.columns(first, count), executor);
+      },
+      x, Tokens<const Scalar>(dx));
 }
 
 /// Turns queries and keys by the positions of their tokens; past(i): how many of its document lie before segment i.

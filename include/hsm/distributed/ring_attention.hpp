@@ -59,15 +59,13 @@ class RingAttention {
   /// y = mix(x), leaving in `saved` what backward needs; segments are recorded as fresh ones.
   void forward(const In& x, const Out& y, Saved& saved) {
     const Index N = x.count();
-    saved.sizes = {-1, -1, -1};
-    saved.segments = segments_;
+    saved.template start<AttentionState<Scalar>>(segments_, nullptr);
     saved.rotary = parameters_.rotary;
     saved.window = parameters_.window;
     saved.block = saved.top = 0;
     saved.heads.resize(3 * C_ * N);
     saved.mixed.resize(C_ * N);
     saved.log_sums.resize(H_ * N);
-    saved.streams = Segment::kFresh;
     const HeadMemory<Scalar> memory{C_, H_, N, saved.heads.data(), saved.mixed.data(), saved.log_sums.data()};
     if (N > 0) {
       project_heads(parameters_.project, x, memory, workspace_);
@@ -85,7 +83,7 @@ class RingAttention {
     blocks_.pass(
         memory, attend_own, [](std::size_t, Block&) {},
         [&](std::size_t, Block& block) { attend_block(memory, block); });
-    if (N > 0) map_back(parameters_, saved.mixed.data(), x, y, workspace_);
+    if (N > 0) map_back(parameters_.output, saved.mixed.data(), x, y, workspace_);
     saved.sizes = x.shape();
   }
 
@@ -100,7 +98,8 @@ class RingAttention {
     std::vector<Block> returned = blocks_.expect_returned();
     const auto return_own = [&] {
       if (N == 0) return;
-      return_output(parameters_, x, saved, dy, d_mixed, gradients, workspace_.executor());
+      return_output(parameters_.output, x, saved.mixed.data(), dy, d_mixed, gradients.output,
+                    workspace_.executor());
       attend_segments_backward<Scalar>(saved, memory, d_mixed.data(), d_joint.data(), nullptr, workspace_);
     };
     std::vector<Block> sums(blocks_.incoming().size()), sent(2 * sums.size());
@@ -134,7 +133,7 @@ class RingAttention {
     }
     if (N == 0) return;
     if (parameters_.rotary > 0) turn_segments_back(saved, C_, H_, N, d_joint.data(), past(), workspace_);
-    return_projection(parameters_, x, d_joint, dx, gradients, workspace_.executor());
+    return_projection(parameters_.project, x, d_joint, dx, gradients.project, workspace_.executor());
   }
 
  private:

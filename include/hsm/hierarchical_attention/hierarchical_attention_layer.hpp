@@ -17,32 +17,27 @@
 #include <hsm/hierarchical_attention/hierarchical_attention_state.hpp>
 #include <hsm/layer/layer_options.hpp>
 #include <hsm/layer/mixing_layer.hpp>
+#include <hsm/layer/recorded_call.hpp>
 
 namespace hsm::inline HSM_ABI {
 
 /// What a forward leaves for backward: N (4 C + H) values for N tokens, and of each level l from 1 on 3 C N / 2^l. After
 /// extend also a copy of the blocks of each document, since the state itself goes on, and of its tail at entry.
 template <ComputeScalar Scalar>
-struct HierarchicalAttentionSaved {
+struct HierarchicalAttentionSaved : RecordedCall {
   /// The blocks of a level that the tokens of the call completed, document after document.
   struct Level {
     Vector<Scalar> pooled;  ///< x^l: [M][C]
     Vector<Scalar> heads;   ///< queries, keys of each head: [2][H][M][C/H]
   };
-  Shape<3> sizes{-1, -1, -1};       ///< [B,T,C] of the call that was recorded
-  std::vector<Segment> segments;    ///< the documents of the call
-  std::vector<Index> past;          ///< tokens of each document before it
-  Index streams = Segment::kFresh;  ///< of the state that was extended, kFresh where there was none
-  Vector<Scalar> heads;             ///< of level 0: queries, keys, values of each head, [3][H][N][C/H]
-  Vector<Scalar> mixed;             ///< the concatenated head outputs: [N][C]
-  Vector<Scalar> log_sums;          ///< log2 sum_j exp(score): [H][N]
-  std::vector<Level> levels;        ///< from level 1 on
+  Vector<Scalar> heads;       ///< of level 0: queries, keys, values of each head, [3][H][N][C/H]
+  Vector<Scalar> mixed;       ///< the concatenated head outputs: [N][C]
+  Vector<Scalar> log_sums;    ///< log2 sum_j exp(score): [H][N]
+  std::vector<Level> levels;  ///< from level 1 on
   /// After extend: stream i holds the blocks of the document of segment i, as the call left it.
   HierarchicalAttentionState<Scalar> documents;
   OwnedColumns<Scalar> tails;  ///< [2 (L-1) C, segments]: the tails at entry, where there was a state
 
-  /// The [B,T,C] of the call that was recorded.
-  Shape<3> shape() const { return sizes; }
   /// Bytes held.
   std::size_t bytes() const {
     Index values = heads.size() + mixed.size() + log_sums.size() + tails.size();
@@ -120,7 +115,9 @@ class HierarchicalAttentionLayer {
            (saved.streams == Segment::kFresh || fits(saved.documents));
   }
   /// Throws unless d is a gradient of what the call left: of its streams, fresh or of as many tokens each.
-  void check_state_gradient(const char* who, const Saved& saved, const State& d) const;
+  void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
+    saved.check_tokens(who, "0, or ", d, [](Index count, Index left) { return count == 0 || count == left; });
+  }
 
   /// See layer/mixing_layer.hpp. Past a state and without a record, chunk after chunk: scratch does not grow with T.
   void run(const Tokens<const Scalar>& x, std::span<const Segment> segments, const Tokens<Scalar>& y,
@@ -147,27 +144,6 @@ void HierarchicalAttentionLayer<Scalar>::check(const char* who) const {
     detail::check_equal(who, "the size of a of a level", level.a.size(), C);
     detail::check_equal(who, "the size of b of a level", level.b.size(), C);
     detail::check_linear(who, "project of a level", level.project, 2 * C, C, 2 * C);
-  }
-}
-
-template <ComputeScalar Scalar>
-void HierarchicalAttentionLayer<Scalar>::check_state_gradient(const char* who, const Saved& saved,
-                                                              const State& d) const {
-  if (saved.streams == Segment::kFresh)
-    detail::fail(who, "state_gradient", "absent unless saved is the record of an extend", "one");
-  detail::check_equal(who, "the streams of state_gradient", d.streams(), saved.streams);
-  for (std::size_t i = 0; i < saved.segments.size(); ++i) {
-    const Index stream = saved.segments[i].stream, held = saved.past[i] + saved.segments[i].count;
-    const Index count = d.count(stream), capacity = d.capacity();
-    if (count != 0 && count != held) {
-      detail::fail(who, "the tokens of stream " + std::to_string(stream) + " in state_gradient",
-                   "0, or " + std::to_string(held) + ", what the call left", std::to_string(count));
-    }
-    if (capacity > 0 && capacity < held) {
-      detail::fail(who, "the capacity of state_gradient",
-                   "at least " + std::to_string(held) + ", the tokens of stream " + std::to_string(stream),
-                   std::to_string(capacity));
-    }
   }
 }
 

@@ -168,28 +168,13 @@ void HierarchyPass<Scalar>::backward(const In& x, const Saved& saved, const In& 
   std::fill_n(returned.d_tails, count * tail_size, Scalar(0));
   std::fill_n(returned.d_weights, count * H_ * L_, 0.0);
   RingState<Scalar>* tails = state_gradient ? &state_gradient->tails() : nullptr;
-  UnfinishedStreams<RingState<Scalar>> unfinished{tails, saved.segments, tails != nullptr};
+  UnfinishedStreams<RingState<Scalar>> unfinished{tails, saved.segments};
 
-  const ConstColumns<Scalar> mixed(saved.mixed.data(), C_, N, Eigen::OuterStride<>(C_));
   Columns<Scalar> d_mixed = frame_.template columns<Scalar>(C_, N);
   Columns<Scalar> d_joint(returned.d_joint, 3 * C_, N, Eigen::OuterStride<>(3 * C_));
-  for_each_stretch(
-      N,
-      [&](Index first, Index n) {
-        const ConstColumns<Scalar> d_out = dy.columns(first, n);
-        parameters_.output.backward_input(d_out, Write::kOverwrite, part(d_mixed, 0, C_, first, n), executor);
-        Linear<Scalar>::backward_parameters(part(mixed, 0, C_, first, n), d_out, gradients.output, executor);
-      },
-      x, dy);
+  return_output(parameters_.output, x, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
   return_scores(saved, places, d_mixed.data(), returned);
-  for_each_stretch(
-      N,
-      [&](Index first, Index n) {
-        const ConstColumns<Scalar> d_project = read(part(d_joint, 0, 3 * C_, first, n));
-        Linear<Scalar>::backward_parameters(x.columns(first, n), d_project, gradients.project, executor);
-        parameters_.project.backward_input(d_project, Write::kOverwrite, dx.columns(first, n), executor);
-      },
-      x, In(dx));
+  return_projection(parameters_.project, x, d_joint, dx, gradients.project, executor);
   return_levels(x, saved, places, returned, dx, gradients);
   return_lambda(count * H_, returned.d_weights, gradients.lambda);
   for (std::size_t i = 0; state_gradient && i < saved.segments.size(); ++i) {

@@ -101,10 +101,9 @@ template <class Scalar>
 void HierarchyPass<Scalar>::forward(const In& x, const Out& y, std::span<const Segment> segments,
                                     State* state, Saved* saved) {
   const Index N = x.count();
-  if (state) {
-    for (const Segment& segment : segments) state->reserve(segment.stream, segment.count);
-  }
-  const BlockPlaces places(segments, past_of(segments, state), L_, frame_);
+  Index* past = frame_.template take<Index>(static_cast<Index>(segments.size()));
+  for (std::size_t i = 0; i < segments.size(); ++i) past[i] = past_of(segments[i], state);
+  const BlockPlaces places(segments, past, L_, frame_);
   if (saved) start_record(x, places, state, *saved);
   const auto take = [&](Index n) { return frame_.template take<Scalar>(n); };
   HeadMemory<Scalar> tokens{C_, H_, N, nullptr, nullptr, nullptr};
@@ -133,13 +132,7 @@ void HierarchyPass<Scalar>::forward(const In& x, const Out& y, std::span<const S
   }
   if (N > 0 && y.data) {
     attend(places, tokens, levels, state);
-    for_each_stretch(
-        N,
-        [&](Index first, Index count) {
-          const ConstColumns<Scalar> mixed(tokens.mixed + first * C_, C_, count, Eigen::OuterStride<>(C_));
-          parameters_.output.forward(mixed, y.columns(first, count), workspace_.executor());
-        },
-        x, In(y));
+    map_back(parameters_.output, tokens.mixed, x, y, workspace_);
   }
   for (std::size_t i = 0; state && i < segments.size(); ++i) {  // nothing throws any more
     write_tails(x, places, i, levels, *state, tail);

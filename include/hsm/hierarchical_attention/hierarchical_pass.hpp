@@ -70,7 +70,6 @@ class HierarchyPass {
   HierarchyHead<Scalar> head_of(const BlockPlaces& places, std::size_t i, Index h,
                                 const HeadMemory<const Scalar>& tokens,
                                 const Levels<HeadMemory<const Scalar>>& levels, const Scalar* tail) const;
-  Index* past_of(std::span<const Segment> segments, const State* state);
   void start_record(const In& x, const BlockPlaces& places, const State* state, Saved& saved) const;
   void pool_levels(const In& x, const BlockPlaces& places, const State* state,
                    const Levels<LevelMemory>& levels) const;
@@ -100,15 +99,6 @@ class HierarchyPass {
   const std::array<Scalar, kMostLevels> weights_;
 };
 
-/// How many tokens of its document each segment has before it.
-template <class Scalar>
-Index* HierarchyPass<Scalar>::past_of(std::span<const Segment> segments, const State* state) {
-  Index* past = frame_.template take<Index>(static_cast<Index>(segments.size()));
-  for (std::size_t i = 0; i < segments.size(); ++i)
-    past[i] = !state || segments[i].fresh() ? 0 : state->count(segments[i].stream);
-  return past;
-}
-
 template <class Scalar>
 HierarchyHead<Scalar> HierarchyPass<Scalar>::head_of(const BlockPlaces& places, std::size_t i, Index h,
                                                      const HeadMemory<const Scalar>& tokens,
@@ -135,9 +125,7 @@ template <class Scalar>
 void HierarchyPass<Scalar>::start_record(const In& x, const BlockPlaces& places, const State* state,
                                          Saved& saved) const {
   const Index N = x.count(), count = static_cast<Index>(places.segments.size());
-  saved.segments.assign(places.segments.begin(), places.segments.end());
-  saved.past.assign(places.past, places.past + count);
-  saved.streams = state ? state->streams() : Segment::kFresh;
+  saved.start(places.segments, state);
   saved.heads.resize(3 * C_ * N);
   saved.mixed.resize(C_ * N);
   saved.log_sums.resize(H_ * N);
@@ -190,24 +178,11 @@ template <ComputeScalar Scalar>
 void HierarchicalAttentionLayer<Scalar>::run(const Tokens<const Scalar>& x, std::span<const Segment> segments,
                                              const Tokens<Scalar>& y, State* state, Saved* saved,
                                              Workspace& workspace) const {
-  if (saved) saved->sizes = {-1, -1, -1};  // of nothing, whatever throws
-  if (state) {
-    for (const Segment& segment : segments) state->reserve(segment.stream, segment.count);
-  }
-  if (!state || saved || x.time <= detail::kExtendChunk) {
-    detail::HierarchyPass<Scalar>(*this, workspace).forward(x, y, segments, state, saved);
-    return;
-  }
-  Workspace::Frame frame(workspace);
-  const std::span<Segment> parts(frame.take<Segment>(static_cast<Index>(segments.size())), segments.size());
-  detail::StreamUndo undo(state, segments, frame);
-  for (Index first = 0; first < x.time; first += detail::kExtendChunk) {
-    const Index count = (std::min)(detail::kExtendChunk, x.time - first);
-    detail::HierarchyPass<Scalar>(*this, workspace)
-        .forward(x.slice(first, count), y.data ? y.slice(first, count) : y,
-                 detail::cut_segments(segments, x.batch, first, count, parts), state, nullptr);
-  }
-  undo.kept = true;
+  detail::run_chunks(
+      x, segments, y, state, saved, workspace,
+      [&](const auto& own_x, const auto& own_y, std::span<const Segment> own) {
+        detail::HierarchyPass<Scalar>(*this, workspace).forward(own_x, own_y, own, state, saved);
+      });
 }
 
 template <ComputeScalar Scalar>

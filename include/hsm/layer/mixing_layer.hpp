@@ -4,7 +4,7 @@
 // running it from that: whole sequences, packed documents, one token at a time, chunks, chosen streams, backward.
 //
 //   Scalar, Parameters, State, Saved    its types: the tensors, what a stream carries from call to call, what a forward
-//                                       leaves for backward
+//                                       leaves for backward (RecordedCall of layer/recorded_call.hpp may be its base)
 //   kType                               what messages call it, such as "Mixer"
 //   footprint()                         what a token costs
 //   description()                       what tells it from other layers besides its tensors, for files

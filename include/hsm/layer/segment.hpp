@@ -136,18 +136,45 @@ Tokens as_streams(const char* who, const char* what, const Tokens& tokens, Index
   return {tokens.data, streams, 1, tokens.channels, stride, stride};
 }
 
+/// How many tokens of its document lie before a segment; `state` is null where all are fresh.
+template <class State>
+Index past_of(const Segment& segment, const State* state) {
+  return segment.fresh() ? 0 : state->count(segment.stream);
+}
+
+/// Room in the rings of a state, where there is one, for the tokens of the segments.
+template <class State>
+void make_room(std::span<const Segment> segments, State* state) {
+  for (const Segment& segment : segments) {
+    if (!segment.fresh()) state->make_room(state->count(segment.stream) + segment.count);
+  }
+}
+
+/// The streams that segments continue have seen the tokens of these; nothing where all are fresh.
+template <class State>
+void advance(std::span<const Segment> segments, State* state) {
+  for (const Segment& segment : segments) {
+    if (!segment.fresh()) state->advance(segment.stream, segment.count);
+  }
+}
+
 /// Whatever ends a call: the streams of its segments that were written to, and not counted on, are not whole.
 template <class State>
 struct UnfinishedStreams {
-  State* state;
+  State* state;  // null where there is none
   std::span<const Segment> segments;
-  bool written = false;
+  bool written = state != nullptr;
 
   ~UnfinishedStreams() {
     if (!written) return;
     for (const Segment& segment : segments) {
       if (!segment.fresh()) state->spoil(segment.stream);
     }
+  }
+  /// The call went well.
+  void advance() {
+    written = false;
+    detail::advance(segments, state);
   }
 };
 
@@ -159,8 +186,7 @@ struct StreamUndo {
       : state(of),
         segments(of ? list : list.first(0)),
         counts(frame.take<Index>(static_cast<Index>(segments.size()))) {
-    for (std::size_t i = 0; i < segments.size(); ++i)
-      counts[i] = segments[i].fresh() ? 0 : state->count(segments[i].stream);
+    for (std::size_t i = 0; i < segments.size(); ++i) counts[i] = past_of(segments[i], state);
   }
   StreamUndo(const StreamUndo&) = delete;
   StreamUndo& operator=(const StreamUndo&) = delete;

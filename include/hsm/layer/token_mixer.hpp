@@ -254,14 +254,14 @@ class TokenMixer {
   template <class Y>
   static constexpr const Name& kExtendName = kWanted<Y> ? kExtend : kFill;
 
-  /// The view of y, or a view of nothing.
-  template <class Y>
-  static Out result(Y& y, const Name& name) {
-    if constexpr (!kWanted<Y>) {
-      return {};
-    } else {
-      return detail::view<Scalar>(y, name.y);
-    }
+  /// The views of x and y, checked; of y one of nothing where nobody wants results.
+  template <class X, class Y>
+  std::pair<In, Out> views(const X& any_x, Y& any_y, const Name& name) const {
+    const In x = detail::view<const Scalar>(any_x, name.x);
+    Out y{};
+    if constexpr (kWanted<Y>) y = detail::view<Scalar>(any_y, name.y);
+    check_tokens(name.who, x, y, kWanted<Y>);
+    return {x, y};
   }
 
   template <class Self>
@@ -297,9 +297,7 @@ class TokenMixer {
 
   template <class X, class Y>
   void run_forward(const X& any_x, Y& any_y, Saved* saved, Workspace& workspace) const {
-    const In x = detail::view<const Scalar>(any_x, kForward.x);
-    const Out y = detail::view<Scalar>(any_y, kForward.y);
-    check_tokens(kForward.who, x, y);
+    const auto [x, y] = views(any_x, any_y, kForward);
     Workspace::Frame frame(workspace);
     layer_.run(x, detail::equal_segments(frame, x.batch, x.time, false), y, nullptr, saved, workspace);
   }
@@ -307,9 +305,7 @@ class TokenMixer {
   template <class X, class Y>
   void run_packed(const X& any_x, std::span<const Index> offsets, Y& any_y, Saved* saved,
                   Workspace& workspace) const {
-    const In x = detail::view<const Scalar>(any_x, kPacked.x);
-    const Out y = detail::view<Scalar>(any_y, kPacked.y);
-    check_tokens(kPacked.who, x, y);
+    const auto [x, y] = views(any_x, any_y, kPacked);
     detail::check_equal(kPacked.who, "the batch of x", x.batch, Index{1});
     detail::check_offsets(kPacked.who, offsets, x.time);
     Workspace::Frame frame(workspace);
@@ -337,9 +333,7 @@ class TokenMixer {
   template <class X, class Y>
   void run_extend(const X& any_x, State& state, Y& any_y, Saved* saved, Workspace& workspace) const {
     constexpr const Name& kName = kExtendName<Y>;
-    const In x = detail::view<const Scalar>(any_x, kName.x);
-    const Out y = result(any_y, kName);
-    check_tokens(kName.who, x, y, kWanted<Y>);
+    const auto [x, y] = views(any_x, any_y, kName);
     check_state(kName.who, "the state", state);
     detail::check_equal(kName.who, "the batch of x (streams)", x.batch, state.streams());
     Workspace::Frame frame(workspace);
@@ -352,9 +346,7 @@ class TokenMixer {
   void run_extend(const X& any_x, std::span<const Index> offsets, std::span<const Index> streams,
                   State& state, Y& any_y, Saved* saved, Workspace& workspace) const {
     constexpr const Name& kName = kExtendName<Y>;
-    const In x = detail::view<const Scalar>(any_x, kName.x);
-    const Out y = result(any_y, kName);
-    check_tokens(kName.who, x, y, kWanted<Y>);
+    const auto [x, y] = views(any_x, any_y, kName);
     check_state(kName.who, "the state", state);
     detail::check_equal(kName.who, "the batch of x", x.batch, Index{1});
     detail::check_offsets(kName.who, offsets, x.time);

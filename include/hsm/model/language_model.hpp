@@ -250,7 +250,6 @@ class LanguageModel {
                  const Tokens<Scalar>& y, typename M::State* state, typename M::Saved* record,
                  Workspace& workspace) const;
   void finish_block(std::size_t l, const Activations& to, const Dropout& dropout, Workspace& workspace) const;
-  static void count_tokens(std::span<const Segment> segments, State* state);
   const LayerNorm<Scalar>& norm_before(std::size_t l) const {
     return l < blocks_.size() ? blocks_[l].mixer_norm : norm_;
   }

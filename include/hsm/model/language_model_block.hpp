@@ -46,7 +46,7 @@ void LanguageModel<Scalar, List>::start(std::span<const std::int32_t> ids, Index
     Workspace::Frame frame(workspace);
     Index* position = to.saved ? to.saved->positions.data() : frame.template take<Index>(N);
     for (const Segment& segment : segments) {
-      const Index past = segment.fresh() ? 0 : state->count(segment.stream);
+      const Index past = detail::past_of(segment, state);
       for (Index j = 0; j < segment.count; ++j) position[segment.first + j] = past + j;
     }
     positions_.look_up([&](Index j) { return position[j]; }, Write::kAdd, first);
@@ -95,13 +95,6 @@ void LanguageModel<Scalar, List>::finish_block(std::size_t l, const Activations&
   dropout.apply(Dropout::feed_forward(l), branch, executor);
   norm_before(l + 1).add_forward(detail::read(middle), detail::read(branch), to.before(l + 1),
                                  to.mixer_input(l + 1), executor);
-}
-
-template <ComputeScalar Scalar, class List>
-void LanguageModel<Scalar, List>::count_tokens(std::span<const Segment> segments, State* state) {
-  for (const Segment& segment : segments) {
-    if (!segment.fresh()) state->counts[static_cast<std::size_t>(segment.stream)] += segment.count;
-  }
 }
 
 }  // namespace hsm::inline HSM_ABI

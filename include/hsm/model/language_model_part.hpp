@@ -19,7 +19,7 @@ void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, std:
   check_state(kWho, state);
   check_ids(kWho, ids, N);
   for (const Segment& segment : segments)
-    check_positions(kWho, segment.fresh() ? 0 : state.count(segment.stream), segment.count);
+    check_positions(kWho, detail::past_of(segment, &state), segment.count);
   dropout.check(kWho);
   run_recorded(ids, 1, N, segments, &state, saved, dropout, workspace, exchange);
 }
@@ -82,7 +82,7 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, Stat
         },
         blocks_[l].mixer);
   }
-  count_tokens(std::span(&all, 1), &state);
+  detail::advance(std::span(&all, 1), &state);
   undo.kept = true;
   if (N > 0) std::copy_n(at(input, 0, N - 1), C, last_hidden);
 }

@@ -33,7 +33,7 @@ void LanguageModel<Scalar, List>::run(std::span<const std::int32_t> ids, Index B
         blocks_[l].mixer);
     finish_block(l, to, dropout, workspace);
   }
-  count_tokens(segments, state);
+  detail::advance(segments, state);
 }
 
 /// All tokens at once, with a record.

@@ -53,6 +53,8 @@ struct LanguageModelState {
     counts[checked(stream)] = count;
   }
 
+  /// Counts tokens that every layer has read.
+  void advance(Index stream, Index tokens) { counts[checked(stream)] += tokens; }
   /// Makes `stream` a fresh one, whose positions begin again. O(layers).
   void reset(Index stream) {
     counts[checked(stream)] = 0;

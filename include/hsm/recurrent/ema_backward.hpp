@@ -122,17 +122,13 @@ void EmaPass<Scalar>::backward(const In& x, const Saved& saved, const In& dy, co
                                Ema<Scalar>& gradients, State* state_gradient) {
   const auto segments = static_cast<Index>(saved.segments.size());
   if (segments == 0) return;
-  UnfinishedStreams<State> unfinished{state_gradient, saved.segments, false};
-  if (state_gradient) {
-    for (std::size_t i = 0; i < saved.segments.size(); ++i)
-      state_gradient->make_room(saved.past[i] + saved.segments[i].count);
-  }
+  saved.make_room(state_gradient);
   const Index parts = (std::min)(segments, kEmaParts), width = range_size(segments);
   const Index each = (kEmaBlock + 5) * n_;  // planes of a worker
   const Planes<Scalar> scratch = take_planes(each * workspace_.executor().workers(), width);
   auto* totals = frame_.template take<double>(parts * 3 * n_ * C_);
   std::fill(totals, totals + parts * 3 * n_ * C_, 0.0);
-  unfinished.written = state_gradient != nullptr;
+  UnfinishedStreams<State> unfinished{state_gradient, saved.segments};
   for_each_task(segments, width, [&](const Part& part, const ChannelRange& range, int worker) {
     const auto planes = [&](Index first) {
       return Planes<Scalar>{scratch.plane(worker * each + first * n_), scratch.stride};

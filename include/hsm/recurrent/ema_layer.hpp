@@ -9,12 +9,12 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/tensor_spec.hpp>
 #include <hsm/layer/layer_options.hpp>
 #include <hsm/layer/mixing_layer.hpp>
+#include <hsm/layer/recorded_call.hpp>
 #include <hsm/layer/ring_state.hpp>
 #include <hsm/recurrent/ema.hpp>
 
@@ -23,15 +23,9 @@ namespace hsm::inline HSM_ABI {
 /// What a forward of a moving average leaves for backward: the memories before every block of tokens, from which the
 /// others follow again. n/32 of the size of x.
 template <ComputeScalar Scalar>
-struct EmaSaved {
-  Shape<3> sizes{-1, -1, -1};       ///< [B,T,C] of the call that was recorded
-  std::vector<Segment> segments;    ///< the documents of the call
-  std::vector<Index> past;          ///< tokens of each document before it
-  Index streams = Segment::kFresh;  ///< of the state that was extended, kFresh where there was none
-  OwnedColumns<Scalar> before;      ///< [n C, blocks of all segments]
+struct EmaSaved : RecordedCall {
+  OwnedColumns<Scalar> before;  ///< [n C, blocks of all segments]
 
-  /// The [B,T,C] of the call that was recorded.
-  Shape<3> shape() const { return sizes; }
   /// Bytes held.
   std::size_t bytes() const { return static_cast<std::size_t>(before.size()) * sizeof(Scalar); }
 };
@@ -112,9 +106,7 @@ class EmaLayer {
   }
   /// Throws unless d has the streams of the state that was extended.
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
-    if (saved.streams == Segment::kFresh)
-      detail::fail(who, "state_gradient", "none, since the call that was recorded had no state", "one");
-    detail::check_equal(who, "the streams of state_gradient", d.streams(), saved.streams);
+    saved.check_streams(who, "none, since the call that was recorded had no state", d);
   }
 
   /// See layer/mixing_layer.hpp.

@@ -243,7 +243,7 @@ template <class Scalar>
 void EmaPass<Scalar>::run_segment(const In& x, const Out& y, const Segment& segment,
                                   const ChannelRange& range, State* state, Planes<Scalar> moving,
                                   Scalar* record) const {
-  const Index past = segment.fresh() ? 0 : state->count(segment.stream);
+  const Index past = past_of(segment, state);
   const RingView<Scalar> ring =
       segment.fresh() ? RingView<Scalar>{nullptr, 0, 0} : state->ring(0, segment.stream);
   const Index kept = segment.count - ring.slot_count;  // from this token on memories go to the ring
@@ -273,21 +273,12 @@ void EmaPass<Scalar>::forward(const In& x, const Out& y, std::span<const Segment
                               Saved* saved) {
   const auto segments = static_cast<Index>(list.size());
   if (saved) {
-    saved->sizes = {-1, -1, -1};
-    saved->segments.assign(list.begin(), list.end());
-    saved->past.clear();
-    for (const Segment& segment : list)
-      saved->past.push_back(segment.fresh() ? 0 : state->count(segment.stream));
-    saved->streams = state ? state->streams() : Segment::kFresh;
+    saved->start(list, state);
     saved->before.resize(n_ * C_, x.count() / kEmaBlock + segments);
   }
-  if (state) {
-    for (const Segment& segment : list) {
-      if (!segment.fresh()) state->make_room(state->count(segment.stream) + segment.count);
-    }
-  }
+  make_room(list, state);
   const Planes<Scalar> moving = take_planes((std::min)(segments, kEmaParts) * n_, C_);
-  UnfinishedStreams<State> unfinished{state, list, state != nullptr};
+  UnfinishedStreams<State> unfinished{state, list};
   if (segments > 0) {
     for_each_task(segments, range_size(segments), [&](const Part& part, const ChannelRange& range, int) {
       const Planes<Scalar> own{moving.plane(part.number * n_), moving.stride};
@@ -298,13 +289,8 @@ void EmaPass<Scalar>::forward(const In& x, const Out& y, std::span<const Segment
       }
     });
   }
-  unfinished.written = false;
+  unfinished.advance();
   if (saved) saved->sizes = x.shape();
-  if (state) {
-    for (const Segment& segment : list) {
-      if (!segment.fresh()) state->advance(segment.stream, segment.count);
-    }
-  }
 }
 
 }  // namespace hsm::inline HSM_ABI::detail

@@ -101,39 +101,19 @@ void LinearAttentionPass<Scalar>::backward(const In& x, const Saved& saved, cons
                                            LinearAttention<Scalar>& gradients, State* state_gradient) {
   const auto segments = static_cast<Index>(saved.segments.size());
   if (segments == 0) return;
-  if (state_gradient) {
-    for (std::size_t i = 0; i < saved.segments.size(); ++i)
-      state_gradient->make_room(saved.past[i] + saved.segments[i].count);
-  }
+  saved.make_room(state_gradient);
   const Index C = sizes_.C, H = sizes_.H, N = x.count();
   Executor& executor = workspace_.executor();
   Columns<Scalar> d_mixed = frame_.template columns<Scalar>(C, N);
   Columns<Scalar> d_joint = frame_.template columns<Scalar>(3 * C, N);
   Scalar* scratch = take(Scratch::size(sizes_) * executor.workers());
-  const ConstColumns<Scalar> mixed(saved.mixed.data(), C, N, Eigen::OuterStride<>(C));
-  for_each_stretch(
-      N,
-      [&](Index first, Index count) {
-        const ConstColumns<Scalar> d_out = dy.columns(first, count);
-        parameters_.output.backward_input(d_out, Write::kOverwrite, part(d_mixed, 0, C, first, count),
-                                          executor);
-        Linear<Scalar>::backward_parameters(part(mixed, 0, C, first, count), d_out, gradients.output,
-                                            executor);
-      },
-      x, dy);
-  UnfinishedStreams<State> unfinished{state_gradient, saved.segments, state_gradient != nullptr};
+  return_output(parameters_.output, x, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
+  UnfinishedStreams<State> unfinished{state_gradient, saved.segments};
   parallel_blocks(executor, segments * H, 1, [&](Index task, Index, int worker) {
     return_segment(saved, task / H, task % H, d_mixed.data(), d_joint.data(), state_gradient,
                    scratch_of(scratch, worker));
   });
-  for_each_stretch(
-      N,
-      [&](Index first, Index count) {
-        const ConstColumns<Scalar> d_project = read(part(d_joint, 0, 3 * C, first, count));
-        Linear<Scalar>::backward_parameters(x.columns(first, count), d_project, gradients.project, executor);
-        parameters_.project.backward_input(d_project, Write::kOverwrite, dx.columns(first, count), executor);
-      },
-      x, In(dx));
+  return_projection(parameters_.project, x, d_joint, dx, gradients.project, executor);
   unfinished.written = false;
 }
 

@@ -60,7 +60,7 @@ template <class Scalar>
 void LinearAttentionPass<Scalar>::run_piece(const Piece& piece, const Segment& segment, Index h,
                                             const Powers<Scalar>& powers, State* state,
                                             const Stretch& stretch, const Scratch& own) const {
-  const Index past = segment.fresh() ? 0 : state->count(segment.stream);
+  const Index past = past_of(segment, state);
   const RingView<Scalar> ring =
       segment.fresh() ? RingView<Scalar>{nullptr, 0, 0} : state->ring(0, segment.stream);
   const Index kept = segment.count - ring.slot_count;  // from this token on

@@ -9,12 +9,12 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/tensor_spec.hpp>
 #include <hsm/layer/layer_options.hpp>
 #include <hsm/layer/mixing_layer.hpp>
+#include <hsm/layer/recorded_call.hpp>
 #include <hsm/layer/ring_state.hpp>
 #include <hsm/recurrent/linear_attention.hpp>
 
@@ -23,18 +23,12 @@ namespace hsm::inline HSM_ABI {
 /// What a forward of linear attention leaves for backward: 4 C + H values per token, and what a stream remembered before
 /// the call.
 template <ComputeScalar Scalar>
-struct LinearAttentionSaved {
-  Shape<3> sizes{-1, -1, -1};       ///< [B,T,C] of the call that was recorded
-  std::vector<Segment> segments;    ///< the documents of the call
-  std::vector<Index> past;          ///< tokens of each document before it
-  Index streams = Segment::kFresh;  ///< of the state that was extended, kFresh where there was none
-  OwnedColumns<Scalar> joint;       ///< [3C, N]: queries, keys, values
-  OwnedColumns<Scalar> mixed;       ///< [C, N]: the concatenated head outputs
-  OwnedColumns<Scalar> divisors;    ///< [H, N]: phi(q)^T z
-  OwnedColumns<Scalar> before;      ///< [C (C/H + 1), segments]: the state at entry, where there was one
+struct LinearAttentionSaved : RecordedCall {
+  OwnedColumns<Scalar> joint;     ///< [3C, N]: queries, keys, values
+  OwnedColumns<Scalar> mixed;     ///< [C, N]: the concatenated head outputs
+  OwnedColumns<Scalar> divisors;  ///< [H, N]: phi(q)^T z
+  OwnedColumns<Scalar> before;    ///< [C (C/H + 1), segments]: the state at entry, where there was one
 
-  /// The [B,T,C] of the call that was recorded.
-  Shape<3> shape() const { return sizes; }
   /// Bytes held.
   std::size_t bytes() const {
     return static_cast<std::size_t>(joint.size() + mixed.size() + divisors.size() + before.size()) *
@@ -119,9 +113,7 @@ class LinearAttentionLayer {
   }
   /// Throws unless d has the streams of the state that was extended.
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
-    if (saved.streams == Segment::kFresh)
-      detail::fail(who, "state_gradient", "none, since the call that was recorded had no state", "one");
-    detail::check_equal(who, "the streams of state_gradient", d.streams(), saved.streams);
+    saved.check_streams(who, "none, since the call that was recorded had no state", d);
   }
 
   /// See layer/mixing_layer.hpp.

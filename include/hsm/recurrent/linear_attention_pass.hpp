@@ -111,11 +111,7 @@ class LinearAttentionPass {
 template <class Scalar>
 void LinearAttentionPass<Scalar>::start_record(const In& x, std::span<const Segment> list, const State* state,
                                                Saved& saved) const {
-  saved.segments.assign(list.begin(), list.end());
-  saved.past.clear();
-  for (const Segment& segment : list)
-    saved.past.push_back(segment.fresh() ? 0 : state->count(segment.stream));
-  saved.streams = state ? state->streams() : Segment::kFresh;
+  saved.start(list, state);
   const Index N = x.count(), H = sizes_.H;
   saved.joint.resize(3 * sizes_.C, N);
   saved.mixed.resize(sizes_.C, N);
@@ -182,13 +178,8 @@ template <class Scalar>
 void LinearAttentionPass<Scalar>::forward(const In& x, const Out& y, std::span<const Segment> list,
                                           State* state, Saved* saved) {
   const Index C = sizes_.C, H = sizes_.H, N = x.count();
-  if (saved) saved->sizes = {-1, -1, -1};  // a record of nothing until it is whole
-  if (state) {
-    for (const Segment& segment : list) {
-      if (!segment.fresh()) state->make_room(state->count(segment.stream) + segment.count);
-    }
-  }
   if (saved) start_record(x, list, state, *saved);
+  make_room(list, state);
   const Index most = (std::min)(N, (std::max)(kLinearStretch, Index{1}));
   const Index all = H * sizes_.rows * sizes_.padded;
   Scalar* joint = saved ? nullptr : take(3 * C * most);
@@ -196,7 +187,7 @@ void LinearAttentionPass<Scalar>::forward(const In& x, const Out& y, std::span<c
   Scalar* carry[2] = {take(N > most ? all : 0), take(N > most ? all : 0)};
   Scalar* scratch = take(Scratch::size(sizes_) * workspace_.executor().workers());
   Piece* pieces = frame_.template take<Piece>((std::min)(most, static_cast<Index>(list.size())));
-  UnfinishedStreams<State> unfinished{state, list, state != nullptr};
+  UnfinishedStreams<State> unfinished{state, list};
   Index at = 0, turn = 0;
   for_each_part(x, y, [&](Index first, const In& own_x, const Out& own_y) {
     Stretch stretch{};
@@ -217,22 +208,10 @@ void LinearAttentionPass<Scalar>::forward(const In& x, const Out& y, std::span<c
       run_piece(piece, list[static_cast<std::size_t>(piece.segment)], h,
                 Powers<Scalar>(parameters_.kept_share(h)), state, stretch, scratch_of(scratch, worker));
     });
-    if (!own_y.data) return;
-    for_each_stretch(
-        count,
-        [&](Index token, Index tokens) {
-          const ConstColumns<Scalar> from(stretch.mixed + token * C, C, tokens, Eigen::OuterStride<>(C));
-          parameters_.output.forward(from, own_y.columns(token, tokens), workspace_.executor());
-        },
-        own_x, In(own_y));
+    if (own_y.data) map_back(parameters_.output, stretch.mixed, own_x, own_y, workspace_);
   });
-  unfinished.written = false;
+  unfinished.advance();
   if (saved) saved->sizes = x.shape();
-  if (state) {
-    for (const Segment& segment : list) {
-      if (!segment.fresh()) state->advance(segment.stream, segment.count);
-    }
-  }
 }
 
 }  // namespace hsm::inline HSM_ABI::detail

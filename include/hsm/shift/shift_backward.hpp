@@ -171,7 +171,7 @@ void ShiftPass<Policy>::scatter_part(const Chunk& chunk, const Gradient& d, Inde
   const HeadGroup& group = layer.groups()[g];
   const Segment& segment = chunk.segments[static_cast<std::size_t>(task / groups)];
   if (segment.count == 0) return;
-  const Index before = segment.fresh() ? 0 : chunk.entry->count(segment.stream);
+  const Index before = past_of(segment, chunk.entry);
   const SegmentPart part{segment.first, segment.count, before, 0, task / groups};
   for (Index t = 0; t < part.count; ++t) {
     for (int plane = 0; plane < kStages.planes(); ++plane) {
@@ -220,13 +220,13 @@ void ShiftPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
                                  Policy& gradients, State* state_gradient) {
   const Index N = x.count();
   if (N == 0) return;
-  UnfinishedStreams<State> unfinished{state_gradient, saved.segments_, state_gradient != nullptr};
+  UnfinishedStreams<State> unfinished{state_gradient, saved.segments};
   Executor& executor = workspace.executor();
-  if (state_gradient) make_room(*state_gradient, saved.entry_, saved.segments_);
-  fill_zeros(saved.segments_, &saved.entry_);
-  Chunk chunk{x, saved.segments_, &saved.entry_, saved.projected_.data(), 0, N, true, nullptr};
+  saved.make_room(state_gradient);
+  fill_zeros(saved.segments, &saved.entry);
+  Chunk chunk{x, saved.segments, &saved.entry, saved.projected.data(), 0, N, true, nullptr};
   State unwanted;
-  if (!state_gradient && saved.entry_.streams() > 0 && !HasPairAdjoint<Policy>) unwanted = saved.entry_;
+  if (!state_gradient && saved.entry.streams() > 0 && !HasPairAdjoint<Policy>) unwanted = saved.entry;
   Gradient d{dx,
              frame.template take<Scalar>(projected_rows() * N),
              nullptr,
@@ -242,7 +242,7 @@ void ShiftPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
       const auto part = dy.columns(first, n);
       layer.parameters().output.backward_input(
           part, Write::kOverwrite, {dz + first * C(), C(), n, Eigen::OuterStride<>(C())}, executor);
-      const ConstColumns<Scalar> z(saved.mixed_.data() + first * C(), C(), n, Eigen::OuterStride<>(C()));
+      const ConstColumns<Scalar> z(saved.mixed.data() + first * C(), C(), n, Eigen::OuterStride<>(C()));
       Linear<Scalar>::backward_parameters(z, part, gradients.output, executor);
     });
   }

@@ -16,13 +16,12 @@ void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
                                 Saved* saved) {
   const Index N = x.count();
   if (saved) {
-    saved->shape_ = Saved::kNothing;  // until it is whole
-    saved->segments_.assign(list.begin(), list.end());
-    saved->entry_ = state ? *state : State();
-    saved->projected_.resize(projected_rows(), N);
-    if constexpr (kStages.output) saved->mixed_.resize(C(), N);
+    saved->start(list, state);
+    saved->entry = state ? *state : State();
+    saved->projected.resize(projected_rows(), N);
+    if constexpr (kStages.output) saved->mixed.resize(C(), N);
   }
-  if (state) make_room(*state, *state, list);
+  make_room(list, state);
   fill_zeros(list, state);
   constexpr int kPlanes = kStages.projected() + (kStages.output ? 1 : 0);
   Index most = std::max<Index>(N, 1);  // tokens of a chunk
@@ -38,15 +37,15 @@ void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
     for (std::size_t g = 0; g < layer.groups().size(); ++g) size += carry_size(chunk, g);
     chunk.carry = frame.template take<Scalar>(size);
   }
-  Scalar* projected = saved ? saved->projected_.data() : frame.template take<Scalar>(projected_rows() * most);
+  Scalar* projected = saved ? saved->projected.data() : frame.template take<Scalar>(projected_rows() * most);
   if constexpr (kStages.output) {
-    if (saved && !y.data) saved->mixed_.setZero();  // its gradient is 0, which times anything finite is
+    if (saved && !y.data) saved->mixed.setZero();  // its gradient is 0, which times anything finite is
   }
   Scalar* mixed = !kStages.output ? nullptr
-                  : saved         ? saved->mixed_.data()
+                  : saved         ? saved->mixed.data()
                                   : frame.template take<Scalar>(C() * most);
   chunk.projected = projected;
-  UnfinishedStreams<State> unfinished{state, list};
+  UnfinishedStreams<State> unfinished{state, list, false};
   for (chunk.first = 0; chunk.first < N; chunk.first += most) {
     chunk.count = (std::min)(most, N - chunk.first);
     project(chunk, projected);
@@ -63,13 +62,8 @@ void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
       keep(chunk, state);
     }
   }
-  unfinished.written = false;
-  if (saved) saved->shape_ = x.shape();
-  if (state) {
-    for (const Segment& segment : list) {
-      if (!segment.fresh()) state->advance(segment.stream, segment.count);
-    }
-  }
+  unfinished.advance();
+  if (saved) saved->sizes = x.shape();
 }
 
 template <class Policy>

@@ -86,7 +86,7 @@ class ShiftLayer {
   bool fits(const Saved& saved, const Tokens<const Scalar>& x) const;
   /// Throws unless d has the streams and rings of the state that was extended.
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
-    if (!saved.entry_.same_shape(d))
+    if (!saved.entry.same_shape(d))
       detail::fail(who, "state_gradient", "of the shape of the state that was extended", "of another");
   }
 
@@ -223,9 +223,9 @@ bool ShiftLayer<Policy>::fits(const Saved& saved, const Tokens<const Scalar>& x)
   const auto is = [](const auto& matrix, Index rows, Index columns) {
     return matrix.rows() == rows && matrix.cols() == columns;
   };
-  return is(saved.projected_, Policy::kStages.projected() * channels(), x.count()) &&
-         (!Policy::kStages.output || is(saved.mixed_, channels(), x.count())) &&
-         (saved.entry_.streams() == 0 || fits(saved.entry_));
+  return is(saved.projected, Policy::kStages.projected() * channels(), x.count()) &&
+         (!Policy::kStages.output || is(saved.mixed, channels(), x.count())) &&
+         (saved.entry.streams() == 0 || fits(saved.entry));
 }
 
 }  // namespace hsm::inline HSM_ABI

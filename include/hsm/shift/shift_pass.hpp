@@ -50,13 +50,6 @@ struct ShiftPass {
   ShiftPass(const ShiftLayer<Policy>& l, Workspace& w)
       : layer(l), workspace(w), frame(w), zeros(frame.template take<Scalar>(l.channels())) {}
 
-  /// Room in `state` for what the segments leave behind the tokens that `before` has seen.
-  static void make_room(State& state, const State& before, std::span<const Segment> list) {
-    for (const Segment& segment : list) {
-      if (!segment.fresh()) state.make_room(before.count(segment.stream) + segment.count);
-    }
-  }
-
   /// y.data may be null: then only the state is brought past the tokens.
   void forward(const In& x, const Out& y, std::span<const Segment> list, State* state, Saved* saved);
   void forward_in_place(const Out& x);
@@ -112,7 +105,7 @@ struct ShiftPass {
       const Index start = (std::max)(it->first, chunk.first);
       const Index end = (std::min)(it->first + it->count, chunk.first + chunk.count);
       const Index offset = start - it->first;
-      const Index before = it->fresh() ? 0 : chunk.entry->count(it->stream);
+      const Index before = past_of(*it, chunk.entry);
       const SegmentPart part{start, end - start, before + offset, chunk.history ? offset : 0,
                              static_cast<Index>(it - chunk.segments.begin())};
       const Index from = (std::max)(first, start) - start, to = (std::min)(first + n, end) - start;
