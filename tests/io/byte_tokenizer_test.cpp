@@ -33,7 +33,8 @@ TEST(ByteTokenizer, AnIdOutsideTheVocabularyIsRefusedWithItsPosition) {
   for (const std::int32_t id :
        {-1, 256, std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max()}) {
     const std::vector<std::int32_t> ids{104, 105, id, 106};
-    const std::string message = test::message_of<std::out_of_range>([&] { ByteTokenizer::decode(ids); });
+    const std::string message =
+        test::message_of_exactly<std::out_of_range>([&] { ByteTokenizer::decode(ids); });
     EXPECT_TRUE(
         test::mentions(message, {"ByteTokenizer::decode", "position 2", "0..255", std::to_string(id)}));
   }

@@ -70,7 +70,7 @@ class CheckpointFile : public ::testing::Test {
   std::string refused(const std::function<void(std::string&)>& spoil) const {
     std::string bytes = read_raw(path_);
     spoil(bytes);
-    return message_of<std::runtime_error>(
+    return message_of_exactly<std::runtime_error>(
         [&] { read_checkpoint<Net>(SafetensorsFile::parse(to_bytes(bytes), "run")); });
   }
 
@@ -195,13 +195,14 @@ TEST_F(CheckpointFile, TensorsThatAreNotWhatTheyMustBeAreNamed) {
   for (std::size_t size = 0; size < 5000; size += 97)
     refused([&](std::string& bytes) { bytes.resize(size); });
   save_model(path_, run.model);
-  EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { load_checkpoint<Net>(path_); }),
+  EXPECT_TRUE(mentions(message_of_exactly<std::runtime_error>([&] { load_checkpoint<Net>(path_); }),
                        {"'format' must be 'hsm-checkpoint', got 'hsm-language-model'"}));
   save_checkpoint(path_, run.model, run.state);
-  EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { load_model<Net>(path_); }),
+  EXPECT_TRUE(mentions(message_of_exactly<std::runtime_error>([&] { load_model<Net>(path_); }),
                        {"'format' must be 'hsm-language-model', got 'hsm-checkpoint'"}));
-  EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { load_checkpoint<LanguageModel<double>>(path_); }),
-                       {"F64", "F32"}));
+  EXPECT_TRUE(
+      mentions(message_of_exactly<std::runtime_error>([&] { load_checkpoint<LanguageModel<double>>(path_); }),
+               {"F64", "F32"}));
 }
 
 TEST_F(CheckpointFile, NothingNotFiniteIsWrittenAndTheFormerFileStays) {
@@ -211,7 +212,8 @@ TEST_F(CheckpointFile, NothingNotFiniteIsWrittenAndTheFormerFileStays) {
     const float kept = tensor.data()[0];
     tensor.data()[0] = std::numeric_limits<float>::quiet_NaN();
     EXPECT_TRUE(mentions(
-        message_of<std::runtime_error>([&] { save_checkpoint(path_, run.model, run.state); }), {name}));
+        message_of_exactly<std::runtime_error>([&] { save_checkpoint(path_, run.model, run.state); }),
+        {name}));
     tensor.data()[0] = kept;
   };
   refuse(run.model.embedding().weight, "'embedding.weight'");

@@ -17,7 +17,8 @@ TEST(InputFile, OnlyARegularFileHasASize) {
   const test::TemporaryDirectory directory;
   test::write_raw(directory / "five", "12345");
   EXPECT_EQ(InputFile(directory / "five").size(), 5u);
-  const std::string message = test::message_of<std::runtime_error>([] { InputFile("/dev/null").size(); });
+  const std::string message =
+      test::message_of_exactly<std::runtime_error>([] { InputFile("/dev/null").size(); });
   EXPECT_TRUE(test::mentions(message, {"/dev/null", "regular file"}));
 }
 
@@ -38,7 +39,8 @@ TEST(InputFile, OpeningAPipeWaitsForNobody) {
   ASSERT_EQ(::mkfifo((directory / "pipe").c_str(), 0600), 0);
   InputFile file(directory / "pipe");  // would hang
   EXPECT_TRUE(file.is_pipe());
-  EXPECT_TRUE(test::mentions(test::message_of<std::runtime_error>([&] { file.size(); }), {"regular file"}));
+  EXPECT_TRUE(
+      test::mentions(test::message_of_exactly<std::runtime_error>([&] { file.size(); }), {"regular file"}));
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What the tests of io/ share: a directory that removes itself, files read and written with plain streams,
-// and the message of an exception of one exact type.
+// What the tests of io/ share: a directory that removes itself, files read and written with plain streams, and what a
+// message mentions.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,8 +15,9 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <typeinfo>
 #include <vector>
+
+#include "support/message_of.hpp"
 
 namespace hsm::test {
 
@@ -64,20 +65,6 @@ inline std::vector<std::byte> to_bytes(std::string_view text) {
   std::vector<std::byte> bytes;
   for (const char c : text) bytes.push_back(static_cast<std::byte>(c));
   return bytes;
-}
-
-/// The message of the exception that `action` throws, which must be exactly an `Error`; a failure and ""
-/// otherwise.
-template <class Error, class Action>
-std::string message_of(Action action) {
-  try {
-    action();
-  } catch (const std::exception& error) {
-    EXPECT_TRUE(typeid(error) == typeid(Error)) << "another exception: " << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return {};
 }
 
 /// Whether `message` contains each of `words`.

@@ -25,7 +25,7 @@ using namespace model_file_parts;
 std::string refusal(const TemporaryDirectory& directory, const std::function<void(Parts&)>& edit) {
   const auto path = directory / "changed.safetensors";
   write_changed(path, edit);
-  const std::string message = message_of<std::runtime_error>([&] { load_model<Net>(path); });
+  const std::string message = message_of_exactly<std::runtime_error>([&] { load_model<Net>(path); });
   EXPECT_TRUE(message.starts_with(path.string() + ": ")) << message;
   return message;
 }
@@ -236,7 +236,7 @@ TEST(ModelFile, LeavesAnExistingFileAloneWhenSavingFails) {
   const std::string before = read_raw(path);
   auto broken = make_model();
   broken.embedding().weight(1, 1) = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { save_model(path, broken); }),
+  EXPECT_TRUE(mentions(message_of_exactly<std::runtime_error>([&] { save_model(path, broken); }),
                        {path.string(), "'embedding.weight'", "finite"}));
   EXPECT_EQ(read_raw(path), before);
   EXPECT_EQ(directory.entries(), 1);

@@ -95,7 +95,7 @@ TEST(NarrowModelFile, RefusesMatricesInFewerBytesThatAreNone) {
   const auto refused = [&](Storage storage, const std::function<void(Parts&)>& edit) {
     const auto path = directory / "changed.safetensors";
     write_changed(path, edit, narrow_model(storage));
-    return message_of<std::runtime_error>([&] { load_model<Net>(path); });
+    return message_of_exactly<std::runtime_error>([&] { load_model<Net>(path); });
   };
   const std::string up = "layers.3.feed_forward.up.weight", scales = up + ".scales";
   EXPECT_TRUE(mentions(refused(Storage::kInt8, [](Parts& p) { p.metadata["storage"] = "int4"; }),
@@ -141,8 +141,9 @@ TEST(NarrowModelFile, RefusesToSaveMatricesOfTwoKinds) {
   const TemporaryDirectory directory;
   Net model = make_model();
   model.embedding().store(Storage::kInt8);
-  EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { save_model(directory / "model", model); }),
-                       {"must be stored as int8, as the embedding is, got float"}));
+  EXPECT_TRUE(
+      mentions(message_of_exactly<std::runtime_error>([&] { save_model(directory / "model", model); }),
+               {"must be stored as int8, as the embedding is, got float"}));
   EXPECT_EQ(directory.entries(), 0);
 }
 
@@ -154,8 +155,9 @@ TEST(NarrowModelFile, KeepsASessionFromOtherWeights) {
   session.next(3);
   save_session(directory / "session", session);
   EXPECT_EQ(load_session(directory / "session", model).memory.history, session.memory().history);
-  EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { load_session(directory / "session", wide); }),
-                       {"fingerprint"}));
+  EXPECT_TRUE(
+      mentions(message_of_exactly<std::runtime_error>([&] { load_session(directory / "session", wide); }),
+               {"fingerprint"}));
 }
 
 }  // namespace

@@ -97,28 +97,30 @@ TEST(OutputFile, TwoWritersOfOneTargetDoNotMix) {
 TEST(OutputFile, ADirectoryIsRefused) {
   const test::TemporaryDirectory directory;
   const std::string message =
-      test::message_of<std::runtime_error>([&] { OutputFile file(directory.path()); });
+      test::message_of_exactly<std::runtime_error>([&] { OutputFile file(directory.path()); });
   EXPECT_TRUE(test::mentions(message, {directory.path().string(), "directory"}));
   EXPECT_EQ(directory.entries(), 0);
 }
 
 TEST(OutputFile, APathWithoutAFileNameIsRefused) {
   const test::TemporaryDirectory directory;
-  EXPECT_TRUE(
-      test::mentions(test::message_of<std::runtime_error>([] { OutputFile file(""); }), {"file name"}));
+  EXPECT_TRUE(test::mentions(test::message_of_exactly<std::runtime_error>([] { OutputFile file(""); }),
+                             {"file name"}));
   EXPECT_TRUE(test::mentions(
-      test::message_of<std::runtime_error>([&] { OutputFile file(directory / "absent/"); }), {"file name"}));
+      test::message_of_exactly<std::runtime_error>([&] { OutputFile file(directory / "absent/"); }),
+      {"file name"}));
 }
 
 TEST(OutputFile, ADeviceIsRefused) {
-  const std::string message = test::message_of<std::runtime_error>([] { OutputFile file("/dev/null"); });
+  const std::string message =
+      test::message_of_exactly<std::runtime_error>([] { OutputFile file("/dev/null"); });
   EXPECT_TRUE(test::mentions(message, {"/dev/null", "regular file"}));
 }
 
 TEST(OutputFile, AMissingDirectoryIsReportedAtConstruction) {
   const test::TemporaryDirectory directory;
   const std::string message =
-      test::message_of<std::runtime_error>([&] { OutputFile file(directory / "absent/out"); });
+      test::message_of_exactly<std::runtime_error>([&] { OutputFile file(directory / "absent/out"); });
   EXPECT_TRUE(test::mentions(message, {"absent/out", "temporary file", "No such file"}));
 }
 
@@ -126,7 +128,7 @@ TEST(OutputFile, AFileInPlaceOfTheDirectoryIsReportedAtConstruction) {
   const test::TemporaryDirectory directory;
   test::write_raw(directory / "plain", "x");
   const std::string message =
-      test::message_of<std::runtime_error>([&] { OutputFile file(directory / "plain/out"); });
+      test::message_of_exactly<std::runtime_error>([&] { OutputFile file(directory / "plain/out"); });
   EXPECT_TRUE(test::mentions(message, {"plain/out", "Not a directory"}));
 }
 
@@ -136,7 +138,7 @@ TEST(OutputFile, AnUnwritableDirectoryIsReportedAtConstructionAndItsFileStays) {
   test::write_raw(directory / "out", "old");
   ASSERT_EQ(::chmod(directory.path().c_str(), 0500), 0);
   const std::string message =
-      test::message_of<std::runtime_error>([&] { OutputFile file(directory / "out"); });
+      test::message_of_exactly<std::runtime_error>([&] { OutputFile file(directory / "out"); });
   ASSERT_EQ(::chmod(directory.path().c_str(), 0700), 0);
   EXPECT_TRUE(test::mentions(message, {"out", "Permission denied"}));
   EXPECT_EQ(test::read_raw(directory / "out"), "old");
@@ -148,7 +150,7 @@ TEST(OutputFile, AWriteProtectedFileIsNotReplaced) {
   test::write_raw(directory / "out", "old");
   ASSERT_EQ(::chmod((directory / "out").c_str(), 0400), 0);
   const std::string message =
-      test::message_of<std::runtime_error>([&] { OutputFile file(directory / "out"); });
+      test::message_of_exactly<std::runtime_error>([&] { OutputFile file(directory / "out"); });
   EXPECT_TRUE(test::mentions(message, {"out", "cannot replace", "Permission denied"}));
 }
 
@@ -159,10 +161,10 @@ TEST(OutputFile, AFullDiskFailsTheWriteAndTheExistingFileStays) {
     OutputFile file(directory / "out");
     const std::string big(100000, 'x');
     const FileSizeLimit limit(8192);
-    const std::string message = test::message_of<std::runtime_error>([&] { file.write(big); });
+    const std::string message = test::message_of_exactly<std::runtime_error>([&] { file.write(big); });
     EXPECT_TRUE(test::mentions(message, {"out", "cannot write", "File too large"}));
     // Going on after the exception does not bring a file with a hole into place.
-    EXPECT_TRUE(test::mentions(test::message_of<std::runtime_error>([&] { file.commit(); }),
+    EXPECT_TRUE(test::mentions(test::message_of_exactly<std::runtime_error>([&] { file.commit(); }),
                                {"out", "earlier write failed"}));
   }
   EXPECT_EQ(test::read_raw(directory / "out"), "old");
@@ -176,7 +178,7 @@ TEST(OutputFile, AFullDiskThatShowsOnlyAtTheEndFailsTheCommit) {
     OutputFile file(directory / "out");
     file.write("short enough to wait in the buffer");
     const FileSizeLimit limit(8);
-    const std::string message = test::message_of<std::runtime_error>([&] { file.commit(); });
+    const std::string message = test::message_of_exactly<std::runtime_error>([&] { file.commit(); });
     EXPECT_TRUE(test::mentions(message, {"out", "cannot write", "File too large"}));
   }
   EXPECT_EQ(test::read_raw(directory / "out"), "old");
@@ -209,10 +211,10 @@ TEST(OutputFile, NothingCanBeWrittenAfterTheCommit) {
   const test::TemporaryDirectory directory;
   OutputFile file(directory / "out");
   file.commit();
-  EXPECT_TRUE(
-      test::mentions(test::message_of<std::logic_error>([&] { file.write("x"); }), {"OutputFile::write"}));
-  EXPECT_TRUE(
-      test::mentions(test::message_of<std::logic_error>([&] { file.commit(); }), {"OutputFile::commit"}));
+  EXPECT_TRUE(test::mentions(test::message_of_exactly<std::logic_error>([&] { file.write("x"); }),
+                             {"OutputFile::write"}));
+  EXPECT_TRUE(test::mentions(test::message_of_exactly<std::logic_error>([&] { file.commit(); }),
+                             {"OutputFile::commit"}));
   EXPECT_EQ(test::read_raw(directory / "out"), "");
 }
 
@@ -271,7 +273,7 @@ TEST(OutputFile, APipeIsRefusedAtOnce) {
   const test::TemporaryDirectory directory;
   ASSERT_EQ(::mkfifo((directory / "pipe").c_str(), 0600), 0);
   const std::string message =
-      test::message_of<std::runtime_error>([&] { OutputFile file(directory / "pipe"); });
+      test::message_of_exactly<std::runtime_error>([&] { OutputFile file(directory / "pipe"); });
   EXPECT_TRUE(test::mentions(message, {"pipe", "regular file"}));
   EXPECT_EQ(directory.entries(), 1);
 }
@@ -281,7 +283,7 @@ TEST(OutputFile, RoomThatALimitForbidsIsRefusedBeforeAnythingIsWritten) {
   OutputFile file(directory / "out");
   const FileSizeLimit limit(8192);
   file.reserve(8192);
-  const std::string message = test::message_of<std::runtime_error>([&] { file.reserve(8193); });
+  const std::string message = test::message_of_exactly<std::runtime_error>([&] { file.reserve(8193); });
   EXPECT_TRUE(test::mentions(message, {"out", "8193 bytes", "File too large"}));
 }
 
@@ -289,7 +291,7 @@ TEST(OutputFile, RoomThatTheDiskDoesNotHaveIsRefused) {
   const test::TemporaryDirectory directory;
   OutputFile file(directory / "out");
   const std::string message =
-      test::message_of<std::runtime_error>([&] { file.reserve(std::uint64_t{1} << 50); });
+      test::message_of_exactly<std::runtime_error>([&] { file.reserve(std::uint64_t{1} << 50); });
   EXPECT_TRUE(test::mentions(message, {"out", "cannot take the room"}));
   file.reserve(100000);
   file.write("short");
@@ -322,7 +324,7 @@ TEST(OutputFile, AFileThatNobodyMayReplaceIsRefusedAtOnce) {
   const std::string attribute = "chattr +i '" + (directory / "out").string() + "' 2> /dev/null";
   if (std::system(attribute.c_str()) != 0) GTEST_SKIP() << "no immutable files here";
   const std::string message =
-      test::message_of<std::runtime_error>([&] { OutputFile file(directory / "out"); });
+      test::message_of_exactly<std::runtime_error>([&] { OutputFile file(directory / "out"); });
   EXPECT_EQ(std::system(("chattr -i '" + (directory / "out").string() + "'").c_str()), 0);
   EXPECT_TRUE(test::mentions(message, {"out", "cannot replace the file", "not permitted"}));
   EXPECT_EQ(directory.entries(), 1);
@@ -336,7 +338,7 @@ TEST(OutputFile, AMountPointIsRefusedAtOnce) {
     EXPECT_TRUE(detail::is_mount_point(point)) << point;
     const fs::path directory = fs::path(point).parent_path();
     if (::access(directory.c_str(), W_OK) != 0) continue;
-    const std::string message = test::message_of<std::runtime_error>([&] { OutputFile file(point); });
+    const std::string message = test::message_of_exactly<std::runtime_error>([&] { OutputFile file(point); });
     EXPECT_TRUE(test::mentions(message, {point, "mount point"}));
     return;
   }

@@ -110,7 +110,7 @@ TEST(SafetensorsFile, AValueOutsideTheRangeOfFloatIsRefusedAndNothingIsWritten) 
   const SafetensorsFile file = parse(one_tensor("F64", 2, raw<double>({1.0, -1e39})));
   std::vector<float> out(2, 7.0f);
   const std::string message =
-      test::message_of<std::runtime_error>([&] { file.read("w", {2}, std::span<float>(out)); });
+      test::message_of_exactly<std::runtime_error>([&] { file.read("w", {2}, std::span<float>(out)); });
   EXPECT_TRUE(test::mentions(message, {"some/path", "'w'", "range of float", "element 1"}));
   EXPECT_EQ(out, (std::vector<float>{7.0f, 7.0f}));
   EXPECT_EQ(read_one<double>(file, "w", 2), (std::vector<double>{1.0, -1e39}));
@@ -119,7 +119,8 @@ TEST(SafetensorsFile, AValueOutsideTheRangeOfFloatIsRefusedAndNothingIsWritten) 
 TEST(SafetensorsFile, OtherTypesAreRefusedWithTheirName) {
   for (const std::string dtype : {"BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"}) {
     const SafetensorsFile file = parse(one_tensor(dtype, 2, "ab"));
-    const std::string message = test::message_of<std::runtime_error>([&] { read_one<float>(file, "w", 2); });
+    const std::string message =
+        test::message_of_exactly<std::runtime_error>([&] { read_one<float>(file, "w", 2); });
     EXPECT_TRUE(test::mentions(message, {"some/path", "'w'", "F64, F32, F16 or BF16", "got " + dtype}));
   }
   EXPECT_THROW(read_one<float>(parse(one_tensor("I32", 1, "abcd")), "w", 1), std::runtime_error);
@@ -129,7 +130,8 @@ TEST(SafetensorsFile, AMissingTensorAndAnotherShapeAreRefused) {
   const SafetensorsFile file = parse(small_file());
   std::vector<float> out(4, 7.0f);
   const auto read = [&](const std::string& name, const Shape& shape) {
-    return test::message_of<std::runtime_error>([&] { file.read(name, shape, std::span<float>(out)); });
+    return test::message_of_exactly<std::runtime_error>(
+        [&] { file.read(name, shape, std::span<float>(out)); });
   };
   EXPECT_TRUE(test::mentions(read("c", {4}), {"some/path", "'c'", "missing"}));
   EXPECT_TRUE(test::mentions(read("__metadata__", {4}), {"missing"}));
@@ -143,7 +145,7 @@ TEST(SafetensorsFile, AnOutputOfAnotherSizeIsRefused) {
   const SafetensorsFile file = parse(small_file());
   for (const std::size_t size : {0u, 3u, 5u}) {
     std::vector<float> out(size);
-    const std::string message = test::message_of<std::invalid_argument>([&] {
+    const std::string message = test::message_of_exactly<std::invalid_argument>([&] {
       file.read("a", {2, 2}, std::span<float>(out));
     });
     EXPECT_TRUE(test::mentions(
@@ -169,7 +171,7 @@ TEST(SafetensorsFile, EmptyTensorsAndEmptyFilesAreRead) {
 
 TEST(SafetensorsFile, ALengthThatCannotBeIsRefused) {
   const auto refused = [](const std::string& text) {
-    return test::message_of<std::runtime_error>([&] { parse(text); });
+    return test::message_of_exactly<std::runtime_error>([&] { parse(text); });
   };
   EXPECT_TRUE(test::mentions(refused(""), {"some/path", "at least 8 bytes", "got 0"}));
   EXPECT_TRUE(test::mentions(refused("1234567"), {"at least 8 bytes", "got 7"}));
@@ -185,7 +187,7 @@ TEST(SafetensorsFile, ALengthThatCannotBeIsRefused) {
 TEST(SafetensorsFile, WhatCannotBeLoadedIsNamed) {
   const test::TemporaryDirectory directory;
   const auto refused = [&](const std::filesystem::path& path) {
-    return test::message_of<std::runtime_error>([&] { SafetensorsFile::load(path); });
+    return test::message_of_exactly<std::runtime_error>([&] { SafetensorsFile::load(path); });
   };
   EXPECT_TRUE(test::mentions(refused(directory / "absent"), {"absent", "No such file"}));
   EXPECT_TRUE(test::mentions(refused(directory.path()), {directory.path().string(), "directory"}));
@@ -197,7 +199,7 @@ TEST(SafetensorsFile, AHugeFileThatIsNotOneIsRefusedBeforeItIsRead) {
   test::write_raw(directory / "huge", small_file());
   std::filesystem::resize_file(directory / "huge", std::uintmax_t{1} << 40);  // sparse
   const std::string message =
-      test::message_of<std::runtime_error>([&] { SafetensorsFile::load(directory / "huge"); });
+      test::message_of_exactly<std::runtime_error>([&] { SafetensorsFile::load(directory / "huge"); });
   EXPECT_TRUE(test::mentions(message, {"huge", "trailing bytes"}));
 }
 
@@ -207,11 +209,12 @@ TEST(SafetensorsFile, AFileCutAtAnyLengthIsRefused) {
   ASSERT_EQ(parse(whole).tensors().size(), 2u);
   for (std::size_t length = 0; length < whole.size(); ++length) {
     const std::string cut = whole.substr(0, length);
-    EXPECT_TRUE(test::mentions(test::message_of<std::runtime_error>([&] { parse(cut); }), {"some/path: "}))
+    EXPECT_TRUE(
+        test::mentions(test::message_of_exactly<std::runtime_error>([&] { parse(cut); }), {"some/path: "}))
         << length;
     test::write_raw(directory / "cut", cut);
     const std::string message =
-        test::message_of<std::runtime_error>([&] { SafetensorsFile::load(directory / "cut"); });
+        test::message_of_exactly<std::runtime_error>([&] { SafetensorsFile::load(directory / "cut"); });
     EXPECT_TRUE(test::mentions(message, {(directory / "cut").string() + ": "})) << length;
   }
 }

@@ -21,7 +21,7 @@ detail::SafetensorsHeader parse(const std::string& text, std::uint64_t data_byte
 
 void expect_refused(const std::string& text, std::uint64_t data_bytes, Words words) {
   words.push_back("some/path: ");
-  const std::string message = test::message_of<std::runtime_error>([&] { parse(text, data_bytes); });
+  const std::string message = test::message_of_exactly<std::runtime_error>([&] { parse(text, data_bytes); });
   EXPECT_TRUE(test::mentions(message, words)) << text.substr(0, 200);
 }
 
@@ -224,11 +224,12 @@ TEST(SafetensorsHeader, DeepNestingIsRefusedAtOnce) {
 
 TEST(SafetensorsHeader, AHostileNameIsShortenedAndEscapedInTheMessage) {
   const std::string name = "\\u001b[2J" + std::string(100000, 'x');
-  const std::string message = test::message_of<std::runtime_error>([&] { parse("{\"" + name + "\":1}", 0); });
+  const std::string message =
+      test::message_of_exactly<std::runtime_error>([&] { parse("{\"" + name + "\":1}", 0); });
   EXPECT_TRUE(test::mentions(message, {"\\x1b[2J", "..."}));
   EXPECT_LT(message.size(), 300u);
-  const std::string broken =
-      test::message_of<std::runtime_error>([&] { parse("{\"" + std::string(100000, 'x') + "\xFF", 0); });
+  const std::string broken = test::message_of_exactly<std::runtime_error>(
+      [&] { parse("{\"" + std::string(100000, 'x') + "\xFF", 0); });
   EXPECT_LT(broken.size(), 300u);
 }
 

@@ -223,7 +223,7 @@ TEST(SafetensorsWriter, AWrongTensorIsRefusedAndLeavesTheWriterAsItWas) {
   const test::TemporaryDirectory directory;
   SafetensorsWriter writer = example();
   const auto refused = [&](const std::string& name, const Shape& shape) {
-    return test::message_of<std::invalid_argument>(
+    return test::message_of_exactly<std::invalid_argument>(
         [&] { writer.add(name, shape, std::span<const float>(kSix)); });
   };
   EXPECT_TRUE(test::mentions(refused("x", {2, 2}),
@@ -235,12 +235,12 @@ TEST(SafetensorsWriter, AWrongTensorIsRefusedAndLeavesTheWriterAsItWas) {
   EXPECT_TRUE(test::mentions(refused("z.weight", {6}), {"'z.weight'", "twice"}));
   EXPECT_TRUE(test::mentions(refused("__metadata__", {6}), {"reserved"}));
   EXPECT_TRUE(test::mentions(refused("\xFF", {6}), {"valid UTF-8"}));
-  EXPECT_TRUE(
-      test::mentions(test::message_of<std::invalid_argument>([&] { writer.set_metadata("k", "\xC0\x80"); }),
-                     {"set_metadata", "valid UTF-8"}));
-  EXPECT_TRUE(
-      test::mentions(test::message_of<std::invalid_argument>([&] { writer.set_metadata("\x80", "v"); }),
-                     {"set_metadata", "valid UTF-8"}));
+  EXPECT_TRUE(test::mentions(
+      test::message_of_exactly<std::invalid_argument>([&] { writer.set_metadata("k", "\xC0\x80"); }),
+      {"set_metadata", "valid UTF-8"}));
+  EXPECT_TRUE(test::mentions(
+      test::message_of_exactly<std::invalid_argument>([&] { writer.set_metadata("\x80", "v"); }),
+      {"set_metadata", "valid UTF-8"}));
   writer.write(directory / "after");
   example().write(directory / "plain");
   EXPECT_EQ(test::read_raw(directory / "after"), test::read_raw(directory / "plain"));
@@ -249,10 +249,11 @@ TEST(SafetensorsWriter, AWrongTensorIsRefusedAndLeavesTheWriterAsItWas) {
 TEST(SafetensorsWriter, AFailedWriteLeavesNothingBehind) {
   const test::TemporaryDirectory directory;
   const std::string message =
-      test::message_of<std::runtime_error>([&] { example().write(directory / "absent/out"); });
+      test::message_of_exactly<std::runtime_error>([&] { example().write(directory / "absent/out"); });
   EXPECT_TRUE(test::mentions(message, {"absent/out", "No such file"}));
-  EXPECT_TRUE(test::mentions(test::message_of<std::runtime_error>([&] { example().write(directory.path()); }),
-                             {"directory"}));
+  EXPECT_TRUE(
+      test::mentions(test::message_of_exactly<std::runtime_error>([&] { example().write(directory.path()); }),
+                     {"directory"}));
   EXPECT_EQ(directory.entries(), 0);
 }
 
@@ -261,7 +262,8 @@ TEST(SafetensorsWriter, AHeaderThatCouldNotBeReadIsNotWritten) {
   test::write_raw(directory / "out", "old");
   SafetensorsWriter writer;
   writer.set_metadata("big", std::string(100'000'000, 'x'));
-  const std::string message = test::message_of<std::runtime_error>([&] { writer.write(directory / "out"); });
+  const std::string message =
+      test::message_of_exactly<std::runtime_error>([&] { writer.write(directory / "out"); });
   EXPECT_TRUE(test::mentions(message, {"out", "at most 100000000"}));
   EXPECT_EQ(test::read_raw(directory / "out"), "old");
 }

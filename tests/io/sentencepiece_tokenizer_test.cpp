@@ -19,10 +19,10 @@ namespace {
 
 TEST(SentencePiece, SaysWhenItIsNotThere) {
   if (SentencePieceTokenizer::kAvailable) GTEST_SKIP() << "this build has SentencePiece";
-  EXPECT_TRUE(mentions(
-      message_of<std::runtime_error>([] { SentencePieceTokenizer(sentencepiece_model({"ab"}), "file"); }),
-      {"file: ", "needs SentencePiece", "built without"}));
-  EXPECT_TRUE(mentions(message_of<std::runtime_error>([] { train_sentencepiece("a a", 300); }),
+  EXPECT_TRUE(mentions(message_of_exactly<std::runtime_error>(
+                           [] { SentencePieceTokenizer(sentencepiece_model({"ab"}), "file"); }),
+                       {"file: ", "needs SentencePiece", "built without"}));
+  EXPECT_TRUE(mentions(message_of_exactly<std::runtime_error>([] { train_sentencepiece("a a", 300); }),
                        {"needs SentencePiece", "built without"}));
 }
 
@@ -94,7 +94,7 @@ TEST_F(SentencePieceTest, LearnsPiecesThatAreShorterThanBytes) {
   EXPECT_EQ(tokenizer.encode("\xE2\x82\xAC"), euro);  // too rare for a piece
   EXPECT_EQ(tokenizer.encode("\xC3\xA9").size(), 1u);
   EXPECT_THROW(tokenizer.piece(320), std::out_of_range);
-  EXPECT_TRUE(mentions(message_of<std::out_of_range>([&] {
+  EXPECT_TRUE(mentions(message_of_exactly<std::out_of_range>([&] {
                          tokenizer.decode(std::vector<std::int32_t>{1, -1});
                        }),
                        {"position 1", "0..319", "-1"}));
@@ -130,7 +130,7 @@ TEST_F(SentencePieceTest, LearnsTheSameFromTheSameText) {
 
 TEST_F(SentencePieceTest, RefusesVocabulariesThatTheTextDoesNotAllow) {
   const auto refusal = [](const std::string& text, std::int32_t vocabulary) {
-    return message_of<std::invalid_argument>([&] { train_sentencepiece(text, vocabulary); });
+    return message_of_exactly<std::invalid_argument>([&] { train_sentencepiece(text, vocabulary); });
   };
   const std::string text = training_text();
   EXPECT_TRUE(mentions(refusal(text, 256), {"at least 257", "got 256"}));
@@ -147,10 +147,11 @@ TEST_F(SentencePieceTest, TakesModelsMadeElsewhereIfTheyLoseNothing) {
   const std::string space = "\xE2\x96\x81";
   const SentencePieceTokenizer tokenizer(sentencepiece_model({"a", "b", space, "ab", space + "ab"}));
   EXPECT_EQ(tokenizer.encode(" abab c"), (std::vector<std::int32_t>{257, 256, ' ', 'c'}));
-  EXPECT_TRUE(mentions(message_of<std::runtime_error>([] { SentencePieceTokenizer("nonsense", "file"); }),
-                       {"file: "}));
+  EXPECT_TRUE(
+      mentions(message_of_exactly<std::runtime_error>([] { SentencePieceTokenizer("nonsense", "file"); }),
+               {"file: "}));
   // The library refuses a piece that is there twice.
-  EXPECT_TRUE(mentions(message_of<std::runtime_error>([] {
+  EXPECT_TRUE(mentions(message_of_exactly<std::runtime_error>([] {
                          SentencePieceTokenizer(sentencepiece_model({"ab", "ab"}), "file");
                        }),
                        {"file: ", "SentencePiece"}));

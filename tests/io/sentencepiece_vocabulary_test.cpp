@@ -22,7 +22,8 @@ const std::string kSpace = "\xE2\x96\x81";
 const std::string kStart = piece_field("<unk>", 2) + byte_pieces(), kEnd = kTrainedAsBpe + kTextAsItIs;
 
 std::string refusal(const std::string& model) {
-  const std::string message = message_of<std::runtime_error>([&] { SentencePieceVocabulary(model, "here"); });
+  const std::string message =
+      message_of_exactly<std::runtime_error>([&] { SentencePieceVocabulary(model, "here"); });
   EXPECT_TRUE(message.starts_with("here: ")) << message;
   return message;
 }

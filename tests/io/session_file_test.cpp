@@ -125,17 +125,19 @@ TEST(SessionFile, OfAnotherModelIsRefused) {
   Net changed = model;
   changed.embedding().weight(3, 2) = std::nextafter(changed.embedding().weight(3, 2), 9.0f);
   for (const Net& other : {changed, random_model<float>(config, 7), make_model(Positions::kLearned)}) {
-    const auto message = message_of<std::runtime_error>([&] { load_session(directory / "session", other); });
+    const auto message =
+        message_of_exactly<std::runtime_error>([&] { load_session(directory / "session", other); });
     EXPECT_TRUE(mentions(message, {"session: was saved with other parameters", "fnv1a-64:"})) << message;
   }
   const auto wide = random_model<double>(small_config(), 7);
-  message_of<std::runtime_error>([&] { load_session(directory / "session", wide); });
+  message_of_exactly<std::runtime_error>([&] { load_session(directory / "session", wide); });
   SafetensorsWriter writer;
   writer.set_metadata("format", "hsm-language-model");
   writer.write(directory / "model");
-  EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { load_session(directory / "model", model); }),
-                       {"'format' must be 'hsm-session'", "got 'hsm-language-model'"}));
-  message_of<std::runtime_error>([&] { load_session(directory / "none", model); });
+  EXPECT_TRUE(
+      mentions(message_of_exactly<std::runtime_error>([&] { load_session(directory / "model", model); }),
+               {"'format' must be 'hsm-session'", "got 'hsm-language-model'"}));
+  message_of_exactly<std::runtime_error>([&] { load_session(directory / "none", model); });
 }
 
 /// Loads a file whose bytes were changed: a session that works, or a sentence.
@@ -318,15 +320,15 @@ TEST(SessionFile, NothingThatIsNotFiniteIsWrittenOrRead) {
         const std::string values(reinterpret_cast<const char*>(bytes.data()), bytes.size());
         std::memcpy(damaged.data() + damaged.rfind(values), &bad, sizeof bad);
       }
-      const auto message = message_of<std::runtime_error>(
+      const auto message = message_of_exactly<std::runtime_error>(
           [&] { read_session(SafetensorsFile::parse(to_bytes(damaged), "file"), model); });
       EXPECT_TRUE(mentions(message, {"file: tensor ", name, "must hold finite numbers"})) << message;
       if (name != "logits") continue;
       memory.logits(3, 0) = bad;
       const GenerationSession session(model, workspace, memory);
-      EXPECT_TRUE(
-          mentions(message_of<std::runtime_error>([&] { save_session(directory / "session", session); }),
-                   {"session: tensor 'logits' must hold finite numbers to be saved"}));
+      EXPECT_TRUE(mentions(
+          message_of_exactly<std::runtime_error>([&] { save_session(directory / "session", session); }),
+          {"session: tensor 'logits' must hold finite numbers to be saved"}));
     }
   }
   EXPECT_TRUE(read_raw(directory / "session") == before) << "a refused save has changed the file";
@@ -338,7 +340,7 @@ std::string message_for(const Net& model, Spoil&& spoil) {
   Workspace workspace;
   SessionMemory<float> memory = make_session(model, workspace).memory();
   spoil(memory);
-  return message_of<std::invalid_argument>([&] { GenerationSession(model, workspace, memory); });
+  return message_of_exactly<std::invalid_argument>([&] { GenerationSession(model, workspace, memory); });
 }
 
 TEST(SessionMemory, IsCheckedBeforeItIsUsed) {

@@ -94,10 +94,11 @@ TYPED_TEST(StateFile, OfOtherParametersOrShiftsIsRefused) {
       },
       changed.parameters());
   for (const Mixer<TypeParam>* other : {&other_shift, static_cast<const Mixer<TypeParam>*>(&changed)}) {
-    const auto message = message_of<std::runtime_error>([&] { load_state(directory / "state", *other); });
+    const auto message =
+        message_of_exactly<std::runtime_error>([&] { load_state(directory / "state", *other); });
     EXPECT_TRUE(mentions(message, {"was saved with other parameters", "fnv1a-64:"}));
   }
-  message_of<std::invalid_argument>(
+  message_of_exactly<std::invalid_argument>(
       [&] { save_state(directory / "state", mixer, other_shift.make_state()); });
   EXPECT_EQ(read_raw(directory / "state"), before) << "a refused save has changed the file";
 }
@@ -125,14 +126,14 @@ TEST(AttentionStateFile, IsContinuedWithTheSameBitsAndUnderTheCapacityOfTheLoade
     };
     expect_same_bits(tail(again), tail(y), "stream " + std::to_string(b));
   }
-  EXPECT_TRUE(
-      mentions(message_of<std::runtime_error>([&] { load_state(directory / "state", attention, 10); }),
-               {"0 to a capacity of 10", "got 11"}));
+  EXPECT_TRUE(mentions(
+      message_of_exactly<std::runtime_error>([&] { load_state(directory / "state", attention, 10); }),
+      {"0 to a capacity of 10", "got 11"}));
   const CausalAttention<float> other_heads(Attention<float>(kChannels, 2, random));
-  message_of<std::runtime_error>([&] { load_state(directory / "state", other_heads); });
+  message_of_exactly<std::runtime_error>([&] { load_state(directory / "state", other_heads); });
   auto other = attention;
   other.parameters().rotary = 1000;
-  message_of<std::runtime_error>([&] { load_state(directory / "state", other); });
+  message_of_exactly<std::runtime_error>([&] { load_state(directory / "state", other); });
   EXPECT_THROW(save_state(directory / "other", other, state), std::invalid_argument);
   EXPECT_EQ(directory.entries(), 1);
 }
@@ -161,7 +162,7 @@ TEST(AttentionStateFile, OfBlocksIsContinuedWithTheSameBits) {
   }
   auto other = attention;
   other.parameters().top = 1;
-  message_of<std::runtime_error>([&] { load_state(directory / "state", other); });
+  message_of_exactly<std::runtime_error>([&] { load_state(directory / "state", other); });
 }
 
 TEST(AttentionStateFile, OfAWindowHoldsWhatIsHeldAndIsContinuedWithTheSameBits) {
@@ -198,7 +199,7 @@ TEST(AttentionStateFile, OfAWindowHoldsWhatIsHeldAndIsContinuedWithTheSameBits) 
   for (const Index other_window : {0, 5}) {
     auto other = attention;
     other.parameters().window = other_window;
-    message_of<std::runtime_error>([&] { load_state(directory / "state", other); });
+    message_of_exactly<std::runtime_error>([&] { load_state(directory / "state", other); });
     EXPECT_THROW(save_state(directory / "other", other, attention.make_state()), std::invalid_argument);
   }
   EXPECT_EQ(directory.entries(), 1);

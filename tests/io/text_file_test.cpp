@@ -53,13 +53,14 @@ TEST(ReadTextFile, APipeIsReadToItsEnd) {
 TEST(ReadTextFile, AMissingFileIsNamed) {
   const test::TemporaryDirectory directory;
   const std::string message =
-      test::message_of<std::runtime_error>([&] { read_text_file(directory / "absent"); });
+      test::message_of_exactly<std::runtime_error>([&] { read_text_file(directory / "absent"); });
   EXPECT_TRUE(test::mentions(message, {"absent", "cannot open", "No such file"}));
 }
 
 TEST(ReadTextFile, ADirectoryIsRefused) {
   const test::TemporaryDirectory directory;
-  const std::string message = test::message_of<std::runtime_error>([&] { read_text_file(directory.path()); });
+  const std::string message =
+      test::message_of_exactly<std::runtime_error>([&] { read_text_file(directory.path()); });
   EXPECT_TRUE(test::mentions(message, {directory.path().string(), "directory"}));
 }
 
@@ -69,7 +70,7 @@ TEST(ReadTextFile, AnUnreadableFileIsRefused) {
   test::write_raw(directory / "secret", "x");
   ASSERT_EQ(::chmod((directory / "secret").c_str(), 0), 0);
   const std::string message =
-      test::message_of<std::runtime_error>([&] { read_text_file(directory / "secret"); });
+      test::message_of_exactly<std::runtime_error>([&] { read_text_file(directory / "secret"); });
   EXPECT_TRUE(test::mentions(message, {"secret", "Permission denied"}));
 }
 

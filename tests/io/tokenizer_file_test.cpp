@@ -59,7 +59,8 @@ std::string refusal(const TemporaryDirectory& directory,
     writer.add("tokenizer.model", dtype, {static_cast<std::int64_t>(tokenizer.size() / dtype_size(dtype))},
                std::as_bytes(std::span(tokenizer)));
   writer.write(directory / "changed");
-  const std::string message = message_of<std::runtime_error>([&] { load_model<Net>(directory / "changed"); });
+  const std::string message =
+      message_of_exactly<std::runtime_error>([&] { load_model<Net>(directory / "changed"); });
   EXPECT_TRUE(message.starts_with((directory / "changed").string() + ": ")) << message;
   return message;
 }
@@ -88,7 +89,7 @@ TEST(TokenizerFile, HoldsTheTokenizerBesideTheWeights) {
   EXPECT_EQ(hsm::detail::stored_tokenizer(file), Stored().bytes);
   EXPECT_EQ(weights(load_model<Net>(directory / "model")), weights(model));
   if (!SentencePieceTokenizer::kAvailable) {
-    EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { load_tokenizer(directory / "model"); }),
+    EXPECT_TRUE(mentions(message_of_exactly<std::runtime_error>([&] { load_tokenizer(directory / "model"); }),
                          {"model: ", "built without"}));
     return;
   }
@@ -104,7 +105,7 @@ TEST(TokenizerFile, HoldsTheTokenizerBesideTheWeights) {
 TEST(TokenizerFile, IsNotWrittenWithAnotherVocabulary) {
   const TemporaryDirectory directory;
   for (const Index vocabulary : {256, 257, 259}) {
-    const std::string message = message_of<std::invalid_argument>(
+    const std::string message = message_of_exactly<std::invalid_argument>(
         [&] { save_model(directory / "model", make_model(vocabulary), Stored()); });
     EXPECT_TRUE(mentions(message, {"vocabulary", std::to_string(vocabulary), "got 258"}));
   }

@@ -41,7 +41,7 @@ TEST(Tokenizer, BytesGiveEachByteAsAPiece) {
     EXPECT_EQ(ByteTokenizer::piece(id), std::string(1, static_cast<char>(static_cast<unsigned char>(id))))
         << id;
   for (const std::int32_t id : {-1, 256}) {
-    EXPECT_TRUE(test::mentions(test::message_of<std::out_of_range>([&] { ByteTokenizer::piece(id); }),
+    EXPECT_TRUE(test::mentions(test::message_of_exactly<std::out_of_range>([&] { ByteTokenizer::piece(id); }),
                                {"ByteTokenizer::piece", "0..255", std::to_string(id)}));
   }
 }
