@@ -262,6 +262,17 @@ TEST(OutputFile, ANameAsLongAsTheFileSystemTakesCanBeWritten) {
   }
 }
 
+TEST(OutputFile, ANameThatIsTooLongIsRefusedAtOnce) {
+  const test::TemporaryDirectory directory;
+  fs::create_symlink(std::string(256, 'm'), directory / "link");
+  for (const std::string& name : {std::string(256, 'n'), std::string("link")}) {
+    const std::string message =
+        test::message_of<std::runtime_error>([&] { OutputFile file(directory / name); });
+    EXPECT_TRUE(test::mentions(message, {name, "name", "too long"}));
+  }
+  EXPECT_EQ(directory.entries(), 1);
+}
+
 TEST(ShortName, IsCutBetweenCharacters) {
   EXPECT_EQ(detail::short_name("model"), "model");
   EXPECT_EQ(detail::short_name(std::string(200, 'a')), std::string(96, 'a'));

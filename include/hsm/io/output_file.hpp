@@ -57,8 +57,8 @@ class CommitError : public std::runtime_error {
 class OutputFile {
  public:
   /// Opens a new temporary file beside `path`. Throws std::runtime_error, with nothing changed on disk, if
-  /// `path` is a directory, a pipe, a device, write-protected or cannot be replaced, or if its directory is
-  /// missing or cannot be written to.
+  /// `path` is a directory, a pipe, a device, write-protected, cannot be replaced or has too long a name, or if its
+  /// directory is missing or cannot be written to.
   explicit OutputFile(const std::filesystem::path& path);
 
   OutputFile(const OutputFile&) = delete;
@@ -145,6 +145,9 @@ inline OutputFile::OutputFile(const std::filesystem::path& path) {
   target_ = detail::link_target(path, error);  // absolute: a later change of directory does no harm
   if (target_.empty()) throw detail::file_error(path, "cannot resolve the path", error.value());
   if (!target_.has_filename()) refuse("a link to a path without a file name");
+  static_cast<void>(fs::symlink_status(target_, error));  // a temporary has a shorter name
+  if (error == std::errc::filename_too_long)
+    throw detail::file_error(path, "cannot write a file of this name", error.value());
   std::optional<fs::perms> kept_mode;
   if (fs::exists(status)) {
     if (!detail::may_write(target_)) throw detail::file_error(path, "cannot replace the file", errno);
