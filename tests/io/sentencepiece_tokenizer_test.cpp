@@ -128,6 +128,13 @@ TEST_F(SentencePieceTest, LearnsTheSameFromTheSameText) {
   EXPECT_EQ(again.encode(text), train_sentencepiece(text, 300).encode(text));
 }
 
+TEST_F(SentencePieceTest, LearnsFromTheMarksOfTheLibraryAsFromAnyText) {
+  const std::string text = training_text() + " the <unk> went <unk> into <0x41><0xZZ> <<unk> ";
+  const SentencePieceTokenizer tokenizer = train_sentencepiece(text, 320);
+  EXPECT_EQ(tokenizer.vocabulary(), 320);
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
+}
+
 TEST_F(SentencePieceTest, RefusesVocabulariesThatTheTextDoesNotAllow) {
   const auto refusal = [](const std::string& text, std::int32_t vocabulary) {
     return message_of_exactly<std::invalid_argument>([&] { train_sentencepiece(text, vocabulary); });

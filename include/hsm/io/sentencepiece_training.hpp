@@ -79,13 +79,28 @@ class PieceAlphabet {
   std::set<std::string_view> several_;
 };
 
-/// The text as SentencePiece learns from it: words of the alphabet, joined where they meet in the text.
+/// Whether a text begins with a mark of SentencePiece, "<unk>" or that of a byte, "<0x41>".
+inline bool begins_with_mark(std::string_view text) {
+  const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F'); };
+  return text.starts_with("<unk>") || (text.size() >= 6 && text.starts_with("<0x") && is_digit(text[3]) &&
+                                       is_digit(text[4]) && text[5] == '>');
+}
+
+/// The text as SentencePiece learns from it: words of the alphabet, joined where they meet in the text, and cut within
+/// its marks, from which it would not learn.
 inline std::vector<std::string> training_sentences(std::string_view text, const PieceAlphabet& alphabet) {
   constexpr std::size_t kEnough = 2048;
   std::vector<std::string> sentences;
   std::string sentence;
   const auto end = [&] {
-    if (!sentence.empty()) sentences.push_back(std::exchange(sentence, {}));
+    std::size_t first = 0;
+    for (std::size_t at = sentence.find('<'); at != std::string::npos; at = sentence.find('<', at + 1)) {
+      if (!begins_with_mark(std::string_view(sentence).substr(at))) continue;
+      sentences.push_back(sentence.substr(first, at + 1 - first));
+      first = at + 1;
+    }
+    if (first < sentence.size()) sentences.push_back(sentence.substr(first));
+    sentence.clear();
   };
   cut_words(
       text,
