@@ -41,12 +41,23 @@ inline double number_in_log(const std::string& text) {
   }
 }
 
+/// Leaves some hundred of the points, evenly over all, and the last one.
+template <class Point>
+void thin_out(std::vector<Point>& points) {
+  constexpr std::size_t kMost = 600;
+  const std::size_t every = points.size() / kMost + 1;
+  std::vector<Point> left;
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    if (i % every == 0 || i + 1 == points.size()) left.push_back(points[i]);
+  }
+  points = std::move(left);
+}
+
 }  // namespace detail
 
 /// The smoothed training loss over the steps, and the validation losses. At most some hundred points of a long run. The loss of
 /// the first fifth would leave no room for the rest, where there are more than a few steps.
 inline std::string training_picture(const std::string& log, const std::string& recipe) {
-  constexpr std::size_t kMostPoints = 600;
   enum Column { kStep = 0, kSmoothed = 3, kValidation = 7, kColumns = 8 };
   std::vector<std::vector<std::string>> rows;
   std::istringstream lines(log);
@@ -62,11 +73,10 @@ inline std::string training_picture(const std::string& log, const std::string& r
   plot.y.label = "nats per token";
   PlotLine training{"training loss, smoothed", {}}, validation{"validation loss", {}};
   double low = std::numeric_limits<double>::infinity(), high = -low;
-  const std::size_t every = rows.size() / kMostPoints + 1;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const double step = detail::number_in_log(rows[i][kStep]);
     const double loss = detail::number_in_log(rows[i][kSmoothed]);
-    if (i % every == 0 || i + 1 == rows.size()) training.points.push_back({step, loss});
+    training.points.push_back({step, loss});
     low = std::min(low, loss);
     if (i >= rows.size() / 5) high = std::max(high, loss);
     if (rows[i][kValidation].empty()) continue;
@@ -78,8 +88,10 @@ inline std::string training_picture(const std::string& log, const std::string& r
     plot.y.high = high;
     plot.y.low = low - 0.02 * (high - low);
   }
-  plot.lines.push_back(std::move(training));
-  if (!validation.points.empty()) plot.lines.push_back(std::move(validation));
+  for (PlotLine* line : {&training, &validation}) {
+    detail::thin_out(line->points);
+    if (line == &training || !line->points.empty()) plot.lines.push_back(std::move(*line));
+  }
   return plot.file();
 }
 

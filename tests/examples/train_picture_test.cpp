@@ -38,6 +38,13 @@ TEST(TrainingPicture, OfALongRunIsSmall) {
   expect_well_formed(svg);
   EXPECT_LT(svg.size(), 40'000u);
   EXPECT_EQ(count(svg, "validation loss"), 0u);
+  for (std::size_t end = log.find(",\n", kHeader.size()); end != std::string::npos;
+       end = log.find(",\n", end))
+    log.insert(end + 1, "2.75");
+  const std::string validated = training_picture(log, "ab");
+  expect_well_formed(validated);
+  EXPECT_LT(validated.size(), 80'000u);
+  EXPECT_EQ(count(validated, "validation loss"), 1u);
 }
 
 TEST(TrainingPicture, LeavesOutWhatIsNoNumber) {
