@@ -19,6 +19,7 @@ import argparse
 import array
 import json
 import math
+import os
 import pathlib
 import struct
 import sys
@@ -294,6 +295,8 @@ class LanguageModel(torch.nn.Module):
 
     x = p["embedding.weight"][ids]
     if self.config["positions"] == "learned":
+      if ids.shape[1] > self.config["context"]:
+        raise ValueError(f"the model has learned {self.config['context']} positions, got {ids.shape[1]} tokens")
       x = x + p["positions.weight"][:ids.shape[1]]
     for l, (name, options) in enumerate(self.recipe):
       shifts = [shift(self.config["schedule"], len(self.recipe), l, h) for h in range(options.get("heads", 1))]
@@ -350,11 +353,16 @@ def encode(tensors, metadata):
 
 
 def decode(data):
-  """(tensors, metadata) of such a file."""
-  length = struct.unpack("<Q", data[:8])[0]
+  """(tensors, metadata) of such a file. Throws ValueError for bytes that are none, or not all of it."""
+  length = int.from_bytes(data[:8], "little")
+  if len(data) < 8 or length > len(data) - 8:
+    raise ValueError(f"must be a safetensors file, got {len(data)} bytes that begin with {data[:8]}")
   header = json.loads(data[8:8 + length])
   metadata = header.pop("__metadata__", {})
   values = data[8 + length:]
+  expected = max((info["data_offsets"][1] for info in header.values()), default=0)
+  if len(values) != expected:
+    raise ValueError(f"must have {expected} bytes of tensors, got {len(values)}")
   tensors = {name: from_bytes(info["dtype"], info["shape"], values[slice(*info["data_offsets"])])
              for name, info in header.items()}
   return tensors, metadata
@@ -375,7 +383,10 @@ def widened(tensors, group):
 
 def load(path, dtype=torch.float32):
   """The model in a file that hsm wrote. Throws ValueError for another kind of file."""
-  tensors, metadata = decode(pathlib.Path(path).read_bytes())
+  try:
+    tensors, metadata = decode(pathlib.Path(path).read_bytes())
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from None
   if metadata.get("format") != "hsm-language-model":
     raise ValueError(f"{path}: the format must be hsm-language-model, got {metadata.get('format')}")
   tokenizer = tensors.pop("tokenizer.model", None)
@@ -400,6 +411,8 @@ def save(path, model):
 
 def continued(model, text, tokens):
   """The bytes `text` with so many more behind them, each the most probable one."""
+  if not text:
+    raise ValueError("there must be at least 1 byte to go on from, got none")
   ids = list(text)
   with torch.no_grad():
     for _ in range(tokens):
@@ -409,6 +422,8 @@ def continued(model, text, tokens):
 
 def loss_of(model, text, context):
   """Nats per byte of the bytes `text`, in windows of `context` that know nothing of each other."""
+  if len(text) < 2:
+    raise ValueError(f"a text must have at least 2 bytes for a loss, got {len(text)}")
   ids = torch.tensor(list(text))
   total = 0.0
   with torch.no_grad():
@@ -418,21 +433,36 @@ def loss_of(model, text, context):
   return total / (len(ids) - 1)
 
 
+def count(text):
+  """A whole number from 1 on, as an option."""
+  if not text.isascii() or not text.isdigit() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text!r}")
+  return int(text)
+
+
 def main():
   parser = argparse.ArgumentParser(description="Runs a model of hsm in PyTorch.", allow_abbrev=False)
   parser.add_argument("model")
   parser.add_argument("--prompt", help="text to go on from, each token the most probable one")
-  parser.add_argument("--tokens", type=int, default=100)
+  parser.add_argument("--tokens", type=count, default=100)
   parser.add_argument("--text", help="instead: file whose loss is told, in nats per byte")
-  parser.add_argument("--context", type=int, default=128, help="bytes of a window of --text")
+  parser.add_argument("--context", type=count, default=128, help="bytes of a window of --text")
   options = parser.parse_args()
   if (options.prompt is None) == (options.text is None):
     parser.error("takes --prompt or --text")
+  try:
+    run(options)
+  except (OSError, ValueError) as error:
+    sys.exit(f"hsm_torch: {error}")
+
+
+def run(options):
+  """What the options ask for, on the standard output."""
   model = load(options.model)
   if model.tokenizer is not None:
-    parser.error(f"{options.model}: must be a model of bytes to be run here; its pieces are in model.tokenizer")
+    raise ValueError(f"{options.model}: must be a model of bytes to be run here; its pieces are in model.tokenizer")
   if options.prompt is not None:
-    sys.stdout.buffer.write(continued(model, options.prompt.encode(), options.tokens) + b"\n")
+    sys.stdout.buffer.write(continued(model, os.fsencode(options.prompt), options.tokens) + b"\n")
   else:
     print(f"{loss_of(model, pathlib.Path(options.text).read_bytes(), options.context):.4f} nats per byte")
 

@@ -5,12 +5,16 @@ trained is read by hsm_lm; losses agree step by step (bench/paper/twin.py), for 
 
   /usr/bin/python3 tests/examples/hsm_torch_test.py HSM_LM      "skipped: ..." where there is no PyTorch"""
 
+import contextlib
+import io
+import os
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 sys.dont_write_bytecode = True  # no __pycache__ beside the sources
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -89,6 +93,29 @@ class HsmTorch(unittest.TestCase):
     (self.folder / "other").write_bytes(hsm_torch.encode({"a": torch.ones(2)}, {"format": "another"}))
     with self.assertRaisesRegex(ValueError, "must be hsm-language-model, got another"):
       hsm_torch.load(self.folder / "other")
+    whole = hsm_torch.encode({"a": torch.ones(2)}, {"format": "hsm-language-model"})
+    for broken, said in ((b"", "safetensors"), (whole[:7], "safetensors"), (whole[:50], "safetensors"), (TEXT, "safetensors"),
+                         (whole[:-1], "8 bytes of tensors, got 7"), (whole + b"x", "8 bytes of tensors, got 9")):
+      (self.folder / "other").write_bytes(broken)
+      with self.assertRaisesRegex(ValueError, f"other: .*{said}"):
+        hsm_torch.load(self.folder / "other")
+
+  def test_says_in_a_sentence_what_it_cannot_run(self):
+    self.train(RECIPES[0], "--positions", "learned")
+    self.addCleanup(os.chdir, os.getcwd())
+    os.chdir(self.folder)
+    for name, size in (("none", 0), ("one", 1)):
+      (self.folder / name).write_bytes(TEXT[:size])
+    for words, said in ((("--prompt", ""), "at least 1 byte"), (("--prompt", "a" * 25), "24 positions, got 25"),
+                        (("--prompt", "a", "--tokens", "25"), "24 positions, got 25"), (("--prompt", "a", "--tokens", "-3"), "from 1 on"),
+                        (("--text", "none"), "at least 2 bytes"), (("--text", "one"), "at least 2 bytes"),
+                        (("--text", "text", "--context", "0"), "from 1 on"), (("--text", "text", "--context", "-1"), "from 1 on"),
+                        (("--text", "text", "--context", "25"), "24 positions, got 25"), (("--text", "nowhere"), "nowhere")):
+      told = io.StringIO()
+      with mock.patch.object(sys, "argv", ["hsm_torch.py", "model", *words]), contextlib.redirect_stderr(told), \
+           self.assertRaises(SystemExit) as end:
+        hsm_torch.main()
+      self.assertRegex(told.getvalue() + str(end.exception.code), said, words)
 
 
 if __name__ == "__main__":
