@@ -17,12 +17,17 @@ inline constexpr int kUserError = 2;  ///< exit code of every error
 /// Exit code after a signal asked for the end, as shells use it: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
 constexpr int ended_by(int signal) { return 128 + signal; }
 
-/// All of them, as --help shows them.
-inline constexpr const char* kExitCodes =
-    "Exit codes:\n"
-    "  0    done\n"
-    "  2    an error, told in one sentence on the standard error output\n"
-    "  130  ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; train saves the model first";
+/// An exit code, and what it tells.
+struct ExitCode {
+  int code;
+  const char* meaning;
+};
+
+/// All of them.
+inline constexpr ExitCode kExitCodes[] = {
+    {0, "done"},
+    {kUserError, "an error, told in one sentence on the standard error output"},
+    {130, "ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; train saves the model first"}};
 
 /// Ends the program with this code and no further message.
 struct Exit {

@@ -20,11 +20,13 @@
 #include <hsm/core/quote.hpp>
 #include <hsm/version.hpp>
 #include "examples/hsm_lm/commands.hpp"
+#include "examples/hsm_lm/help_pages.hpp"
 #include "examples/hsm_lm/ranks.hpp"
 #include "examples/support/limits.hpp"
 #include "examples/support/machine.hpp"
 #include "examples/support/process.hpp"
 #include "examples/support/terminal.hpp"
+#include "examples/support/text.hpp"
 
 namespace {
 
@@ -55,7 +57,19 @@ int run(int argc, char** argv) {
   CLI::App app{"Language models with Hierarchical Shift Mixing (arXiv 2601.22852).", "hsm_lm"};
   app.set_version_flag("--version", "hsm_lm " + std::string(hsm::kVersion));
   app.get_formatter()->column_width(32);
-  app.footer(kExitCodes);
+  std::string exit_codes = "Exit codes:";
+  for (const auto& [code, meaning] : kExitCodes) exit_codes += format("\n  %-3d  %s", code, meaning);
+  app.footer(exit_codes);
+  const auto add_page = [&app](const char* name, std::string (*page)(const CLI::App&),
+                               const char* description) {
+    const auto print = [&app, page] {
+      std::fputs(page(app).c_str(), stdout);
+      throw Exit{0};
+    };
+    app.add_flag_callback(name, print, description);
+  };
+  add_page("--man", man_page, "Print the manual page, for man -l, and exit");
+  add_page("--completion", bash_completion, "Print the completion for bash and exit");
   add_train(app);
   add_tokenize(app);
   add_generate(app);

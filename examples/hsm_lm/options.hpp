@@ -21,13 +21,18 @@
 
 namespace hsm::examples {
 
+/// What the help calls the name of a file.
+inline constexpr const char* kFileType = "FILE";
+
 /// An option that names a file; an empty name is an error, not an option that was not given.
 inline CLI::Option* add_file(CLI::App& app, const std::string& name, std::string& path,
                              const std::string& description) {
   const auto check = [](const std::string& text) {
     return text.empty() ? std::string("must name a file, got ''") : std::string();
   };
-  return app.add_option(name, path, description)->check(CLI::Validator(check, "", "file"))->type_name("FILE");
+  return app.add_option(name, path, description)
+      ->check(CLI::Validator(check, "", "file"))
+      ->type_name(kFileType);
 }
 
 /// The options that describe a model.
@@ -102,7 +107,8 @@ struct ThreadOptions {
 
   void add_to(CLI::App& app) {
     add_number(app, "--threads", threads, Bounds<int>{1, 1024},
-               "threads that compute; they change no result");
+               "threads that compute, all that the process may use if not given; they change no result")
+        ->default_str("");
   }
 };
 
