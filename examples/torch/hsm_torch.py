@@ -263,6 +263,16 @@ MIXERS = {
 # ----------------------------------------------------------------------------------------------------------- model
 
 
+def register(module, name, parameter):
+  """The parameter "a.b.c" as c of the submodule b of the submodule a, which are made where they are not there."""
+  *path, last = name.split(".")
+  for part in path:
+    if part not in module._modules:
+      module.add_module(part, torch.nn.Module())
+    module = module._modules[part]
+  module.register_parameter(last, parameter)
+
+
 class LanguageModel(torch.nn.Module):
   """x = E[id] (+ P[t]);  per layer x += mix(norm(x)), x += W_2 gelu(W_1 norm(x) + b_1) + b_2;  logits = E norm(x). The names
   of state_dict() are those of the file. `tokenizer` is the SentencePiece model of the file, None where ids are bytes."""
@@ -275,13 +285,17 @@ class LanguageModel(torch.nn.Module):
     if unknown:
       raise ValueError(f"the recipe must be of {', '.join(MIXERS)}, got {', '.join(sorted(unknown))}")
     for name, value in tensors.items():
-      *path, last = name.split(".")
-      owner = self
-      for part in path:
-        if part not in owner._modules:
-          owner.add_module(part, torch.nn.Module())
-        owner = owner._modules[part]
-      owner.register_parameter(last, torch.nn.Parameter(value))
+      register(self, name, torch.nn.Parameter(value))
+
+  def shifts(self, l):
+    """The distance of each head of layer l."""
+    heads = self.recipe[l][1].get("heads", 1)
+    return [shift(self.config["schedule"], len(self.recipe), l, h) for h in range(heads)]
+
+  def mix(self, l, p, x):
+    """What the mixer of layer l, with the tensors p, makes of x."""
+    name, options = self.recipe[l]
+    return MIXERS[name](p, x, self.shifts(l), options)
 
   def forward(self, ids):
     """Logits [B,T,V] after each token of ids [B,T]."""
@@ -298,11 +312,9 @@ class LanguageModel(torch.nn.Module):
       if ids.shape[1] > self.config["context"]:
         raise ValueError(f"the model has learned {self.config['context']} positions, got {ids.shape[1]} tokens")
       x = x + p["positions.weight"][:ids.shape[1]]
-    for l, (name, options) in enumerate(self.recipe):
-      shifts = [shift(self.config["schedule"], len(self.recipe), l, h) for h in range(options.get("heads", 1))]
-      own, net = part(f"layers.{l}."), part(f"layers.{l}.feed_forward.")
-      norm = {key[len("mixer_norm."):]: value for key, value in own.items() if key.startswith("mixer_norm.")}
-      x = x + MIXERS[name](part(f"layers.{l}.mixer."), normed(x, norm), shifts, options)
+    for l in range(len(self.recipe)):
+      net = part(f"layers.{l}.feed_forward.")
+      x = x + self.mix(l, part(f"layers.{l}.mixer."), normed(x, part(f"layers.{l}.mixer_norm.")))
       y = normed(x, part(f"layers.{l}.feed_forward_norm."))
       y = functional.gelu(functional.linear(y, net["up.weight"], net["up.bias"]), approximate="tanh")
       x = x + functional.linear(y, net["down.weight"], net["down.bias"])
