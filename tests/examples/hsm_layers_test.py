@@ -75,7 +75,7 @@ class HsmLayers(unittest.TestCase):
         mixer(given)
     with self.assertRaisesRegex(RuntimeError, "the type of parameter project.weight must be Float, got Double"):
       mixer.double()(x)
-    with self.assertRaisesRegex(RuntimeError, "expected one of ab, channel"):
+    with self.assertRaisesRegex(ValueError, "expected one of ab, channel"):
       hsm_layers.Mixer("nothing", 8, [3])
 
   def test_train_to_the_losses_of_the_tool(self):

@@ -3,6 +3,8 @@
 // A layer of one's own that is no shift mixer: a sum of all tokens that fades, one decay for each channel.
 #pragma once
 
+#include <hsm/core/tensor_spec.hpp>
+#include <hsm/layer/layer_options.hpp>
 #include <hsm/layer/recorded_call.hpp>
 #include <hsm/layer/ring_state.hpp>
 #include <hsm/layer/token_mixer.hpp>

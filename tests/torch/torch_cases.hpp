@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Layers as Torch modules, for tests: every layer that a recipe can name, and central differences.
+// Layers as Torch modules, for tests: every layer, and central differences.
 #pragma once
 
+#include "layer/fading_sum.hpp"
 #include "shift/mixer_engines.hpp"
 
 #include <gtest/gtest.h>
@@ -19,28 +20,32 @@
 
 namespace hsm::test {
 
-/// Every layer, with what tells its states and gradients apart.
-inline const std::vector<std::string> kTorchRecipes{"ab:heads=2",
-                                                    "channel",
-                                                    "matrix",
-                                                    "gated:heads=2",
-                                                    "gated-pair",
-                                                    "fusion",
-                                                    "softmax-local:heads=2:taps=3",
-                                                    "ema:ndim=2",
-                                                    "linear-attention:heads=2",
-                                                    "linear-attention:heads=2:decay=1",
-                                                    "attention:heads=2",
-                                                    "attention:heads=2:rotary=100",
-                                                    "attention:heads=2:window=4",
-                                                    "attention:heads=2:block=2:top=1",
-                                                    "hkt:heads=2:levels=3"};
+/// Every layer that a recipe names, with what tells its states and gradients apart, and one that none names.
+inline const std::vector<std::string> kTorchLayers{"ab:heads=2",
+                                                   "channel",
+                                                   "matrix",
+                                                   "gated:heads=2",
+                                                   "gated-pair",
+                                                   "fusion",
+                                                   "softmax-local:heads=2:taps=3",
+                                                   "ema:ndim=2",
+                                                   "linear-attention:heads=2",
+                                                   "linear-attention:heads=2:decay=1",
+                                                   "attention:heads=2",
+                                                   "attention:heads=2:rotary=100",
+                                                   "attention:heads=2:window=4",
+                                                   "attention:heads=2:block=2:top=1",
+                                                   "hkt:heads=2:levels=3",
+                                                   "fading-sum"};
 
 /// A layer of 4 channels with weights that are not those that it starts with.
-inline std::shared_ptr<TorchModule> torch_layer(const std::string& recipe, Index shift = 3) {
+inline std::shared_ptr<TorchModule> torch_layer(const std::string& name, Index shift = 3) {
   Random random(7);
-  const auto layer = torch_mixer(
-      make_mixer<double>(StandardLayers{}, Recipe::parse(recipe).layers[0], Index{4}, shift, random));
+  const auto layer =
+      name == "fading-sum"
+          ? std::shared_ptr<TorchModule>(torch_mixer(TokenMixer<FadingSum<double>>(FadingSum<double>(4))))
+          : torch_mixer(
+                make_mixer<double>(StandardLayers{}, Recipe::parse(name).layers[0], Index{4}, shift, random));
   torch::manual_seed(1);
   const torch::NoGradGuard without;
   for (torch::Tensor& parameter : layer->parameters()) parameter.add_(0.3 * torch::randn_like(parameter));

@@ -29,18 +29,18 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 }
 
 TEST(TorchMixer, HasTheGradientsOfCentralDifferences) {
-  for (const std::string& recipe : kTorchRecipes) {
-    const auto layer = torch_layer(recipe);
+  for (const std::string& name : kTorchLayers) {
+    const auto layer = torch_layer(name);
     const Tensor x = draw({2, 7, 4});
     std::vector<Tensor> inputs = layer->parameters();
     inputs.push_back(x);
-    expect_gradients([&] { return std::vector<Tensor>{layer->forward(x)}; }, inputs, recipe);
+    expect_gradients([&] { return std::vector<Tensor>{layer->forward(x)}; }, inputs, name);
   }
 }
 
 TEST(TorchMixer, HasTheGradientsOfStates) {
-  for (const std::string& recipe : kTorchRecipes) {
-    const auto layer = torch_layer(recipe);
+  for (const std::string& name : kTorchLayers) {
+    const auto layer = torch_layer(name);
     const Tensor first = draw({2, 3, 4}), second = draw({2, 6, 4});
     TorchState start = layer->extend(draw({2, 5, 4}), layer->make_state(2)).second.detach();
     start.values.requires_grad_();
@@ -52,13 +52,13 @@ TEST(TorchMixer, HasTheGradientsOfStates) {
       EXPECT_EQ(end.counts, (std::vector<Index>{14, 14}));
       return std::vector<Tensor>{y, z, end.values};
     };
-    expect_gradients(chunks, inputs, recipe);
+    expect_gradients(chunks, inputs, name);
   }
 }
 
 TEST(TorchMixer, InChunksIsThatOfTheWholeSequence) {
-  for (const std::string& recipe : kTorchRecipes) {
-    const auto layer = torch_layer(recipe);
+  for (const std::string& name : kTorchLayers) {
+    const auto layer = torch_layer(name);
     const Tensor x = draw({2, 9, 4}), weights = torch::randn({2, 9, 4}, torch::kDouble);
     std::vector<Tensor> inputs = layer->parameters();
     inputs.push_back(x);
@@ -70,11 +70,11 @@ TEST(TorchMixer, InChunksIsThatOfTheWholeSequence) {
       state = next;
     }
     const Tensor whole = layer->forward(x), chunks = torch::cat(parts, 1);
-    EXPECT_TRUE(torch::allclose(chunks, whole, 1e-11, 1e-12)) << recipe;
+    EXPECT_TRUE(torch::allclose(chunks, whole, 1e-11, 1e-12)) << name;
     const auto expected = torch::autograd::grad({(whole * weights).sum()}, inputs);
     const auto got = torch::autograd::grad({(chunks * weights).sum()}, inputs);
     for (std::size_t i = 0; i < inputs.size(); ++i)
-      EXPECT_TRUE(torch::allclose(got[i], expected[i], 1e-10, 1e-11)) << recipe << ": input " << i;
+      EXPECT_TRUE(torch::allclose(got[i], expected[i], 1e-10, 1e-11)) << name << ": input " << i;
   }
 }
 
@@ -303,8 +303,8 @@ TEST(TorchMixer, SaysWhatItExpected) {
 }
 
 TEST(TorchMixer, TakesNothing) {
-  for (const std::string& recipe : kTorchRecipes) {
-    const auto layer = torch_layer(recipe);
+  for (const std::string& name : kTorchLayers) {
+    const auto layer = torch_layer(name);
     for (const auto& sizes : {std::vector<std::int64_t>{0, 3, 4}, {2, 0, 4}}) {
       const Tensor x = draw(sizes);
       layer->forward(x).sum().backward();
@@ -312,9 +312,9 @@ TEST(TorchMixer, TakesNothing) {
       TorchState state = layer->extend(draw({sizes[0], 5, 4}), layer->make_state(sizes[0])).second.detach();
       state.values.requires_grad_();
       const auto [y, next] = layer->extend(x, state);
-      EXPECT_TRUE(sizes[0] == 0 || same_bits(next.values, state.values)) << recipe;
+      EXPECT_TRUE(sizes[0] == 0 || same_bits(next.values, state.values)) << name;
       (y.sum() + (next.values * 3).sum()).backward();
-      EXPECT_TRUE(torch::equal(state.values.grad(), 3 * torch::ones_like(state.values))) << recipe;
+      EXPECT_TRUE(torch::equal(state.values.grad(), 3 * torch::ones_like(state.values))) << name;
     }
   }
 }
@@ -333,8 +333,8 @@ struct CountingExecutor final : Executor {
 TEST(TorchMixer, RunsOnAnExecutorAndInThreads) {
   Random random(5);
   const Mixer mixer(Gated<float>(64, random), 8);
-  const auto serial = torch_mixer(mixer),
-             parallel = torch_mixer(mixer, std::make_shared<ThreadedExecutor>(2));
+  const auto executor = std::make_shared<CountingExecutor>();
+  const auto serial = torch_mixer(mixer), parallel = torch_mixer(mixer, executor);
   const Tensor x = torch::randn({4, 200, 64});
   const auto run = [&](const auto& layer) {
     const Tensor own = x.clone().requires_grad_();
