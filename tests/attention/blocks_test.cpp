@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "attention/attention_cases.hpp"
+#include "attention/attention_runs.hpp"
 
 namespace hsm::test::blocks_test {
 namespace {
@@ -44,12 +44,11 @@ TYPED_TEST(AttentionBlocks, ForwardOfALongSequenceIsThatOfItsPieces) {
   const auto attention = make_attention<TypeParam>(C, 1, {0, 0, 64, 2});
   Random random(92);
   const auto x = random_matrix<TypeParam>(C, T, random), dy = random_matrix<TypeParam>(C, T, random);
-  Matrix<TypeParam> y(C, T), pieces(C, T), dx(C, T), dx_pieces(C, T);
+  Matrix<TypeParam> pieces(C, T), dx_pieces(C, T);
   Workspace workspace;
-  auto saved = attention.make_saved(), saved_piece = saved;
-  auto gradients = attention.make_gradients(), gradients_pieces = gradients;
-  attention.forward(x, y, saved, workspace);
-  attention.backward(x, saved, dy, dx, gradients, workspace);
+  auto [y, dx, gradients, saved] = ForthAndBack<TypeParam>(attention, x, dy);
+  auto saved_piece = attention.make_saved();
+  auto gradients_pieces = attention.make_gradients();
   auto state = attention.make_state(), state_gradient = state;
   const Index first = 5000;
   attention.extend(x.leftCols(first), state, pieces.leftCols(first), saved, workspace);
@@ -64,65 +63,18 @@ TYPED_TEST(AttentionBlocks, ForwardOfALongSequenceIsThatOfItsPieces) {
 }
 
 TYPED_TEST(AttentionBlocks, LargeScoresStayFinite) {
-  for (const Index block : {1, 4, 20}) {
-    auto parameters = make_attention<TypeParam>(12, 2, {0, 0, block, 3}).parameters();
-    parameters.project.weight *= TypeParam(30);
-    const CausalAttention<TypeParam> attention(parameters);
-    Random random(3);
-    const auto x = random_matrix<TypeParam>(12, 150, random);
-    Matrix<TypeParam> y(12, 150);
-    attention.forward(x, y);
-    expect_close_to_scale(to_double(y), reference_forward(attention, x), 3e4 * Tolerance<TypeParam>::epsilon,
-                          "block " + std::to_string(block));
-  }
-}
-
-// Everything there is of a layer, in all modes.
-template <class Scalar>
-std::vector<std::vector<Scalar>> run_all(const CausalAttention<Scalar>& attention, Index C, Index T) {
-  Random random(93);
-  const auto x = random_matrix<Scalar>(C, T, random), dy = random_matrix<Scalar>(C, T, random);
-  Matrix<Scalar> y(C, T), dx(C, T);
-  Workspace workspace;
-  std::vector<std::vector<Scalar>> all;
-  const auto keep = [&](const Matrix<Scalar>& m) { all.emplace_back(m.data(), m.data() + m.size()); };
-  auto saved = attention.make_saved();
-  auto gradients = attention.make_gradients();
-  attention.forward(x, y, saved, workspace);
-  attention.backward(x, saved, dy, dx, gradients, workspace);
-  keep(y), keep(dx);
-  auto state = attention.make_state(), state_gradient = state;
-  const Index first = T / 3;
-  attention.extend(x.leftCols(first), state, y.leftCols(first), workspace);
-  attention.extend(x.rightCols(T - first), state, y.rightCols(T - first), saved, workspace);
-  attention.backward(x.rightCols(T - first), saved, dy.rightCols(T - first), dx.rightCols(T - first),
-                     gradients, workspace, &state_gradient);
-  keep(y), keep(dx);
-  all.push_back(cache_of(state_gradient, 0));
-  state.rewind(0, T - first);
-  for (Index t = first; t < T; ++t) attention.step(x.col(t), state, y.col(t), workspace);
-  keep(y);
-  all.push_back(cache_of(state, 0));
-  const std::vector<Index> offsets = {0, T / 2, T / 2, T};
-  attention.packed(x, offsets, y, workspace);
-  keep(y);
-  all.push_back(flat(gradients));
-  return all;
+  for (const Index block : {1, 4, 20}) expect_large_scores_stay_finite<TypeParam>({0, 0, block, 3});
 }
 
 TYPED_TEST(AttentionBlocks, AllOfThemAreDenseAttentionToTheBit) {
   for (const Index rotary : {0, 100}) {
     for (const Index T : {1, 2, 17, 64, 97, 230}) {
-      const auto expected = run_all(make_attention<TypeParam>(12, 2, {rotary}), 12, T);
+      const auto expected = run_all(make_attention<TypeParam>(12, 2, {rotary}), T);
       for (const Index block : {Index{1}, Index{7}, Index{64}, T, T + 1, Index{1} << 20}) {
         const Index top = std::max<Index>(1, (T - 1) / block);  // as many as lie before the last token's own
-        const auto got = run_all(make_attention<TypeParam>(12, 2, {rotary, 0, block, top}), 12, T);
-        ASSERT_EQ(got.size(), expected.size());
-        for (std::size_t i = 0; i < got.size(); ++i) {
-          ASSERT_TRUE(expect_same_bits(
-              got[i], expected[i],
-              "T " + std::to_string(T) + " block " + std::to_string(block) + " result " + std::to_string(i)));
-        }
+        expect_same_runs(run_all(make_attention<TypeParam>(12, 2, {rotary, 0, block, top}), T), expected,
+                         "T " + std::to_string(T) + " block " + std::to_string(block));
+        if (this->HasFatalFailure()) return;
       }
     }
   }
@@ -191,55 +143,16 @@ TYPED_TEST(AttentionBlocks, TokensThatAreNotSeenChangeNoBit) {
   }
 }
 
-// The derivative along one direction, where central differences of every value would take too long. No choice is near to
-// another one, so a small step changes none.
 TYPED_TEST(AttentionBlocks, GradientsOfLongSequencesAreRightAlongARandomDirection) {
   struct Size {
-    Index block, top, T, seed;
+    Index block, top, T;
   };
-  for (const Size& size :
-       {Size{1, 2, 65, 1}, Size{2, 1, 64, 1}, Size{5, 3, 129, 1}, Size{16, 2, 200, 1}, Size{17, 1, 193, 1},
-        Size{64, 1, 260, 1}, Size{65, 2, 330, 1}, Size{100, 1, 330, 1}}) {
-    const Index C = 12, H = 2, T = size.T;
-    const auto attention =
-        make_attention<TypeParam>(C, H, {size.block % 2 == 1 ? 100 : 0, 0, size.block, size.top});
-    Random random(static_cast<std::uint64_t>(size.seed));
-    const auto x = random_matrix<TypeParam>(C, T, random), dy = random_matrix<TypeParam>(C, T, random);
-    const auto direction = random_matrix<TypeParam>(C, T, random);
-    Matrix<TypeParam> y(C, T), dx(C, T);
-    Workspace workspace;
-    auto saved = attention.make_saved();
-    auto gradients = attention.make_gradients();
-    attention.forward(x, y, saved, workspace);
-    attention.backward(x, saved, dy, dx, gradients, workspace);
-    const auto turn = random_matrix<TypeParam>(3 * C, C, random);
-    const AttentionReference reference(attention.parameters());
-    const std::string label = "block " + std::to_string(size.block) + " T " + std::to_string(T);
-    const auto moved = [&](double step, double weight_step) {
-      auto values = to_double(x);
-      const auto along = to_double(direction);
-      for (std::size_t i = 0; i < values.size(); ++i) values[i] += step * along[i];
-      AttentionReference other = reference;
-      for (Index i = 0; i < 3 * C; ++i) {
-        for (Index j = 0; j < C; ++j)
-          other.W[static_cast<std::size_t>(i * C + j)] += weight_step * static_cast<double>(turn(i, j));
-      }
-      const double loss = other.loss(values, to_double(dy));
-      EXPECT_GT(other.margin, 1e-4) << label << ": choices near to others";
-      return loss;
-    };
-    const auto inner = [](const auto& a, const auto& b) {
-      return a.template cast<double>().cwiseProduct(b.template cast<double>()).sum();
-    };
-    const auto scale = [](const auto& a, const auto& b) {
-      return a.template cast<double>().norm() * b.template cast<double>().norm();
-    };
-    const double h = kDifferenceStep / 10;
-    expect_close(inner(dx, direction), (moved(h, 0) - moved(-h, 0)) / (2 * h),
-                 Tolerance<TypeParam>::difference * scale(dx, direction), 0, label);
-    expect_close(inner(gradients.project.weight, turn), (moved(0, h) - moved(0, -h)) / (2 * h),
-                 Tolerance<TypeParam>::difference * scale(gradients.project.weight, turn), 0,
-                 label + " weights");
+  for (const auto& [block, top, T] :
+       {Size{1, 2, 65}, Size{2, 1, 64}, Size{5, 3, 129}, Size{16, 2, 200}, Size{17, 1, 193}, Size{64, 1, 260},
+        Size{65, 2, 330}, Size{100, 1, 330}}) {
+    const auto attention = make_attention<TypeParam>(12, 2, {block % 2 == 1 ? 100 : 0, 0, block, top});
+    expect_gradients_along_a_direction(attention, T, 1, kDifferenceStep / 10,
+                                       "block " + std::to_string(block) + " T " + std::to_string(T));
   }
 }
 

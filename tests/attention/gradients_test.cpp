@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "attention/attention_cases.hpp"
+#include "attention/attention_runs.hpp"
 
 namespace hsm::test::gradients_test {
 namespace {
@@ -32,12 +32,7 @@ TYPED_TEST(AttentionGradients, GradientsAreThoseOfCentralDifferences) {
     Random random(21);
     const auto x = random_matrix<TypeParam>(C, T, random);
     const auto dy = random_matrix<TypeParam>(C, T, random);
-    Matrix<TypeParam> y(C, T), dx(C, T);
-    Workspace workspace;
-    auto saved = attention.make_saved();
-    auto gradients = attention.make_gradients();
-    attention.forward(x, y, saved, workspace);
-    attention.backward(x, saved, dy, dx, gradients, workspace);
+    const auto [y, dx, gradients, saved] = ForthAndBack<TypeParam>(attention, x, dy);
 
     AttentionReference reference(attention.parameters());
     auto values = to_double(x);
@@ -77,12 +72,7 @@ TYPED_TEST(AttentionGradients, GradientsOfLongSequencesAreRightAlongARandomDirec
       const auto x = random_matrix<TypeParam>(C, T, random);
       const auto dy = random_matrix<TypeParam>(C, T, random);
       const auto direction = random_matrix<TypeParam>(C, T, random);
-      Matrix<TypeParam> y(C, T), dx(C, T);
-      Workspace workspace;
-      auto saved = attention.make_saved();
-      auto gradients = attention.make_gradients();
-      attention.forward(x, y, saved, workspace);
-      attention.backward(x, saved, dy, dx, gradients, workspace);
+      const auto [y, dx, gradients, saved] = ForthAndBack<TypeParam>(attention, x, dy);
 
       const auto moved = [&](AttentionReference reference, double step) {
         auto values = to_double(x);

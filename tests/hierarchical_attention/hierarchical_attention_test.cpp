@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// Attention over a hierarchy in every mode against its definition, and its modes against each other.
+// What is particular to attention over a hierarchy; what holds for every layer is in layer/every_layer_test.cpp.
 #include <gtest/gtest.h>
 
-#include <limits>
-#include <string>
-#include <vector>
+#include <stdexcept>
 
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/io/state_file.hpp>
 
 #include "hierarchical_attention/hierarchical_attention_cases.hpp"
 #include "io/io_test_support.hpp"
-#include "support/failing_executor.hpp"
+#include "support/scalars.hpp"
+#include "support/tolerance.hpp"
 
 namespace hsm {
 extern template class AttentionLayer<float>;  // compiled in support/attention_instances.cpp
@@ -25,28 +24,6 @@ namespace {
 template <class Scalar>
 class HierarchicalAttentionTest : public ::testing::Test {};
 TYPED_TEST_SUITE(HierarchicalAttentionTest, Scalars);
-
-TYPED_TEST(HierarchicalAttentionTest, IsItsDefinition) {
-  struct Size {
-    Index C, H, L;
-  };
-  for (const auto& [C, H, L] :
-       {Size{1, 1, 2}, Size{6, 2, 3}, Size{4, 1, 1}, Size{33, 1, 4}, Size{8, 2, 6}, Size{34, 2, 3}}) {
-    const auto mixer = make_hierarchy<TypeParam>(C, H, L);
-    const HierarchicalAttentionReference reference(mixer.parameters());
-    for (const Index T : {1, 2, 3, 4, 31, 63, 64, 65, 97, 150}) {
-      Random random(1);
-      const auto x = random_matrix<TypeParam>(C, T, random);
-      Matrix<TypeParam> y = Matrix<TypeParam>::Constant(C, T, std::nanf(""));
-      Workspace workspace;
-      workspace.poison = true;
-      mixer.forward(x, y, workspace);
-      expect_close_to_scale(wide(y), reference.forward(wide(x)), Tolerance<TypeParam>::forward,
-                            "C " + std::to_string(C) + ", H " + std::to_string(H) + ", L " +
-                                std::to_string(L) + ", T " + std::to_string(T));
-    }
-  }
-}
 
 TYPED_TEST(HierarchicalAttentionTest, WithAllWeightOnTheTokensItIsAttention) {
   const Index C = 12, H = 3, T = 130;
@@ -70,43 +47,6 @@ TYPED_TEST(HierarchicalAttentionTest, WithAllWeightOnTheTokensItIsAttention) {
   expect_same_bits(z, y, "one level");
 }
 
-TYPED_TEST(HierarchicalAttentionTest, ModesAgree) {
-  const Index C = 12, T = 150;
-  for (const Index L : {2, 3, 5}) {
-    const auto mixer = make_hierarchy<TypeParam>(C, 3, L);
-    Random random(2);
-    Workspace workspace;
-    workspace.poison = true;
-    const auto x = random_matrix<TypeParam>(C, 3 * T, random);
-    Matrix<TypeParam> y(C, 3 * T), z(C, 3 * T);
-    const Tokens<const TypeParam> in(x.data(), 3, T, C);
-    const Tokens<TypeParam> whole(y.data(), 3, T, C), out(z.data(), 3, T, C);
-    mixer.forward(in, whole, workspace);
-    const auto expect_same = [&](const std::string& call) {
-      expect_close_to_scale(wide(z), wide(y), Tolerance<TypeParam>::mode, call);
-      z.setConstant(std::numeric_limits<TypeParam>::quiet_NaN());
-    };
-    const std::vector<Index> offsets{0, T, T, 2 * T, 3 * T};
-    mixer.packed(x, offsets, z, workspace);
-    expect_same("packed");
-    for (const Index spare : {0, 9}) {
-      auto state = mixer.make_state({.streams = 3, .spare = spare});
-      mixer.extend(in.slice(0, 69), state, out.slice(0, 69), workspace);
-      mixer.extend(in.slice(69, 0), state, out.slice(69, 0), workspace);
-      for (Index t = 69; t < 80; ++t) mixer.step(in.slice(t, 1), state, out.slice(t, 1), workspace);
-      auto filled = state;
-      mixer.extend(in.slice(80, T - 80), state, out.slice(80, T - 80), workspace);
-      expect_same("extend and step with spare " + std::to_string(spare));
-      mixer.fill(in.slice(80, 41), filled, workspace);
-      EXPECT_EQ(filled.count(1), 121);
-      mixer.extend(in.slice(121, T - 121), filled, out.slice(121, T - 121), workspace);
-      for (Index b = 0; b < 3; ++b) z.middleCols(b * T, 121) = y.middleCols(b * T, 121);
-      expect_same("fill with spare " + std::to_string(spare));
-      EXPECT_TRUE(filled.can_rewind(1, spare) && !filled.can_rewind(1, spare + 1));
-    }
-  }
-}
-
 TYPED_TEST(HierarchicalAttentionTest, ALongExtendTakesSeveralPasses) {
   const Index C = 2, T = hsm::detail::kExtendChunk + 37;
   const auto mixer = make_hierarchy<TypeParam>(C, 1, 3);
@@ -121,102 +61,25 @@ TYPED_TEST(HierarchicalAttentionTest, ALongExtendTakesSeveralPasses) {
   expect_close_to_scale(wide(z), wide(y), Tolerance<TypeParam>::mode, "in passes");
 }
 
-TYPED_TEST(HierarchicalAttentionTest, RewindGoesBackToWhatWasThere) {
-  const Index C = 6, T = 21;
-  for (const Index L : {1, 3}) {
-    const auto mixer = make_hierarchy<TypeParam>(C, 2, L);
-    Random random(4);
-    const auto x = random_matrix<TypeParam>(C, T, random);
-    Matrix<TypeParam> y(C, T), z(C, T);
-    Workspace workspace;
-    mixer.forward(x, y, workspace);
-    for (Index k = 0; k <= 5; ++k) {
-      auto state = mixer.make_state({.streams = 1, .spare = 5});
-      mixer.extend(x.leftCols(T - 6), state, z.leftCols(T - 6), workspace);
-      mixer.fill(Matrix<TypeParam>::Constant(C, k, std::nanf("")).eval(), state, workspace);
-      state.rewind(0, k);
-      mixer.extend(x.rightCols(6), state, z.rightCols(6), workspace);
-      expect_close_to_scale(wide(z), wide(y), Tolerance<TypeParam>::mode, "rewound " + std::to_string(k));
-      state.rewind(0, k);  // tokens of one call
-      mixer.extend(x.rightCols(k), state, z.rightCols(k), workspace);
-      expect_close_to_scale(wide(z), wide(y), Tolerance<TypeParam>::mode, "again " + std::to_string(k));
-      EXPECT_EQ(state.can_rewind(0, 6), L == 1);
-      EXPECT_TRUE(state.can_rewind(0, T)) << "all of them";
-    }
-  }
-}
-
-TYPED_TEST(HierarchicalAttentionTest, ThreadsChangeNoBit) {
-  expect_threads_change_no_bit(make_hierarchy<TypeParam>(36, 3, 3), 90);
-}
-
-TYPED_TEST(HierarchicalAttentionTest, LaterTokensAndOtherDocumentsAreNotSeen) {
-  expect_later_tokens_unseen(make_hierarchy<TypeParam>(10, 2, 3), 140,
-                             {0, 1, 2, 3, 15, 16, 46, 47, 62, 63, 64, 95, 96, 127, 128, 139});
-}
-
-TYPED_TEST(HierarchicalAttentionTest, AStateGoesToAFileAndBack) {
+TYPED_TEST(HierarchicalAttentionTest, AStateInAFileIsReadForACapacityAndDiffersByItsKeys) {
   const Index C = 6, T = 13;
   for (const Index L : {1, 3}) {
     const auto mixer = make_hierarchy<TypeParam>(C, 2, L);
     Random random(9);
-    const auto x = random_matrix<TypeParam>(C, 2 * T, random);
-    Matrix<TypeParam> y(C, 6), z(C, 6);
+    const auto x = random_matrix<TypeParam>(C, T, random);
     Workspace workspace;
-    auto state = mixer.make_state({.streams = 2, .spare = 3});
-    mixer.fill(x.leftCols(T + 3), std::vector<Index>{0, T, T + 3}, std::vector<Index>{1, 0}, state,
-               workspace);
+    auto state = mixer.make_state();
+    mixer.fill(x, state, workspace);
     const TemporaryDirectory directory;
     save_state(directory / "state", mixer, state);
-    auto loaded = load_state(directory / "state", mixer, 40);
-    EXPECT_TRUE(loaded == state);
-    EXPECT_EQ(loaded.room(1), 40 - T);
-    for (auto* of : {&state, &loaded}) {
-      of->rewind(1, 3);
-      mixer.extend(x.leftCols(6), std::vector<Index>{0, 2, 6}, std::vector<Index>{0, 1}, *of,
-                   of == &state ? y : z, workspace);
-    }
-    expect_same_bits(z, y, "goes on");
+    const auto loaded = load_state(directory / "state", mixer, 40);
+    EXPECT_EQ(loaded.room(0), 40 - T);
     EXPECT_THROW(load_state(directory / "state", mixer, 12), std::runtime_error) << "13 tokens";
-    EXPECT_THROW(load_state(directory / "state", make_hierarchy<TypeParam>(C, 3, L)), std::runtime_error);
-    EXPECT_THROW(load_state(directory / "state", make_hierarchy<TypeParam>(C, 2, 2)), std::runtime_error);
     auto other = loaded;
     EXPECT_TRUE(other == loaded);
     *other.part(0, L - 1, 1) += 1;
     EXPECT_FALSE(other == loaded) << "a key";
   }
-}
-
-TYPED_TEST(HierarchicalAttentionTest, ACallThatThrowsLeavesEveryStreamAsItWas) {
-  const Index C = 8, T = 70;  // enough for several tasks of pooling
-  const auto mixer = make_hierarchy<TypeParam>(C, 2, 3);
-  Random random(10);
-  const auto x = random_matrix<TypeParam>(C, 3 * T, random);
-  Matrix<TypeParam> y(C, 3 * T), expected(C, 3 * T);
-  Workspace workspace;
-  const Tokens<const TypeParam> in(x.data(), 3, T, C);
-  const Tokens<TypeParam> out(y.data(), 3, T, C), right(expected.data(), 3, T, C);
-  auto state = mixer.make_state({.streams = 3});
-  mixer.fill(in.slice(0, 5), state, workspace);
-  auto other = state;
-  const auto before = state;
-  mixer.extend(in, other, right, workspace);
-  Index failed = 0;
-  for (bool threw = true; threw; ++failed) {
-    FailingExecutor executor;
-    executor.fails_at = failed;
-    Workspace failing(executor);
-    auto saved = mixer.make_saved();
-    threw = false;
-    try {
-      mixer.extend(in, state, out, saved, failing);
-    } catch (const std::bad_alloc&) {
-      threw = true;
-      EXPECT_TRUE(state == before) << "loop " << failed;
-    }
-  }
-  EXPECT_GT(failed, 2) << "pooling and attention are loops of several tasks";
-  expect_same_bits(y, expected, "goes on");
 }
 
 TEST(HierarchicalAttentionErrors, SayWhatWasExpected) {

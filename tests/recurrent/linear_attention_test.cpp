@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// Linear attention in every mode against its quadratic form, and its modes against each other.
+// What is particular to linear attention; what holds for every layer is in layer/every_layer_test.cpp.
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <string>
 #include <vector>
 
-#include <hsm/io/state_file.hpp>
 #include <hsm/recurrent/causal_linear_attention.hpp>
 
-#include "io/io_test_support.hpp"
 #include "recurrent/linear_attention_cases.hpp"
-#include "support/failing_executor.hpp"
+#include "support/scalars.hpp"
+#include "support/tolerance.hpp"
 
 namespace hsm::test::linear_attention_test {
 namespace {
@@ -20,68 +19,6 @@ namespace {
 template <class Scalar>
 class LinearAttentionTest : public ::testing::Test {};
 TYPED_TEST_SUITE(LinearAttentionTest, Scalars);
-
-TYPED_TEST(LinearAttentionTest, IsItsQuadraticForm) {
-  struct Size {
-    Index C, H;
-  };
-  for (const auto& [C, H] : {Size{1, 1}, Size{6, 2}, Size{24, 8}, Size{33, 1}, Size{66, 2}}) {
-    for (const Index decay : {0, 1}) {
-      const auto mixer = make_linear<TypeParam>(C, H, decay);
-      for (const Index T : {1, 15, 63, 64, 65, 150}) {
-        Random random(1);
-        const auto x = random_matrix<TypeParam>(C, T, random);
-        Matrix<TypeParam> y = Matrix<TypeParam>::Constant(C, T, std::nanf(""));
-        Workspace workspace;
-        workspace.poison = true;
-        mixer.forward(x, y, workspace);
-        expect_close_to_scale(wide(y), LinearAttentionReference(mixer.parameters()).forward(wide(x)),
-                              Tolerance<TypeParam>::forward,
-                              "C " + std::to_string(C) + ", H " + std::to_string(H) + ", T " +
-                                  std::to_string(T) + ", decay " + std::to_string(decay));
-      }
-    }
-  }
-}
-
-TYPED_TEST(LinearAttentionTest, ModesAgree) {
-  const Index C = 12, T = 150;
-  for (const Index decay : {0, 1}) {
-    const auto mixer = make_linear<TypeParam>(C, 3, decay);
-    Random random(2);
-    Workspace workspace;
-    workspace.poison = true;
-    const auto x = random_matrix<TypeParam>(C, 3 * T, random);
-    Matrix<TypeParam> y(C, 3 * T), z(C, 3 * T);
-    const Tokens<const TypeParam> in(x.data(), 3, T, C);
-    const Tokens<TypeParam> whole(y.data(), 3, T, C), out(z.data(), 3, T, C);
-    mixer.forward(in, whole, workspace);
-    const auto expect_same = [&](const std::string& call) {
-      expect_close_to_scale(wide(z), wide(y), Tolerance<TypeParam>::mode, call);
-      z.setConstant(std::numeric_limits<TypeParam>::quiet_NaN());
-    };
-    const std::vector<Index> offsets{0, T, T, 2 * T, 3 * T};
-    mixer.packed(x, offsets, z, workspace);
-    expect_same("packed");
-    for (const Index spare : {0, 1, 9, 200}) {
-      auto state = mixer.make_state({.streams = 3, .spare = spare});
-      mixer.extend(in.slice(0, 70), state, out.slice(0, 70), workspace);
-      mixer.extend(in.slice(70, 0), state, out.slice(70, 0), workspace);
-      for (Index t = 70; t < 80; ++t) mixer.step(in.slice(t, 1), state, out.slice(t, 1), workspace);
-      auto filled = state;
-      mixer.extend(in.slice(80, T - 80), state, out.slice(80, T - 80), workspace);
-      expect_same("extend and step with spare " + std::to_string(spare));
-      mixer.fill(in.slice(80, 40), filled, workspace);
-      EXPECT_EQ(filled.count(1), 120);
-      mixer.extend(in.slice(120, T - 120), filled, out.slice(120, T - 120), workspace);
-      z.leftCols(120) = y.leftCols(120);
-      z.middleCols(T, 120) = y.middleCols(T, 120);
-      z.middleCols(2 * T, 120) = y.middleCols(2 * T, 120);
-      expect_same("fill with spare " + std::to_string(spare));
-      EXPECT_TRUE(filled.can_rewind(1, spare < T ? spare : T));
-    }
-  }
-}
 
 TYPED_TEST(LinearAttentionTest, TextsOfManyStretchesAreTheirTokensOneByOne) {
   const Index C = 4, T = 2 * hsm::detail::kLinearStretch + 70;
@@ -133,86 +70,54 @@ TYPED_TEST(LinearAttentionTest, ScratchAndStateDoNotGrowWithTheText) {
   EXPECT_EQ(held(16 * hsm::detail::kLinearStretch), held(2 * hsm::detail::kLinearStretch));
 }
 
-TYPED_TEST(LinearAttentionTest, RewindGoesBackToWhatWasThere) {
-  const Index C = 6, T = 90;
-  const auto mixer = make_linear<TypeParam>(C, 2, 1);
-  Random random(4);
-  const auto x = random_matrix<TypeParam>(C, T, random);
-  Matrix<TypeParam> y(C, T), z(C, 5);
-  Workspace workspace;
-  auto state = mixer.make_state({.streams = 1, .spare = 5});
-  mixer.extend(x, state, y, workspace);
-  const auto before = state;
-  mixer.extend(Matrix<TypeParam>::Constant(C, 5, std::nanf("")).eval(), state, z, workspace);
-  state.rewind(0, 5);
-  mixer.extend(x.leftCols(5), state, z, workspace);
-  auto other = before;
-  Matrix<TypeParam> expected(C, 5);
-  mixer.extend(x.leftCols(5), other, expected, workspace);
-  expect_same_bits(z, expected, "as if they had never been there");
-  EXPECT_FALSE(state.can_rewind(0, 6));
-  auto whole = before;  // which holds what was remembered after each of the last six of one long call
-  whole.rewind(0, 5);
-  mixer.extend(x.rightCols(5), whole, z, workspace);
-  expect_close_to_scale(wide(z), wide(y.rightCols(5)), Tolerance<TypeParam>::mode,
-                        "all that can be taken back");
-  EXPECT_THROW(state.rewind(0, 6), std::out_of_range);
-  EXPECT_EQ(state.count(0), 95);
-}
-
-TYPED_TEST(LinearAttentionTest, ThreadsChangeNoBit) {
-  expect_threads_change_no_bit(make_linear<TypeParam>(36, 3, 1), 90);
-}
-
-TYPED_TEST(LinearAttentionTest, LaterTokensAndOtherDocumentsAreNotSeen) {
-  expect_later_tokens_unseen(make_linear<TypeParam>(10, 2, 1), 140,
-                             {0, 3, 15, 16, 47, 63, 64, 65, 127, 128, 139});
-}
-
-TYPED_TEST(LinearAttentionTest, AStateGoesToAFileAndBack) {
-  const Index C = 6;
-  const auto mixer = make_linear<TypeParam>(C, 2, 0);
-  Random random(9);
-  const auto x = random_matrix<TypeParam>(C, 8, random);
-  Matrix<TypeParam> y(C, 8), z(C, 8);
-  Workspace workspace;
-  auto state = mixer.make_state({.streams = 1, .spare = 1});
-  mixer.extend(x.leftCols(5), state, y.leftCols(5), workspace);
-  const TemporaryDirectory directory;
-  save_state(directory / "state", mixer, state);
-  auto loaded = load_state(directory / "state", mixer);
-  EXPECT_TRUE(loaded == state);
-  mixer.extend(x.rightCols(3), state, y.rightCols(3), workspace);
-  mixer.extend(x.rightCols(3), loaded, z.rightCols(3), workspace);
-  expect_same_bits(z.rightCols(3).eval(), y.rightCols(3).eval(), "goes on");
-  EXPECT_THROW(load_state(directory / "state", make_linear<TypeParam>(C, 3, 0)), std::runtime_error);
-  EXPECT_THROW(load_state(directory / "state", make_linear<TypeParam>(C, 2, 1)), std::runtime_error);
-}
-
-TYPED_TEST(LinearAttentionTest, ACallThatThrowsLeavesNoHalfState) {
-  const Index C = 8, T = 12;
-  const auto mixer = make_linear<TypeParam>(C, 2, 0);
-  Random random(10);
-  const auto x = random_matrix<TypeParam>(C, 3 * T, random);
-  Matrix<TypeParam> y(C, 3 * T);
-  FailingExecutor executor;
-  executor.fails_at = 0;
-  Workspace failing(executor), workspace;
-  auto state = mixer.make_state({.streams = 3});
-  const Tokens<const TypeParam> in(x.data(), 3, T, C);
-  const Tokens<TypeParam> out(y.data(), 3, T, C);
-  auto saved = mixer.make_saved();
-  EXPECT_THROW(mixer.extend(in, state, out, saved, failing), std::bad_alloc);
-  for (Index s = 0; s < 3; ++s) EXPECT_FALSE(state.is_whole(s));
-  auto gradients = mixer.make_gradients();
-  expect_refused(
-      [&] { mixer.step(in.slice(0, 1), state, out.slice(0, 1), workspace); },
-      "CausalLinearAttention::step: stream 0 of the state must be whole, got one that a call which "
-      "threw has left in part; reset it");
-  expect_refused(
-      [&] { mixer.backward(in, saved, in, out, gradients, workspace); },
-      "CausalLinearAttention::backward: saved must be the record of a forward, packed or extend, got "
-      "one that nothing was saved in");
+TYPED_TEST(LinearAttentionTest, FeaturesThatRoundToZeroMakeNoNaN) {
+  const Index C = 8, H = 2, T = 34;
+  struct Shift {
+    double queries, keys;
+  };
+  for (const auto& [queries, keys] : {Shift{-300, 0}, Shift{0, -50}, Shift{0, -300}, Shift{-300, -300},
+                                      Shift{-2000, -2000}, Shift{40, 40}}) {
+    const auto base = make_linear<TypeParam>(C, H, 0);
+    LinearAttention<TypeParam> moved = base.parameters();
+    moved.project.bias.head(C).array() += static_cast<TypeParam>(queries);
+    moved.project.bias.segment(C, C).array() += static_cast<TypeParam>(keys);
+    const CausalLinearAttention<TypeParam> mixer{LinearAttentionLayer<TypeParam>(moved)};
+    const std::string label = " at queries " + std::to_string(queries) + ", keys " + std::to_string(keys);
+    Random random(11);
+    const auto x = random_matrix<TypeParam>(C, T, random), dy = random_matrix<TypeParam>(C, T, random);
+    Matrix<TypeParam> y(C, T), z(C, T), dx(C, T);
+    Workspace workspace;
+    auto saved = mixer.make_saved();
+    auto gradients = mixer.make_gradients();
+    mixer.forward(x, y, saved, workspace);
+    mixer.backward(x, saved, dy, dx, gradients, workspace);
+    auto state = mixer.make_state({});
+    for (Index t = 0; t < T; ++t) mixer.step(x.col(t), state, z.col(t), workspace);
+    ASSERT_TRUE(y.allFinite() && z.allFinite() && dx.allFinite()) << label;
+    // Where all is far below 0 a query is rounded by 300 epsilon, and its features by as much.
+    const double factor = queries < 0 || keys < 0 ? 100 : 10;
+    expect_close_to_scale(wide(z), wide(y), factor * Tolerance<TypeParam>::mode, "step" + label);
+    LinearAttentionReference reference(mixer.parameters());
+    Values values = wide(x);
+    const Values weights = wide(dy);
+    if (queries > -1000) {  // there the oracle's own features are 0 in double too
+      expect_close_to_scale(wide(y), reference.forward(values), factor * Tolerance<TypeParam>::forward,
+                            "forward" + label);
+      const auto loss = [&] { return reference.loss(values, weights); };
+      expect_close_to_scale(wide(dx), central_differences(values, kDifferenceStep, loss),
+                            factor * Tolerance<TypeParam>::difference, "dx" + label);
+    }
+    if (keys < -100) {
+      EXPECT_TRUE((gradients.project.bias.segment(C, C).array() == 0).all())
+          << "keys have their least feature" << label;
+      const Matrix<TypeParam> all =
+          (moved.project.weight.bottomRows(C) * x).colwise() + moved.project.bias.tail(C);
+      const Matrix<TypeParam> mean = all.rowwise().mean();  // all weigh the same
+      const Matrix<TypeParam> expected = moved.output.weight * mean + moved.output.bias;
+      expect_close_to_scale(wide(y.col(T - 1)), wide(expected), factor * Tolerance<TypeParam>::forward,
+                            "mean" + label);
+    }
+  }
 }
 
 TEST(LinearAttentionErrors, SayWhatWasExpected) {

@@ -22,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+#include "reference/plain_loops.hpp"
+
 namespace hsm::test {
 
 /// The parameters, copied into double. `W` [3C][C], `b` [3C], `Wo` [C][C], `bo` [C].
@@ -43,16 +45,11 @@ struct AttentionReference {
         rotary(static_cast<double>(a.rotary)),
         window(static_cast<std::size_t>(a.window)),
         block(static_cast<std::size_t>(a.block)),
-        top(static_cast<std::size_t>(a.top)) {
-    for (std::size_t i = 0; i < 3 * C; ++i) {
-      for (std::size_t j = 0; j < C; ++j) W.push_back(static_cast<double>(a.project.weight(at(i), at(j))));
-      b.push_back(static_cast<double>(a.project.bias(at(i))));
-    }
-    for (std::size_t i = 0; i < C; ++i) {
-      for (std::size_t j = 0; j < C; ++j) Wo.push_back(static_cast<double>(a.output.weight(at(i), at(j))));
-      bo.push_back(static_cast<double>(a.output.bias(at(i))));
-    }
-  }
+        top(static_cast<std::size_t>(a.top)),
+        W(values_by_row(a.project.weight)),
+        b(values_by_row(a.project.bias)),
+        Wo(values_by_row(a.output.weight)),
+        bo(values_by_row(a.output.bias)) {}
 
   /// The query or key `u` [C/H] of one head at position p.
   void turn(double* u, std::size_t p) const {
@@ -96,16 +93,11 @@ struct AttentionReference {
   /// y [T][C] of one document x [T][C].
   std::vector<double> forward(const std::vector<double>& x) const {
     const std::size_t T = x.size() / C, D = C / H;
-    std::vector<double> joint(T * 3 * C), y(T * C);
+    Values joint = map_tokens(W, b, x);
     for (std::size_t t = 0; t < T; ++t) {
-      for (std::size_t i = 0; i < 3 * C; ++i) {
-        double sum = b[i];
-        for (std::size_t j = 0; j < C; ++j) sum += W[i * C + j] * x[t * C + j];
-        joint[t * 3 * C + i] = sum;
-      }
       for (std::size_t h = 0; h < 2 * H; ++h) turn(&joint[t * 3 * C + h * D], t);  // queries, then keys
     }
-    std::vector<double> score(T), mixed(C);
+    Values score(T), mixed(T * C);
     for (std::size_t t = 0; t < T; ++t) {
       for (std::size_t h = 0; h < H; ++h) {
         const double* q = &joint[t * 3 * C + h * D];
@@ -127,44 +119,15 @@ struct AttentionReference {
             if (visible[u])
               sum += std::exp(score[u] - largest) / total * joint[u * 3 * C + 2 * C + h * D + d];
           }
-          mixed[h * D + d] = sum;
+          mixed[t * C + h * D + d] = sum;
         }
       }
-      for (std::size_t i = 0; i < C; ++i) {
-        double sum = bo[i];
-        for (std::size_t j = 0; j < C; ++j) sum += Wo[i * C + j] * mixed[j];
-        y[t * C + i] = sum;
-      }
     }
-    return y;
+    return map_tokens(Wo, bo, mixed);
   }
 
   /// sum of y times dy: the scalar whose gradients backward computes.
-  double loss(const std::vector<double>& x, const std::vector<double>& dy) const {
-    const std::vector<double> y = forward(x);
-    double sum = 0;
-    for (std::size_t i = 0; i < y.size(); ++i) sum += y[i] * dy[i];
-    return sum;
-  }
-
- private:
-  static std::ptrdiff_t at(std::size_t i) { return static_cast<std::ptrdiff_t>(i); }
+  double loss(const Values& x, const Values& dy) const { return weighted_sum(forward(x), dy); }
 };
-
-/// The derivatives of loss() with respect to `values` (x or a parameter), by central differences of step `h`.
-template <class Loss>
-std::vector<double> central_differences(std::vector<double>& values, double h, const Loss& loss) {
-  std::vector<double> gradient(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const double value = values[i];
-    values[i] = value + h;
-    const double above = loss();
-    values[i] = value - h;
-    const double below = loss();
-    values[i] = value;
-    gradient[i] = (above - below) / (2 * h);
-  }
-  return gradient;
-}
 
 }  // namespace hsm::test

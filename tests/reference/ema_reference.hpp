@@ -13,6 +13,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "reference/plain_loops.hpp"
+
 namespace hsm::test {
 
 /// The parameters, copied into double: [n][C] each.
@@ -22,17 +24,12 @@ struct EmaReference {
 
   template <class Ema>
   explicit EmaReference(const Ema& ema)
-      : C(static_cast<std::size_t>(ema.channels())), n(static_cast<std::size_t>(ema.dimensions())) {
-    for (std::size_t i = 0; i < n; ++i) {
-      for (std::size_t c = 0; c < C; ++c) {
-        const auto row = static_cast<std::ptrdiff_t>(i), column = static_cast<std::ptrdiff_t>(c);
-        alpha.push_back(static_cast<double>(ema.alpha(row, column)));
-        beta.push_back(static_cast<double>(ema.beta(row, column)));
-        delta.push_back(static_cast<double>(ema.delta(row, column)));
-        eta.push_back(static_cast<double>(ema.eta(row, column)));
-      }
-    }
-  }
+      : C(static_cast<std::size_t>(ema.channels())),
+        n(static_cast<std::size_t>(ema.dimensions())),
+        alpha(values_by_row(ema.alpha)),
+        beta(values_by_row(ema.beta)),
+        delta(values_by_row(ema.delta)),
+        eta(values_by_row(ema.eta)) {}
 
   /// k_j of channel c.
   double kernel(std::size_t j, std::size_t c) const {
@@ -59,12 +56,7 @@ struct EmaReference {
   }
 
   /// sum of y times dy: the scalar whose gradients backward computes.
-  double loss(const std::vector<double>& x, const std::vector<double>& dy) const {
-    const std::vector<double> y = forward(x);
-    double sum = 0;
-    for (std::size_t i = 0; i < y.size(); ++i) sum += y[i] * dy[i];
-    return sum;
-  }
+  double loss(const Values& x, const Values& dy) const { return weighted_sum(forward(x), dy); }
 };
 
 }  // namespace hsm::test

@@ -14,11 +14,12 @@
 #include <cstddef>
 #include <vector>
 
+#include "reference/plain_loops.hpp"
+
 namespace hsm::test {
 
 /// The parameters, copied into double: of level l >= 1 `a`, `b` [C], `W` [2C][C] and `bias` [2C], of level 0 W [3C][C].
 struct HierarchicalAttentionReference {
-  using Values = std::vector<double>;
   struct Level {
     Values a, b, W, bias;
   };
@@ -31,20 +32,21 @@ struct HierarchicalAttentionReference {
   explicit HierarchicalAttentionReference(const Parameters& p)
       : C(static_cast<std::size_t>(p.output.weight.rows())),
         H(static_cast<std::size_t>(p.heads)),
-        W(read(p.project.weight)),
-        bias(read(p.project.bias)),
-        Wo(read(p.output.weight)),
-        bo(read(p.output.bias)),
-        lambda(read(p.lambda)) {
+        W(values_by_row(p.project.weight)),
+        bias(values_by_row(p.project.bias)),
+        Wo(values_by_row(p.output.weight)),
+        bo(values_by_row(p.output.bias)),
+        lambda(values_by_row(p.lambda)) {
     for (const auto& level : p.levels)
-      levels.push_back({read(level.a), read(level.b), read(level.project.weight), read(level.project.bias)});
+      levels.push_back({values_by_row(level.a), values_by_row(level.b), values_by_row(level.project.weight),
+                        values_by_row(level.project.bias)});
   }
 
   /// y [T][C] of one document x [T][C].
   Values forward(const Values& x) const {
     const std::size_t T = x.size() / C, D = C / H, L = levels.size() + 1;
-    const Values joint = map(W, bias, x);
-    Values pooled = x, y(T * C), mixed(C), score(T), weight(L);
+    const Values joint = map_tokens(W, bias, x);
+    Values pooled = x, mixed(T * C), score(T), weight(L);
     std::vector<Values> queries(L), keys(L);  // [block][C]
     part(joint, 3, 0, queries[0]), part(joint, 3, 1, keys[0]);
     for (std::size_t l = 1; l < L; ++l) {
@@ -55,7 +57,7 @@ struct HierarchicalAttentionReference {
           next.push_back(level.a[c] * pooled[2 * j * C + c] + level.b[c] * pooled[(2 * j + 1) * C + c]);
       }
       pooled = next;
-      const Values own = map(level.W, level.bias, pooled);
+      const Values own = map_tokens(level.W, level.bias, pooled);
       part(own, 2, 0, queries[l]), part(own, 2, 1, keys[l]);
     }
     double all = 0;
@@ -79,47 +81,20 @@ struct HierarchicalAttentionReference {
         }
         for (std::size_t i = 0; i <= t; ++i) total += std::exp(score[i] - largest);
         for (std::size_t d = h * D; d < (h + 1) * D; ++d) {
-          mixed[d] = 0;
+          double& sum = mixed[t * C + d];
           for (std::size_t i = 0; i <= t; ++i)
-            mixed[d] += std::exp(score[i] - largest) / total * joint[i * 3 * C + 2 * C + d];
+            sum += std::exp(score[i] - largest) / total * joint[i * 3 * C + 2 * C + d];
         }
       }
-      const Values out = map(Wo, bo, mixed);
-      std::copy(out.begin(), out.end(), y.begin() + at(t * C));
     }
-    return y;
+    return map_tokens(Wo, bo, mixed);
   }
 
   /// sum of y times dy: the scalar whose gradients backward computes.
-  double loss(const Values& x, const Values& dy) const {
-    const Values y = forward(x);
-    double sum = 0;
-    for (std::size_t i = 0; i < y.size(); ++i) sum += y[i] * dy[i];
-    return sum;
-  }
+  double loss(const Values& x, const Values& dy) const { return weighted_sum(forward(x), dy); }
 
  private:
   static std::ptrdiff_t at(std::size_t i) { return static_cast<std::ptrdiff_t>(i); }
-  template <class Tensor>
-  static Values read(const Tensor& tensor) {
-    Values values;
-    for (std::ptrdiff_t i = 0; i < tensor.rows(); ++i) {
-      for (std::ptrdiff_t j = 0; j < tensor.cols(); ++j) values.push_back(static_cast<double>(tensor(i, j)));
-    }
-    return values;
-  }
-  /// M u + c of tokens u [n][C].
-  Values map(const Values& M, const Values& c, const Values& u) const {
-    Values out;
-    for (std::size_t t = 0; t < u.size() / C; ++t) {
-      for (std::size_t i = 0; i < c.size(); ++i) {
-        double sum = c[i];
-        for (std::size_t j = 0; j < C; ++j) sum += M[i * C + j] * u[t * C + j];
-        out.push_back(sum);
-      }
-    }
-    return out;
-  }
   /// Part p of `parts` parts of C values of each token.
   void part(const Values& joint, std::size_t parts, std::size_t p, Values& out) const {
     for (std::size_t t = 0; t < joint.size() / (parts * C); ++t)

@@ -15,6 +15,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "reference/plain_loops.hpp"
+
 namespace hsm::test {
 
 /// The parameters, copied into double. `W` [3C][C], `b` [3C], `Wo` [C][C], `bo` [C].
@@ -27,30 +29,19 @@ struct LinearAttentionReference {
   explicit LinearAttentionReference(const Parameters& p)
       : C(static_cast<std::size_t>(p.output.weight.rows())),
         H(static_cast<std::size_t>(p.heads)),
-        decays(p.decay != 0) {
-    for (std::size_t i = 0; i < 3 * C; ++i) {
-      for (std::size_t j = 0; j < C; ++j) W.push_back(static_cast<double>(p.project.weight(at(i), at(j))));
-      b.push_back(static_cast<double>(p.project.bias(at(i))));
-    }
-    for (std::size_t i = 0; i < C; ++i) {
-      for (std::size_t j = 0; j < C; ++j) Wo.push_back(static_cast<double>(p.output.weight(at(i), at(j))));
-      bo.push_back(static_cast<double>(p.output.bias(at(i))));
-    }
-  }
+        decays(p.decay != 0),
+        W(values_by_row(p.project.weight)),
+        b(values_by_row(p.project.bias)),
+        Wo(values_by_row(p.output.weight)),
+        bo(values_by_row(p.output.bias)) {}
 
   static double phi(double u) { return u > 0 ? u + 1 : std::exp(u); }
 
   /// y [T][C] of one document x [T][C].
   std::vector<double> forward(const std::vector<double>& x) const {
     const std::size_t T = x.size() / C, D = C / H;
-    std::vector<double> joint(T * 3 * C), y(T * C), mixed(C), weight(T);
-    for (std::size_t t = 0; t < T; ++t) {
-      for (std::size_t i = 0; i < 3 * C; ++i) {
-        double sum = b[i];
-        for (std::size_t j = 0; j < C; ++j) sum += W[i * C + j] * x[t * C + j];
-        joint[t * 3 * C + i] = sum;
-      }
-    }
+    const Values joint = map_tokens(W, b, x);
+    Values mixed(T * C), weight(T);
     for (std::size_t t = 0; t < T; ++t) {
       for (std::size_t h = 0; h < H; ++h) {
         const double* q = &joint[t * 3 * C + h * D];
@@ -68,28 +59,15 @@ struct LinearAttentionReference {
           double sum = 0;
           for (std::size_t u = 0; u <= t; ++u)
             sum += weight[u] / total * joint[u * 3 * C + 2 * C + h * D + d];
-          mixed[h * D + d] = sum;
+          mixed[t * C + h * D + d] = sum;
         }
       }
-      for (std::size_t i = 0; i < C; ++i) {
-        double sum = bo[i];
-        for (std::size_t j = 0; j < C; ++j) sum += Wo[i * C + j] * mixed[j];
-        y[t * C + i] = sum;
-      }
     }
-    return y;
+    return map_tokens(Wo, bo, mixed);
   }
 
   /// sum of y times dy: the scalar whose gradients backward computes.
-  double loss(const std::vector<double>& x, const std::vector<double>& dy) const {
-    const std::vector<double> y = forward(x);
-    double sum = 0;
-    for (std::size_t i = 0; i < y.size(); ++i) sum += y[i] * dy[i];
-    return sum;
-  }
-
- private:
-  static std::ptrdiff_t at(std::size_t i) { return static_cast<std::ptrdiff_t>(i); }
+  double loss(const Values& x, const Values& dy) const { return weighted_sum(forward(x), dy); }
 };
 
 }  // namespace hsm::test

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: MIT
 //
-// Calls of attention over a hierarchy, with a workspace, a state and a record that have served such a call, allocate
-// nothing but what Eigen's products of large sizes do.
+// Calls of every layer of layer/layer_list.hpp, with a workspace, a state and a record that have served such a call,
+// allocate nothing but what Eigen's products of large sizes do.
 #include <gtest/gtest.h>
 
 #include <vector>
 
-#include "hierarchical_attention/hierarchical_attention_cases.hpp"
+#include "layer/layer_list.hpp"
 #include "support/count_allocations.hpp"
 
-namespace hsm::test::hierarchical_attention_allocation_test {
+namespace hsm::test::every_layer_allocation_test {
 namespace {
 
-TEST(HierarchicalAttentionAllocations, AStepOfOneStreamMakesNone) {
+template <class Case>
+class EveryLayerAllocations : public ::testing::Test {};
+TYPED_TEST_SUITE(EveryLayerAllocations, LayerCases::Float, LayerCaseName);
+
+TYPED_TEST(EveryLayerAllocations, AStepOfOneStreamMakesNone) {
   for (const Index C : {8, 512}) {  // 512: the weights are far beyond what Eigen copies to its stack
-    const auto mixer = make_hierarchy<float>(C, 4, 3);
+    const auto mixer = TypeParam::make(TypeParam::of(C));
     Workspace workspace;
     auto alone = mixer.make_state({.capacity = 20, .spare = 9}), state = mixer.make_state({.streams = 3});
     const Vector<float> x = Vector<float>::Ones(C);
@@ -34,9 +38,9 @@ TEST(HierarchicalAttentionAllocations, AStepOfOneStreamMakesNone) {
   }
 }
 
-TEST(HierarchicalAttentionAllocations, OtherCallsMakeNoneInSmallSizes) {
+TYPED_TEST(EveryLayerAllocations, OtherCallsMakeNoneInSmallSizes) {
   const Index C = 12, T = 140;
-  const auto mixer = make_hierarchy<float>(C, 2, 3);
+  const auto mixer = TypeParam::make(TypeParam::of(C));
   Random random(61);
   const auto x = random_matrix<float>(C, T, random);
   Matrix<float> y(C, T), dx(C, T);
@@ -62,4 +66,4 @@ TEST(HierarchicalAttentionAllocations, OtherCallsMakeNoneInSmallSizes) {
 }
 
 }  // namespace
-}  // namespace hsm::test::hierarchical_attention_allocation_test
+}  // namespace hsm::test::every_layer_allocation_test
