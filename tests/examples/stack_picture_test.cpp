@@ -63,13 +63,13 @@ std::size_t strokes(const std::string& xml, const std::string& color) {
 
 template <Schedule S>
 std::string picture(const S& schedule, std::vector<Index> attention = {}, Index window = 0,
-                    const PictureTitle& title = {"a title", "below it"}) {
+                    const PictureTitle& title = {"a title", "below it"}, PictureOptions options = {}) {
   std::vector<PictureLayer> layers;
   for (Index l = 0; l < schedule.layer_count(); ++l)
     layers.push_back({"ab", std::to_string(schedule.shift(l)), {.shifts = {schedule.shift(l)}}});
   for (const Index l : attention) layers[static_cast<std::size_t>(l)] = {"attention", "-", {}};
   const Coverage coverage(schedule, {.attention = attention, .window = window});
-  return StackPicture(title, layers, coverage).file();
+  return StackPicture(title, layers, coverage, options).file();
 }
 
 TEST(StackPicture, DrawsEveryPathOfADyadicStack) {
@@ -99,6 +99,37 @@ TEST(StackPicture, MarksHolesAndWhatRestsOnAttention) {
   EXPECT_EQ(count(hybrid, "#fef3c7"), 2u);
   EXPECT_EQ(count(hybrid, "Yellow: "), 1u);
   EXPECT_EQ(count(hybrid, "Red: "), 0u);
+}
+
+TEST(StackPicture, LetsThePathsOfOneOffsetStandOut) {
+  // Of 15 + 15 edges those of 11 = 8 + 2 + 1: one in each layer, a straight one in layer 2.
+  const auto from = [](Index offset) {
+    return picture(DyadicSchedule{.layers = 4}, {}, 0, {"a title", "below it"}, {.from = offset});
+  };
+  const std::string one = from(11);
+  EXPECT_EQ(strokes(one, "#1d4ed8"), 1u);
+  EXPECT_EQ(strokes(one, "#0891b2"), 1u);
+  EXPECT_EQ(strokes(one, "#059669"), 0u);
+  EXPECT_EQ(strokes(one, "#65a30d"), 1u);
+  EXPECT_EQ(strokes(one, "#94a3b8"), 1u + 1u);  // the axis too
+  EXPECT_EQ(strokes(one, "#e2e8f0"), 30u - 4u);
+  EXPECT_EQ(strokes(one, "#0f172a"), 5u);
+  EXPECT_EQ(count(one, "fill=\"#0891b2\"/>"), 1u);  // its bar
+  // A hole has none, and an offset that is not drawn has none that are.
+  const std::string hole = picture(GeometricSchedule{.layers = 3, .base = 3}, {}, 0, {}, {.from = 2});
+  EXPECT_EQ(strokes(hole, "#0f172a"), 0u);
+  EXPECT_EQ(strokes(from(100), "#0f172a"), 0u);
+}
+
+TEST(StackPicture, DrawsNarrowOnesWithoutTitleAndNotes) {
+  const std::string xml = picture(GeometricSchedule{.layers = 3, .base = 3}, {1}, 0, {}, {.width = 360});
+  tags_of(xml);
+  EXPECT_TRUE(xml.find("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"360\"") == 0);
+  EXPECT_EQ(count(xml, "Yellow: ") + count(xml, "layer 0") + count(xml, "a title"), 0u);
+  for (const char* text : {">ab<", ">s = 9<", ">attention<"}) EXPECT_GE(count(xml, text), 1u) << text;
+  const std::string wide = picture(GeometricSchedule{.layers = 3, .base = 3}, {1}, 0, {}, {.width = 700});
+  EXPECT_EQ(count(wide, "Yellow: "), 1u);
+  EXPECT_EQ(count(wide, ">layer 0<"), 1u);
 }
 
 TEST(StackPicture, CutsLargeStacksAndSaysSo) {
