@@ -4,12 +4,10 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <hsm/io/output_file.hpp>
@@ -17,11 +15,11 @@
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
+#include "examples/hsm_lm/stack_json.hpp"
+#include "examples/hsm_lm/stack_report.hpp"
 #include "examples/hsm_lm/summary.hpp"
-#include "examples/support/coverage_text.hpp"
 #include "examples/support/paths.hpp"
 #include "examples/support/plot_axis.hpp"
-#include "examples/support/stack_picture.hpp"
 #include "examples/support/text.hpp"
 #include "examples/support/text_table.hpp"
 
@@ -32,25 +30,7 @@ struct InfoOptions {
   ModelOptions model;
   std::string file, picture;
   Index vocabulary = 256;
-};
-
-/// The coverage of a model's context, or why it was not counted.
-struct ModelCoverage {
-  ModelCoverage(const std::vector<LayerSummary>& layers, Index context)
-      : window(std::min(context, Coverage::kMostOffsets)) {
-    std::vector<CoverageLayer> back;
-    for (const LayerSummary& layer : layers) back.push_back(layer.back);
-    try {
-      coverage.emplace(back, window);
-      text = coverage_text(*coverage, window, context);
-    } catch (const std::invalid_argument& error) {
-      text.coverage = "not counted: " + without_name(error.what());
-    }
-  }
-
-  Index window;
-  std::optional<Coverage> coverage;
-  CoverageText text;
+  bool json = false;
 };
 
 void print_layers(const std::vector<LayerSummary>& layers) {
@@ -68,108 +48,62 @@ void print_layers(const std::vector<LayerSummary>& layers) {
   }
 }
 
-/// How many mixers of a rotated schedule have one head, and so stay as they are without it.
-std::ptrdiff_t unrotated(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers) {
-  if (config.schedule.find("rotated:") == std::string::npos || layers.size() < 2) return 0;
-  return std::count_if(layers.begin(), layers.end(), [](const LayerSummary& layer) {
-    return layer.back.shifts.size() == 1 && !layer.cost.windowed();
-  });
-}
-
-void print_info(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers,
-                const ModelCoverage& covered) {
+void print_info(const StackReport& report) {
+  const LanguageModelConfig& config = report.config;
   std::printf("layers %s, schedule %s\n", config.layers.c_str(), config.schedule.c_str());
   std::printf("vocabulary %td, width %td, feed-forward %td, context %td, positions %s\n\n", config.vocabulary,
               config.width, config.feed_forward, config.context,
               config.positions == Positions::kLearned ? "learned" : "none");
-  print_layers(layers);
-  double reach = 1, growth = 0, kept = 0;
-  bool everything = false;
-  for (const LayerSummary& layer : layers) {
-    reach += layer.reach();
-    everything = everything || layer.sees_all();
-    if (layer.cost.unbounded()) {
-      growth += layer.cost.token_bytes;
-    } else {
-      kept += layer.cost.state_bytes(std::numeric_limits<double>::max());
-    }
-  }
-  std::printf("\nparameters  %td\n", parameters_of(config));
+  print_layers(report.layers);
+  std::printf("\nparameters  %td\n", report.parameters);
   std::printf("reach       %s%s, the one itself counted\n",
-              everything ? "the whole context; that of the shifts is " : "", counted(reach, "token").c_str());
+              report.sees_all ? "the whole context; that of the shifts is " : "",
+              counted(report.reach, "token").c_str());
+  const ModelCoverage& covered = report.covered;
   std::printf("coverage    %s\n", covered.text.coverage.c_str());
   if (covered.coverage) std::printf("holes       %s\n", covered.text.holes.c_str());
-  std::printf("state       %s per stream", bytes_text(kept).c_str());
-  if (growth > 0) std::printf(" and %s more with each token", bytes_text(growth).c_str());
+  std::printf("state       %s per stream", bytes_text(report.kept).c_str());
+  if (report.growth > 0) std::printf(" and %s more with each token", bytes_text(report.growth).c_str());
   std::printf("\n");
 }
 
-void print_warnings(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers,
-                    const ModelCoverage& covered) {
-  for (const std::string& warning : covered.text.warnings) std::printf("warning     %s\n", warning.c_str());
-  const auto alike = unrotated(config, layers);
-  if (alike > 0) {
-    std::printf("warning     rotated: changes nothing in %td of the %s, whose mixer has one head\n", alike,
-                counted(layers.size(), "layer").c_str());
-  }
-}
-
 /// Multiply-adds and state at several contexts, and where they become less than those of attention.
-void print_cost(const LanguageModelConfig& config) {
-  const ModelCost cost = cost_of(config);
-  std::vector<double> contexts{100, 1000, 10'000, 100'000, static_cast<double>(config.context)};
-  std::sort(contexts.begin(), contexts.end());
-  contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());
+void print_cost(const StackReport& report) {
   TextTable table{{"context", "training", "generation", "state"}, {}};
-  for (const double T : contexts) {
-    table.rows.push_back({format("%.0f", T), short_number(cost.at(CostKind::kTraining, T)),
-                          short_number(cost.at(CostKind::kGeneration, T)),
-                          bytes_text(cost.at(CostKind::kState, T))});
+  for (const double T : report.contexts()) {
+    table.rows.push_back({format("%.0f", T), short_number(report.cost.at(CostKind::kTraining, T)),
+                          short_number(report.cost.at(CostKind::kGeneration, T)),
+                          bytes_text(report.cost.at(CostKind::kState, T))});
   }
   std::printf("\nmultiply-adds per token, and what a stream keeps\n%s", table.text().c_str());
-  const std::vector<LayerCost>& layers = cost.layers;
-  if (std::all_of(layers.begin(), layers.end(), [](const LayerCost& layer) { return layer.unbounded(); }))
-    return;
-  const auto equal = attention_of_equal_size(config);
-  if (!equal) return;
-  std::string less;
-  const ModelCost attention = cost_of(*equal);
-  for (const auto& [kind, name] :
-       {std::pair(CostKind::kTraining, "training"), std::pair(CostKind::kGeneration, "generation"),
-        std::pair(CostKind::kState, "state")}) {
-    const auto context = overtaking_context(kind, cost, attention);
-    less += (less.empty() ? "" : ", ") + std::string(name) +
-            (context ? format(" from %.0f", *context) : std::string(" never"));
-  }
-  std::printf("no more than %s of as many parameters: %s\n", equal->layers.c_str(), less.c_str());
-}
-
-std::string draw(const LanguageModelConfig& config, const std::vector<LayerSummary>& layers,
-                 const ModelCoverage& covered) {
-  std::vector<PictureLayer> drawn;
-  for (const LayerSummary& layer : layers) {  // the options are in the title; a label has room for the shifts
-    drawn.push_back({layer.name.substr(0, layer.name.find(':')), layer.shifts_text(), layer.back});
-  }
-  const std::string title = config.layers + ", schedule " + config.schedule;
-  return StackPicture({title, covered.text.coverage}, std::move(drawn), *covered.coverage).file();
+  if (!report.attention) return;
+  const auto from = [](const std::optional<double>& context) {
+    return context ? format("from %.0f", *context) : std::string("never");
+  };
+  std::printf("no more than %s of as many parameters: training %s, generation %s, state %s\n",
+              report.attention->config.layers.c_str(), from(report.attention->training).c_str(),
+              from(report.attention->generation).c_str(), from(report.attention->state).c_str());
 }
 
 /// `stored` tells how the weights of a file are stored; empty for a recipe.
-void show_model(const LanguageModelConfig& config, const std::string& picture,
+void show_model(const LanguageModelConfig& config, const InfoOptions& options,
                 const std::string& stored = "") {
-  const std::vector<LayerSummary> layers = layers_of(config);
-  const ModelCoverage covered(layers, config.context);
-  if (!picture.empty()) {
-    if (!covered.coverage)
-      throw std::invalid_argument("there is no picture: coverage " + covered.text.coverage);
-    OutputFile file(picture);
-    file.write(draw(config, layers, covered));
+  const StackReport report(config);
+  if (!options.picture.empty()) {
+    const std::string title = config.layers + ", schedule " + config.schedule;
+    const std::string drawing = report.picture({title, report.covered.text.coverage}).file();
+    OutputFile file(options.picture);
+    file.write(drawing);
     file.commit();
   }
-  print_info(config, layers, covered);
+  if (options.json) {
+    std::printf("%s\n", stack_json(report, stored).dump(2).c_str());
+    return;
+  }
+  print_info(report);
   if (!stored.empty()) std::printf("weights     %s\n", stored.c_str());
-  print_cost(config);
-  print_warnings(config, layers, covered);
+  print_cost(report);
+  for (const std::string& warning : report.warnings) std::printf("warning     %s\n", warning.c_str());
 }
 
 void run_info(const InfoOptions& options) {
@@ -178,15 +112,11 @@ void run_info(const InfoOptions& options) {
   files.writes("--picture", options.picture);
   if (!options.file.empty()) {
     const Model model = load_described_model(options.file);
-    return show_model(model.config(), options.picture,
+    return show_model(model.config(), options,
                       bytes_text(static_cast<double>(parameter_bytes(model))) + ", matrices in " +
                           std::string(storage_name(model.storage())));
   }
-  LanguageModelConfig config = options.model.described(options.vocabulary);
-  const Recipe recipe = Recipe::parse(config.layers);
-  config.layers = with_all_options(StandardLayers{}, recipe, config.width).text();
-  config.schedule = ScheduleText::parse(config.schedule, static_cast<Index>(recipe.layers.size())).text();
-  show_model(config, options.picture);
+  show_model(stated(options.model.described(options.vocabulary)), options);
 }
 
 }  // namespace
@@ -200,6 +130,8 @@ void add_info(CLI::App& app) {
              "different tokens; 256 for bytes");
   add_file(*command, "--picture", options->picture,
            "SVG file to write: the layers, their shifts and the paths into the last token");
+  command->add_flag("--json", options->json,
+                    "print all that is told, and the paths of every offset, as JSON");
   for (const char* name : {"--layers", "--schedule", "--positions", "--width", "--context", "--feed-forward",
                            "--parameters", "--vocabulary"}) {
     file->excludes(command->get_option(name));

@@ -45,6 +45,15 @@ struct LayerSummary {
   }
 };
 
+/// The config with every option of its layers, and its schedule as a model states it. Throws std::invalid_argument for a
+/// recipe or schedule that is not one.
+inline LanguageModelConfig stated(LanguageModelConfig config) {
+  const Recipe recipe = Recipe::parse(config.layers);
+  config.layers = with_all_options(StandardLayers{}, recipe, config.width).text();
+  config.schedule = ScheduleText::parse(config.schedule, static_cast<Index>(recipe.layers.size())).text();
+  return config;
+}
+
 /// All layers of a model of `config`, in order. Throws what its constructor throws.
 inline std::vector<LayerSummary> layers_of(const LanguageModelConfig& config) {
   const Index C = config.width;
