@@ -57,6 +57,7 @@ class FadingSum {
 
   // ---- states and records -----------------------------------------------------------------------------------
 
+  // [shown]
   State make_state(hsm::StateOptions options) const {
     const hsm::RingShape one_column{.rows = channels(), .shift = 1, .reach = 1};
     return State("FadingSum::make_state", options, std::span(&one_column, 1));
@@ -68,6 +69,7 @@ class FadingSum {
     return static_cast<hsm::Index>(saved.before.size()) == channels() * x.count();
   }
   void check_state_gradient(const char*, const Saved&, const State&) const {}
+  // [/shown]
 
   // ---- the call and its adjoint -----------------------------------------------------------------------------
 
@@ -86,6 +88,7 @@ class FadingSum {
     for (const hsm::Segment& segment : segments) {
       if (!segment.fresh()) state->make_room(state->count(segment.stream) + segment.count);
     }
+    // [shown]
     for (const hsm::Segment& segment : segments) {
       const hsm::Index past = segment.fresh() ? 0 : state->count(segment.stream);
       if (saved) saved->pasts.push_back(past);
@@ -104,6 +107,7 @@ class FadingSum {
       if (!segment.fresh()) state->advance(segment.stream, segment.count);
     }
     if (saved) saved->sizes = x.shape();
+    // [/shown]
   }
 
   void run_adjoint(const hsm::Tokens<const Scalar>&, const Saved& saved, const hsm::Tokens<const Scalar>& dy,
@@ -143,10 +147,12 @@ int main() {
   std::printf("the test kit: %s\n", result ? "nothing is wrong" : result.what().c_str());
 
   // A stack of layers of the list.
+  // [shown]
   using Layers = hsm::LayerList<hsm::ScalarPair, FadingSum, hsm::AttentionLayer>;
   hsm::Random random(1);
   const hsm::LanguageModel<float, Layers> model(
       {.width = 32, .feed_forward = 64, .layers = "3*ab,fading-sum,attention:heads=4"}, random);
+  // [/shown]
   hsm::Workspace workspace;
   auto state = model.make_state();
   const std::vector<std::int32_t> ids = {'h', 'e', 'l', 'l', 'o'};

@@ -19,6 +19,7 @@ template <hsm::ComputeScalar ScalarType>
 struct Decay {
   // ---- required members -------------------------------------------------------------------------------------
 
+  // [shown]
   using Scalar = ScalarType;
   static constexpr std::string_view kName = "decay";           // its name in a recipe
   static constexpr hsm::Stages kStages{.shifts_input = true};  // reads x itself: no products
@@ -27,6 +28,7 @@ struct Decay {
 
   hsm::Index channels() const { return channels_; }
   hsm::Index heads() const { return decay.rows(); }
+  // [/shown]
 
   /// Names every tensor: for optimizers, files and gradient checks.
   template <class F, class Self, class... More>
@@ -34,6 +36,7 @@ struct Decay {
     f("decay", self.decay, more.decay...);
   }
 
+  // [shown]
   /// z from the tokens, tap(0), and their partners, tap(k): blocks (rows, n), the rows of one head after those of
   /// another, from run.first_head on. Before the first token partners are zero.
   void combine(const hsm::Run<Scalar>& run, hsm::Columns<Scalar> z) const {
@@ -60,12 +63,14 @@ struct Decay {
     }
     d.tap(0) += dz;
   }
+  // [/shown]
 
   // ---- members that may be left out -------------------------------------------------------------------------
 
   /// K; without it 2.
   hsm::Index taps() const { return decay.cols() + 1; }
 
+  // [shown]
   /// How many sums the adjoint wants, and where they go. Only for policies with parameters such as these.
   hsm::Index sum_count() const { return decay.size(); }
   void add_sums(std::span<const double> sums, Decay& gradients) const {
@@ -88,6 +93,7 @@ struct Decay {
   static hsm::TensorSpecs describe(hsm::Index, const hsm::OptionValues& options) {
     return {hsm::matrix_spec("decay", options["heads"], options["taps"] - 1)};
   }
+  // [/shown]
 
   Decay(hsm::Index channels, hsm::Index heads, hsm::Index taps) : channels_(channels) {
     decay.setConstant(heads, taps - 1, Scalar(0.5));
@@ -124,11 +130,11 @@ double descent(hsm::Mixer<Decay<double>> mixer, const Eigen::MatrixXd& x, const 
   const double before = loss(mixer, x, r);
   mixer.forward(x, y, saved, workspace);
   mixer.backward(x, saved, r, dx, gradients, workspace);
-  // [readme]
+  // [shown]
   Decay<double>::visit(
       [&](std::string_view, auto& weight, const auto& gradient) { weight -= rate * gradient; },
       mixer.parameters(), gradients);
-  // [/readme]
+  // [/shown]
   return loss(mixer, x, r) - before;
 }
 
@@ -136,9 +142,11 @@ double descent(hsm::Mixer<Decay<double>> mixer, const Eigen::MatrixXd& x, const 
 
 int main() {
   // Gradients, every mode, states, causality: what is wrong is told in a sentence. Three heads, four taps.
+  // [shown]
   const Decay<double> policy(C, 3, 4);
   const hsm::CheckResult result = hsm::check_policy(policy, {1, kShift});
   std::printf("the test kit: %s\n", result ? "nothing is wrong" : result.what().c_str());
+  // [/shown]
 
   const Eigen::MatrixXd x = Eigen::MatrixXd::Random(C, T), r = Eigen::MatrixXd::Random(C, T);
   const double step = descent(hsm::Mixer(policy, kShift), x, r);

@@ -25,6 +25,7 @@ std::size_t place(hsm::Index b, hsm::Index t, hsm::Index c) {
   return static_cast<std::size_t>((b * T + t) * C + c);
 }
 
+// [shown]
 /// A layer, and what training keeps for it.
 struct Layer {
   explicit Layer(hsm::Index s)
@@ -38,6 +39,7 @@ struct Layer {
   Mixer::Saved saved;
   Buffer y;
 };
+// [/shown]
 
 /// The mean square of y[t] - x[t - kBehind], and its gradient.
 double loss(const Buffer& x, const Buffer& y, Buffer& dy) {
@@ -55,6 +57,7 @@ double loss(const Buffer& x, const Buffer& y, Buffer& dy) {
   return sum / static_cast<double>(kCount);
 }
 
+// [shown]
 /// One step of descent with momentum; the gradients are 0 afterwards.
 void update(Layer& layer) {
   Mixer::Parameters::visit(
@@ -65,6 +68,7 @@ void update(Layer& layer) {
       },
       layer.mixer.parameters(), layer.velocity, layer.gradients);
 }
+// [/shown]
 
 }  // namespace
 
@@ -78,13 +82,13 @@ int main() {
   double first = 0, last = 0;
   for (int step = 0; step < kSteps; ++step) {
     for (float& value : x) value = static_cast<float>(random.normal());
+    // [shown]
     const Buffer* input = &x;
     for (Layer& layer : layers) {
       layer.mixer.forward(read(*input), write(layer.y), layer.saved, workspace);
       input = &layer.y;
     }
     last = loss(x, layers.back().y, dy);
-    if (step == 0) first = last;
     for (std::size_t l = layers.size(); l-- > 0;) {
       const Buffer& own = l > 0 ? layers[l - 1].y : x;
       layers[l].mixer.backward(read(own), layers[l].saved, read(dy), write(dx), layers[l].gradients,
@@ -92,6 +96,8 @@ int main() {
       dy.swap(dx);
     }
     for (Layer& layer : layers) update(layer);
+    // [/shown]
+    if (step == 0) first = last;
   }
   std::printf("mean square error %.3f, after %d steps %.1e\n", first, kSteps, last);
   for (const Layer& layer : layers) {

@@ -2,7 +2,7 @@
 //
 // One mixer in its three uses: whole sequences, training, streaming. The marked part stands in README.md, and a
 // test compares the two.
-// [readme]
+// [shown]
 #include <hsm/hsm.hpp>
 #include <iostream>
 
@@ -25,4 +25,4 @@ int main() {
   for (Eigen::Index t = 0; t < 1000; ++t) mixer.step(x.col(t), state, streamed.col(t), workspace);
   std::cout << "streamed == whole: " << (streamed == y ? "yes" : "no") << '\n';
 }
-// [/readme]
+// [/shown]

@@ -34,13 +34,13 @@ Text write_together(const Model& model, const Model& draft, const Text& prompt) 
   hsm::Sampler sampler({.temperature = 0});
   hsm::Random random(7);
   Text text;
-  // [readme]
+  // [shown]
   hsm::SpeculativeSession session(model, draft, workspace, {.draft_tokens = 4});
   session.prefill(prompt);
   while (hsm::Index left = kTokens - static_cast<hsm::Index>(text.size())) {
     for (const std::int32_t id : session.next(sampler, random, left)) text.push_back(id);  // one to five
   }
-  // [/readme]
+  // [/shown]
   std::printf("%td of %td drafted tokens were kept\n", session.accepted(), session.drafted());
   return text;
 }

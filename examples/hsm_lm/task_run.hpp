@@ -124,11 +124,13 @@ TaskOutcome run_task(const Task& task, const LanguageModelConfig& config, const 
   double smoothed = 0;
   while (outcome.steps < training.steps) {
     batch.draw(task, data, training.batch);
+    // [shown]
     set_zero(gradients);
     const double loss = language_model_gradients(model, batch.ids, batch.targets, training.batch, task.time,
                                                  saved, gradients, workspace)
                             .mean();
     const double norm = clip_global_norm(gradients, 1.0);
+    // [/shown]
     if (!hsm::detail::is_finite(loss) || !hsm::detail::is_finite(norm)) break;
     optimizer.step(model, gradients, rate.at(outcome.steps), workspace.executor());
     ++outcome.steps;

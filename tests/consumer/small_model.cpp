@@ -56,8 +56,10 @@ int main() {
   const auto directory = std::filesystem::temp_directory_path();
   const auto model_path = directory / "hsm-small-model.safetensors";
   const auto session_path = directory / "hsm-small-session.safetensors";
+  // [shown]
   hsm::save_model(model_path, model);
   const auto loaded = hsm::load_model<Model>(model_path);
+  // [/shown]
   bool same = true;
   Model::visit([&](std::string_view, const auto& a, const auto& b) { same &= a == b; }, model, loaded);
   ok &= report(same, "a saved model comes back to the bit");
@@ -66,8 +68,10 @@ int main() {
   const std::span<const std::int32_t> prompt(text.data(), 12);
   hsm::GenerationSession<Model> whole(model, workspace);
   whole.prefill(prompt);
+  // [shown]
   hsm::save_session(session_path, whole);
   hsm::GenerationSession<Model> cut(loaded, workspace, hsm::load_session(session_path, loaded).memory);
+  // [/shown]
   same = true;
   for (int i = 0; i < 12; ++i) {
     const auto a = whole.logits(), b = cut.logits();
