@@ -158,8 +158,8 @@ inline std::string man_page(const CLI::App& app) {
           "\nModels are of bytes, or of pieces of words; their layers mix tokens by shifts, by attention, or "
           "by both.\n"
           "Results go to the standard output, progress and remarks to the standard error output.\n";
-  page += ".SH OPTIONS\n" +
-          entry(usage_of(*app.get_help_ptr()), "print a help message and exit; of each command too");
+  page += ".SH OPTIONS\n" + entry(usage_of(*app.get_help_ptr()),
+                                  app.get_help_ptr()->get_description() + "; every command has it");
   page += option_entries(app) + ".SH COMMANDS\n";
   for (const CLI::App* command : commands_of(app))
     page += ".SS " + command->get_name() + "\n" + roff(command->get_description()) + ".\n" +
@@ -176,7 +176,8 @@ inline std::string man_page(const CLI::App& app) {
                 "safetensors, with the configuration in the metadata and the tokenizer, if there is one") +
           entry(italic("checkpoint"), "the whole state of a run of train, for --resume") +
           entry(italic("session"), "what generate needs to go on with a text") +
-          ".PP\nA file is written beside its place and then moved there: none is left half written.\n";
+          ".PP\nTokenizers, models, checkpoints and sessions are written beside their place and then moved "
+          "there: none is left half written.\n";
   page += ".SH EXIT STATUS\n";
   for (const auto& [code, meaning] : kExitCodes) page += entry(bold(std::to_string(code)), meaning);
   page += ".SH EXAMPLES\n.nf\n" +
