@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+//
+// The three parts of the page as tabs; the address says which is open. The model is fetched when one needs it.
+import {$, tell} from './dom.js';
+import {startExplorer} from './explorer.js';
+import {loadBuiltIn} from './model.js';
+import {startWeights} from './weights.js';
+import {startWriter} from './writer.js';
+
+const tabs = [...document.querySelectorAll('.tabs [role=tab]')];
+const started = new Set();
+const start = {
+  explorer: startExplorer,
+  writer: async () => {
+    startWriter();
+    await loadBuiltIn();
+  },
+  weights: async () => {
+    startWeights();
+    await loadBuiltIn();
+  },
+};
+
+async function open(name) {
+  for (const tab of tabs) {
+    const chosen = tab.getAttribute('aria-controls') === name;
+    tab.setAttribute('aria-selected', chosen);
+    tab.tabIndex = chosen ? 0 : -1;
+    $(tab.getAttribute('aria-controls')).hidden = !chosen;
+  }
+  window.dispatchEvent(new CustomEvent('part', {detail: name}));
+  if (started.has(name)) return;
+  started.add(name);
+  try {
+    await start[name]();
+  } catch (error) {
+    tell($('failure'), error.message);
+  }
+}
+
+const named = () => tabs.map((tab) => tab.getAttribute('aria-controls')).find((name) => `#${name}` === location.hash);
+
+for (const [i, tab] of tabs.entries()) {
+  tab.addEventListener('click', () => {
+    location.hash = tab.getAttribute('aria-controls');
+  });
+  tab.addEventListener('keydown', (event) => {
+    const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+    if (!step) return;
+    const next = tabs[(i + step + tabs.length) % tabs.length];
+    next.focus();
+    next.click();
+    event.preventDefault();
+  });
+}
+addEventListener('hashchange', () => open(named() ?? 'explorer'));
+open(named() ?? 'explorer');

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+//
+// The story writer: its text is the tool's, it is taken back and forked, and it takes other files.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import {test} from 'node:test';
+import {model, textOf, tool, until, withPage, work} from './browser.mjs';
+
+const prompt = 'One day Olga and Hanna met on the road.';
+
+const story = (page) => page.locator('#story').evaluate((place) => place.textContent);
+
+async function begin(page, temperature, seed = 1) {
+  await until(page, () => document.querySelector('#story').textContent.length > 0);
+  await page.fill('#prompt', prompt);
+  await page.locator('#temperature').fill(String(temperature));
+  await page.fill('#seed', String(seed));
+  await page.selectOption('#pace', '0');
+  await page.click('#again');
+  await until(page, (text) => document.querySelector('#story').textContent === text, prompt);
+}
+
+/** Lets it write until the text has so many bytes at least; it is ASCII. */
+async function write(page, length) {
+  await page.click('#write');
+  await until(page, (n) => document.querySelector('#story').textContent.length >= n, length);
+  if ((await textOf(page, '#write')) === 'Pause') await page.click('#write');
+  await until(page, () => document.querySelector('#write').textContent === 'Write');
+  return story(page);
+}
+
+/** Clicks behind the first n tokens. */
+const mark = (page, n) =>
+  page
+    .locator('#story span')
+    .nth(n - 1)
+    .evaluate((piece) => {
+      const box = piece.getBoundingClientRect();
+      piece.dispatchEvent(new MouseEvent('click', {bubbles: true, clientX: box.right - 0.1, clientY: box.top + 1}));
+    });
+
+test("the text at temperature 0 is the tool's, byte for byte", async () => {
+  const tokens = 500;
+  const {status, out, told} = tool(
+    'generate',
+    '--model',
+    model,
+    '--prompt',
+    prompt,
+    '--temperature',
+    '0',
+    '--tokens',
+    String(tokens),
+    '--threads',
+    '1',
+  );
+  assert.equal(status, 0, told);
+  await withPage('writer', async (page) => {
+    await begin(page, 0);
+    const text = (await write(page, prompt.length + tokens)).slice(0, prompt.length + tokens);
+    const expected = out.slice(0, prompt.length + tokens);
+    const same = [...expected].findIndex((letter, i) => letter !== text[i]);
+    assert.equal(text, expected, `they part at byte ${same}: WebAssembly and this processor round differently`);
+    assert.equal(expected.length, prompt.length + tokens);
+  });
+});
+
+test('a text that is taken back is written again, and a fork goes on otherwise', async () => {
+  await withPage('writer', async (page) => {
+    await begin(page, 0.8, 5);
+    const whole = await write(page, 1400),
+      cut = 100;
+    await mark(page, cut);
+    assert.match(await textOf(page, '#place'), /behind token 100 of/);
+    await page.click('#take-back'); // further than the states have room for: it is read again
+    await until(page, (n) => document.querySelector('#story').textContent.length === n, cut);
+    assert.equal((await write(page, 400)).slice(0, 400), whole.slice(0, 400));
+    await mark(page, 150);
+    await page.locator('#story').focus();
+    await page.keyboard.press('ArrowLeft');
+    await page.keyboard.press('Backspace');
+    await until(page, () => document.querySelector('#story').textContent.length === 149);
+    assert.equal((await write(page, 400)).slice(0, 400), whole.slice(0, 400));
+    await mark(page, 200);
+    await page.locator('#story').focus();
+    await page.keyboard.press('f'); // writes on at once
+    await until(
+      page,
+      () =>
+        document.querySelectorAll('#branches button').length === 2 && document.querySelector('#story').textContent.length > 320,
+    );
+    await page.click('#write');
+    await until(page, () => document.querySelector('#write').textContent === 'Write');
+    const other = await story(page);
+    assert.equal(other.slice(0, 200), whole.slice(0, 200));
+    assert.notEqual(other.slice(200, 320), whole.slice(200, 320));
+    await page.locator('#branches button').first().click();
+    await until(page, (text) => document.querySelector('#story').textContent.startsWith(text), whole.slice(0, 400));
+  });
+});
+
+test("a file of one's own is taken, another one is refused by a sentence", async () => {
+  const own = path.join(work, 'own.safetensors'),
+    text = path.join(work, 'stories.txt');
+  fs.copyFileSync(model, own);
+  await withPage('writer', async (page) => {
+    await until(page, () => document.querySelector('#story').textContent.length > 0);
+    await page.setInputFiles('#model-file', text);
+    await until(page, () => /stories\.txt: /.test(document.querySelector('#writer-problem').textContent));
+    assert.match(await textOf(page, '#model-name'), /^story\.safetensors: /);
+    await page.setInputFiles('#model-file', own);
+    await until(page, () => document.querySelector('#model-name').textContent.startsWith('own.safetensors: '));
+    await write(page, 80);
+    assert.equal(await textOf(page, '#writer-problem'), '');
+    await page.fill('#prompt', '');
+    await page.click('#again');
+    await until(
+      page,
+      () => document.querySelector('#writer-problem').textContent === 'the beginning must have at least 1 byte, got none',
+    );
+  });
+});
+
+test('how fast it is beside the tool, for the record', async () => {
+  const {told} = tool(
+    'generate',
+    '--model',
+    model,
+    '--prompt',
+    prompt,
+    '--temperature',
+    '0.6',
+    '--tokens',
+    '2000',
+    '--threads',
+    '1',
+    '--seed',
+    '1',
+  );
+  const native = Number(told.match(/decode \d+ tokens, (\d+) tokens\/s/)[1]);
+  await withPage('writer', async (page) => {
+    await begin(page, 0.6);
+    await write(page, 2000);
+    const speed = Number((await textOf(page, '#speed')).replaceAll(',', ''));
+    assert.ok(speed > 0);
+    console.log(
+      `web: the page writes ${speed} tokens/s, the tool with one thread ${native}: ${(speed / native).toFixed(2)} times as many`,
+    );
+  });
+});
