@@ -15,16 +15,28 @@
 #include <torch/custom_class.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <tuple>
-#include <utility>
 #include <vector>
 
 namespace {
 
 using torch::Tensor;
+
+/// The threads of all layers that want so many; none for one, which is the caller's.
+std::shared_ptr<hsm::Executor> threads_of(std::int64_t count) {
+  static std::mutex mutex;
+  static std::map<std::int64_t, std::weak_ptr<hsm::Executor>> known;
+  if (count == 1) return nullptr;
+  const std::lock_guard lock(mutex);
+  std::shared_ptr<hsm::Executor> executor = known[count].lock();
+  if (!executor) known[count] = executor = std::make_shared<hsm::ThreadedExecutor>(static_cast<int>(count));
+  return executor;
+}
 
 struct Layer : torch::CustomClassHolder {
   Layer(const std::string& recipe, std::int64_t channels, const std::vector<std::int64_t>& shifts,
@@ -35,11 +47,9 @@ struct Layer : torch::CustomClassHolder {
                                   std::to_string(read.layers.size()));
     hsm::Random random(static_cast<std::uint64_t>(seed));
     const std::vector<hsm::Index> distances(shifts.begin(), shifts.end());
-    std::shared_ptr<hsm::Executor> executor;
-    if (threads != 1) executor = std::make_shared<hsm::ThreadedExecutor>(static_cast<int>(threads));
     module = hsm::torch_mixer(
         hsm::make_mixer<float>(hsm::StandardLayers{}, read.layers[0], channels, distances, random),
-        std::move(executor));
+        threads_of(threads));
   }
 
   c10::Dict<std::string, Tensor> parameters() const {

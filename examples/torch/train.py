@@ -8,7 +8,9 @@ LIBRARY is what examples/torch/hsm_layers.cpp becomes, build/examples/examples/l
 
 import argparse
 import pathlib
+import sys
 
+sys.dont_write_bytecode = True  # no __pycache__ beside the sources
 import torch
 from torch import nn
 
@@ -17,9 +19,9 @@ import hsm_layers
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def block(recipe, width, shift):
-  """x + mix(norm(x)), then x + net(norm(x))."""
-  mix = nn.Sequential(nn.LayerNorm(width), hsm_layers.Mixer(recipe, width, [shift]))
+def block(recipe, width, l):
+  """x + mix(norm(x)), then x + net(norm(x)); layer l mixes with the token 2^l places back."""
+  mix = nn.Sequential(nn.LayerNorm(width), hsm_layers.Mixer(recipe, width, [2**l], seed=l))
   net = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
   return nn.Sequential(Residual(mix), Residual(net))
 
@@ -37,7 +39,7 @@ class Residual(nn.Module):
 def train(recipes, text, steps, width=64, context=64, batch=8):
   """Losses in nats per byte, each before its step."""
   torch.manual_seed(1)
-  blocks = [block(recipe, width, 2**l) for l, recipe in enumerate(recipes)]
+  blocks = [block(recipe, width, l) for l, recipe in enumerate(recipes)]
   net = nn.Sequential(nn.Embedding(256, width), *blocks, nn.LayerNorm(width), nn.Linear(width, 256))
   optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
   for _ in range(steps):

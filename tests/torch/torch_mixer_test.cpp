@@ -150,6 +150,41 @@ TEST(TorchMixer, ReadsViewsAsTheyLie) {
   }
 }
 
+/// A layer that tells whether its last call was recorded.
+struct WatchedSum : FadingSum<double> {
+  using FadingSum::FadingSum;
+  void run(const Tokens<const double>& x, std::span<const Segment> segments, const Tokens<double>& y,
+           State* state, Saved* saved, Workspace& workspace) const {
+    was_recorded = saved != nullptr;
+    FadingSum::run(x, segments, y, state, saved, workspace);
+  }
+  static inline bool was_recorded = false;
+};
+
+TEST(TorchMixer, RecordsNothingWhereNobodyAsksForGradients) {
+  const auto layer = torch_mixer(TokenMixer<WatchedSum>(WatchedSum(4)));
+  const Tensor x = torch::randn({1, 5, 4}, torch::kDouble);
+  const auto is_recorded = [&](const Tensor& input) {
+    layer->forward(input);
+    const bool forward = WatchedSum::was_recorded;
+    layer->extend(input, layer->make_state());
+    EXPECT_EQ(WatchedSum::was_recorded, forward);
+    return forward;
+  };
+  EXPECT_TRUE(is_recorded(x));
+  {
+    const torch::NoGradGuard without;
+    EXPECT_FALSE(is_recorded(x));
+  }
+  {
+    const c10::InferenceMode inference;
+    EXPECT_FALSE(is_recorded(x));
+  }
+  layer->parameters()[0].requires_grad_(false);
+  EXPECT_FALSE(is_recorded(x));
+  EXPECT_TRUE(is_recorded(x.clone().requires_grad_()));
+}
+
 TEST(TorchMixer, HasNoGraphWhereNobodyAsksForGradients) {
   const auto layer = torch_layer("attention:heads=2");
   const Tensor x = torch::randn({1, 5, 4}, torch::kDouble), expected = layer->forward(x);
@@ -313,6 +348,8 @@ TEST(TorchMixer, TakesNothing) {
       state.values.requires_grad_();
       const auto [y, next] = layer->extend(x, state);
       EXPECT_TRUE(sizes[0] == 0 || same_bits(next.values, state.values)) << name;
+      const Tensor unused = torch::autograd::grad({layer->extend(x, state).first.sum()}, {state.values})[0];
+      EXPECT_TRUE(torch::equal(unused, torch::zeros_like(state.values))) << name;
       (y.sum() + (next.values * 3).sum()).backward();
       EXPECT_TRUE(torch::equal(state.values.grad(), 3 * torch::ones_like(state.values))) << name;
     }

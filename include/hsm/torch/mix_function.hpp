@@ -194,6 +194,7 @@ struct MixFunction : torch::autograd::Function<MixFunction<AMixer>> {
     std::shared_ptr<Core> core;
     MixCall call;
     typename AMixer::Saved saved;
+    Index kept = 0;  // values of the state that it left
   };
   /// The graph knows a record; a saved tensor owns it, and is gone when Torch lets go of saved tensors.
   struct KnownRecord : torch::CustomClassHolder {
@@ -209,7 +210,7 @@ struct MixFunction : torch::autograd::Function<MixFunction<AMixer>> {
     const auto out = result_tokens<Scalar>(y);
     List results{y};
     std::shared_ptr<Record> record;
-    if (call.records) record.reset(new Record{core, call, mixer.make_saved()});
+    if (call.records) record.reset(new Record{core, call, mixer.make_saved(), 0});
     core->workspaces.use([&](Workspace& workspace) {
       if (!call.continues) {
         if (!record) return mixer.forward(in, out, workspace);
@@ -223,6 +224,7 @@ struct MixFunction : torch::autograd::Function<MixFunction<AMixer>> {
           mixer.extend(in, state, out, workspace);
         }
         results.push_back(values_of<AMixer>(state, call.after));
+        if (record) record->kept = static_cast<Index>(results.back().numel());
       }
     });
     if (record) keep(context, std::move(record), tokens, parameters);
@@ -252,8 +254,8 @@ struct MixFunction : torch::autograd::Function<MixFunction<AMixer>> {
       if constexpr (HasStateValues<typename AMixer::State, Scalar>) {
         if (own->call.continues && (dys[1].defined() || context->needs_input_grad(1))) {
           typename AMixer::State state =
-              dys[1].defined() ? state_of(mixer, own->call.after, dys[1])
-                               : mixer.make_state({.streams = static_cast<Index>(own->call.after.size())});
+              state_of(mixer, own->call.after,
+                       dys[1].defined() ? dys[1] : torch::zeros({own->kept}, kTorchType<Scalar>));
           run(&state);
           d_values = values_of<AMixer>(state, own->call.before);
           return;
