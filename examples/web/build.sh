@@ -25,8 +25,8 @@ build_library() {
   echo "web: compiling the library to WebAssembly, a minute or two"
   # The include folders of this machine hold headers for its own processor: only what is needed is shown.
   ln -sfn /usr/include/eigen3 /usr/include/nlohmann "$work/include/"
-  # Eigen 3.4 has no vectors of WebAssembly's own, but Emscripten has SSE's made of them, which make products 1.8 times as
-  # fast: Eigen wants a header of MMX, of which it uses nothing, and an empty asm that steers g++ 6 and later must go.
+  # Eigen 3.4 has no vectors of WebAssembly's own, but Emscripten makes SSE's of them, and products are much faster so. For
+  # that Eigen wants a header of MMX, of which it uses nothing, and its empty asm statements, which steer g++, must go.
   : >"$work/include/mmintrin.h"
   # A node that is not Debian's does not look where Debian keeps the modules of the optimizer.
   NODE_PATH=/usr/share/nodejs em++ -std=c++20 -O3 -DNDEBUG -msimd128 -msse4.1 -fgnuc-version=12.2.0 '-D__asm__(...)=' \

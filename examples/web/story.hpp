@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // A text that a model writes token by token, and branches of it. A branch reads every token as soon as it is written, so
-// it can be taken back to any place: the states of the layers have room for kSpare tokens, further back the text is read
-// again. What the generator of the choices was before each token is kept as well: a text that is taken back and
-// written again is the same text.
+// it can be taken back to any place: the states of the layers have room for kSpare tokens; further back the text is read
+// again, in one call, whose products may round otherwise. What the generator of the choices was before each token is kept
+// as well: a text that is taken back and written again is the same text.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,7 @@
 // hsm_lm info --json: the figures that info prints, and the paths of every offset.
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <hsm/schedule/coverage.hpp>
 #include <hsm/schedule/geometric.hpp>
 #include <nlohmann/json.hpp>

@@ -99,6 +99,21 @@ test('what the tool refuses, the page refuses in the same words', async () => {
       await until(page, (text) => document.querySelector('#explorer-problem').textContent === text, refused);
     }
     await page.fill('#recipe', '3*ab');
+    for (const [value, got] of [
+      ['1.5', '1.5'],
+      ['', '0'],
+    ]) {
+      await page.fill('#context', value);
+      await until(
+        page,
+        (text) => {
+          const told = document.querySelector('#explorer-problem').textContent;
+          return told.startsWith('context must be ') && told.endsWith(`, got ${text}`);
+        },
+        got,
+      );
+    }
+    await page.fill('#context', '8');
     await until(page, () => document.querySelector('#explorer-problem').hidden);
   });
 });
