@@ -88,9 +88,9 @@ inline std::string training_picture(const std::string& log, const std::string& r
     plot.y.high = high;
     plot.y.low = low - 0.02 * (high - low);
   }
-  for (PlotLine* line : {&training, &validation}) {
-    detail::thin_out(line->points);
-    if (line == &training || !line->points.empty()) plot.lines.push_back(std::move(*line));
+  for (PlotLine* curve : {&training, &validation}) {
+    detail::thin_out(curve->points);
+    if (curve == &training || !curve->points.empty()) plot.lines.push_back(std::move(*curve));
   }
   return plot.file();
 }
