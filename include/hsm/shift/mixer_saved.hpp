@@ -17,8 +17,8 @@ namespace hsm::inline HSM_ABI {
 /// The record of one forward call of a mixer; made by Mixer::make_saved, filled by forward, read by backward.
 template <ComputeScalar Scalar>
 struct MixerSaved : RecordedCall {
-  OwnedColumns<Scalar> projected;  ///< [(local + shifted) C, B T]
-  OwnedColumns<Scalar> mixed;      ///< [C, B T]: z
+  OwnedColumns<Scalar> projected;  ///< of the products with project: [(local + shifted) C, B T]
+  OwnedColumns<Scalar> mixed;      ///< z, [C, B T]
   MixerState<Scalar> entry;        ///< the state at entry, empty where all segments are fresh
 
   /// Bytes held.
