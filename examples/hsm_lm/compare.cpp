@@ -46,6 +46,10 @@ struct CompareTables {
   CompareTables(const CompareOptions& options, const ComparePlan& plan, const ReportFiles& files) {
     // The runs first: without a table of them there are no others, so one that does not fit leaves all as it was.
     open_table(runs, files, ".csv", compare_columns(options, plan));
+    if (files.any() && runs->size() > 0 && !ReportFiles::exists(files.with(kCurves))) {
+      throw std::runtime_error(files.with(kCurves) + ": must have the curves of every run in " +
+                               files.table() + ", got no such file");
+    }
     open_table(curves, files, kCurves, curve_columns(options, plan));
     for (const Cells& key : runs->keys()) {
       if (curves->find(key) != nullptr) continue;

@@ -244,6 +244,7 @@ TEST_F(HsmLmCompare, RefusesBeforeAnythingIsWritten) {
            {{"--speed-contexts", "0"}, {"--speed-contexts"}},
            {{"--valid", "none"}, {"none"}},
            {{"--out", std::string(300, 'c')}, {"File name too long"}},
+           {{"--out", std::string(243, 'c')}, {"-positions.svg", "File name too long"}},
            {{"--out", "none/c"}, {"none/c.", "No such file"}}}) {
     SCOPED_TRACE(more[0] + " " + more[1]);
     expect_refused(run(small(more)), words);
@@ -289,6 +290,9 @@ TEST_F(HsmLmCompare, RefusesTablesThatWereEditedByHand) {
   const std::string curves = read_raw(work_ / "c-curves.csv"), runs = read_raw(work_ / "c.csv");
   write_raw(work_ / "c-curves.csv", curves.substr(0, curves.find('\n') + 1));
   expect_refused(run(more()), {"c-curves.csv: must have the curves of every run in c.csv"});
+  std::filesystem::remove(work_ / "c-curves.csv");
+  expect_refused(run(more()), {"c-curves.csv: must have the curves of every run in c.csv", "no such file"});
+  EXPECT_FALSE(std::filesystem::exists(work_ / "c-curves.csv"));
   EXPECT_EQ(read_raw(work_ / "c.csv"), runs);
 }
 
