@@ -39,14 +39,19 @@ struct ContenderDefaults {
 
 namespace detail {
 
-/// Reads what stands behind an @.
-inline void read_suffix(const std::string& suffix, Index layers, LanguageModelConfig& config) {
+/// What stands behind an @.
+enum class Suffix { kPositions, kSchedule };
+
+/// Reads it, and tells what it was.
+inline Suffix read_suffix(const std::string& suffix, Index layers, LanguageModelConfig& config) {
   if (suffix == "none" || suffix == "learned") {
     config.positions = suffix == "learned" ? Positions::kLearned : Positions::kNone;
-    return;
+    return Suffix::kPositions;
   }
-  const auto read = [&] { config.schedule = ScheduleText::parse(suffix, layers).text(); };
-  if (suffix.find_first_of(":=") != std::string::npos || suffix == "dyadic") return read();
+  if (suffix.find_first_of(":=") != std::string::npos || suffix == "dyadic") {
+    config.schedule = ScheduleText::parse(suffix, layers).text();
+    return Suffix::kSchedule;
+  }
   throw std::invalid_argument("after @ must come positions, none or learned, or a schedule, got " +
                               hsm::detail::in_quotes(suffix));
 }
@@ -64,9 +69,13 @@ inline Contender contender_of(const std::string& text, const ContenderDefaults& 
   const std::string usual = ScheduleText::parse(defaults.schedule, layers).text();
   config.schedule = usual;
   read_suffix(defaults.positions, layers, config);
+  std::set<Suffix> told;
   while (end < text.size()) {
     const std::size_t next = std::min(text.find('@', end + 1), text.size());
-    read_suffix(text.substr(end + 1, next - end - 1), layers, config);
+    const std::string suffix = text.substr(end + 1, next - end - 1);
+    if (!told.insert(read_suffix(suffix, layers, config)).second)
+      throw std::invalid_argument("after @ must come positions and a schedule at most once each, got " +
+                                  hsm::detail::in_quotes(suffix) + " behind another");
     end = next;
   }
   contender.name = config.layers + (config.positions == Positions::kLearned ? "@learned" : "") +
@@ -75,6 +84,16 @@ inline Contender contender_of(const std::string& text, const ContenderDefaults& 
     contender.reach =
         layer.sees_all() || contender.reach < 0 ? Contender::kEverything : contender.reach + layer.reach();
   return contender;
+}
+
+/// What `read` gives. The message of what it throws has the recipe in front instead of a function of the library.
+template <class Read>
+auto of_recipe(const std::string& recipe, const Read& read) {
+  try {
+    return read();
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(hsm::detail::in_quotes(recipe) + ": " + without_name(error.what()));
+  }
 }
 
 template <class Value>
@@ -91,7 +110,7 @@ inline std::vector<Contender> contenders_of(const std::vector<std::string>& reci
   std::vector<Contender> contenders;
   std::vector<std::string> names;
   for (const std::string& text : recipes) {
-    contenders.push_back(detail::contender_of(text, defaults));
+    contenders.push_back(detail::of_recipe(text, [&] { return detail::contender_of(text, defaults); }));
     names.push_back(contenders.back().name);
   }
   detail::check_once("--layers", names);
@@ -118,7 +137,8 @@ inline Index make_equal(std::vector<Contender>& contenders, Index vocabulary, In
   for (Contender& contender : contenders) {
     contender.config.vocabulary = vocabulary;
     contender.config.context = context;
-    contender.config.feed_forward = feed_forward_for(contender.config, parameters);
+    contender.config.feed_forward =
+        detail::of_recipe(contender.name, [&] { return feed_forward_for(contender.config, parameters); });
     contender.parameters = parameters_of(contender.config);
   }
   return parameters;

@@ -132,8 +132,12 @@ inline TaskPlan plan_task(TaskOptions& options) {
     std::sort(plan.distances.begin(), plan.distances.end());
     fill(options.context, 2 * plan.distances.back() + 2);
   }
-  for (const Index k : plan.by_distance() ? plan.distances : std::vector<Index>{0})
-    plan.tasks.push_back(detail::task_of(options, k));
+  try {
+    for (const Index k : plan.by_distance() ? plan.distances : std::vector<Index>{0})
+      plan.tasks.push_back(detail::task_of(options, k));
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(options.name + ": " + without_name(error.what()));
+  }
 
   plan.parameters =
       make_equal(plan.contenders, plan.tasks.front().vocabulary, options.context, options.parameters);

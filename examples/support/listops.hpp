@@ -108,8 +108,8 @@ inline ListOps draw_listops(Index least, Index most, Index arguments, Random& ra
 /// arguments < 2 or T < 4, and as draw_listops does.
 inline Task listops_task(Index time, Index arguments) {
   const char* const who = "listops_task";
-  hsm::detail::check_at_least(who, "arguments", arguments, 2);
-  hsm::detail::check_at_least(who, "time", time, 4);
+  hsm::detail::check_at_least(who, "items", arguments, 2);
+  hsm::detail::check_at_least(who, "context", time, 4);
   const Index least = std::max<Index>(4, time / 4);
   Random trial(0);  // what cannot be drawn is refused before the work begins
   draw_listops(least, time, arguments, trial);

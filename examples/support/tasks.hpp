@@ -115,9 +115,9 @@ inline std::vector<Index> draw_gaps(Index count, Index most, Random& random) {
 /// the value to where it is asked. Throws std::invalid_argument for more pairs than keys, or T < 4 pairs.
 inline Task recall_task(Index time, Index pairs, Index symbols) {
   const char* const who = "recall_task";
-  hsm::detail::check_at_least(who, "pairs", pairs, 1);
+  hsm::detail::check_at_least(who, "items", pairs, 1);
   hsm::detail::check_at_least(who, "symbols", symbols, pairs);
-  hsm::detail::check_at_least(who, "time", time, 4 * pairs);
+  hsm::detail::check_at_least(who, "context", time, 4 * pairs);
   const auto draw = [=](Random& random, TaskSequence out) {
     const auto keys = draw_different(pairs, symbols, random), values = draw_different(pairs, symbols, random);
     const std::vector<Index> gaps = draw_gaps(pairs, (time - 2 * pairs) / 2, random);
@@ -146,7 +146,7 @@ inline Task selective_copy_task(Index time, Index items, Index symbols) {
   const char* const who = "selective_copy_task";
   hsm::detail::check_at_least(who, "items", items, 1);
   hsm::detail::check_at_least(who, "symbols", symbols, 2);
-  hsm::detail::check_at_least(who, "time", time, 2 * items);
+  hsm::detail::check_at_least(who, "context", time, 2 * items);
   const auto draw = [=](Random& random, TaskSequence out) {
     const Index shown = time - items;
     auto where = draw_different(items, shown, random);
@@ -176,7 +176,7 @@ inline Task copy_task(Index time, Index distance, Index symbols) {
   const char* const who = "copy_task";
   hsm::detail::check_at_least(who, "distance", distance, 0);
   hsm::detail::check_at_least(who, "symbols", symbols, 2);
-  hsm::detail::check_at_least(who, "time", time, distance + 1);
+  hsm::detail::check_at_least(who, "context", time, distance + 1);
   const auto draw = [=](Random& random, TaskSequence out) {
     const auto k = static_cast<std::size_t>(distance);
     for (std::size_t t = 0; t < out.ids.size(); ++t) {
@@ -202,7 +202,7 @@ inline Task copy_task(Index time, Index distance, Index symbols) {
 inline Task induction_task(Index time, Index symbols) {
   const char* const who = "induction_task";
   hsm::detail::check_at_least(who, "symbols", symbols, 2);
-  hsm::detail::check_at_least(who, "time", time, 3);
+  hsm::detail::check_at_least(who, "context", time, 3);
   const auto draw = [=](Random& random, TaskSequence out) {
     for (std::int32_t& id : out.ids)
       id = 1 + static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(symbols)));
@@ -223,7 +223,7 @@ inline Task induction_task(Index time, Index symbols) {
 
 /// Ids are bits. Places count the bits so far. Throws std::invalid_argument for T < 1.
 inline Task parity_task(Index time) {
-  hsm::detail::check_at_least("parity_task", "time", time, 1);
+  hsm::detail::check_at_least("parity_task", "context", time, 1);
   const auto draw = [](Random& random, TaskSequence out) {
     std::int32_t odd = 0;
     for (std::size_t t = 0; t < out.ids.size(); ++t) {

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "examples/hsm_lm/contender.hpp"
+#include "io/io_test_support.hpp"
+#include "support/message_of.hpp"
 
 namespace hsm::examples::contender_test {
 namespace {
@@ -71,6 +73,14 @@ TEST(Contender, RefusesWhatIsNone) {
   for (const char* text :
        {"2*zz", "2*ab@", "2*ab@somewhere", "2*ab@list=1", "2*ab@learned@cyclic=0", "@learned"})
     EXPECT_THROW(one(text), std::invalid_argument) << text;
+  for (const std::string text : {"2*ab@none@learned", "2*ab@learned@learned", "2*ab@cyclic=2@learned@dyadic"})
+    EXPECT_TRUE(test::mentions(test::message_of([&] { one(text); }), {text, "once"})) << text;
+  EXPECT_EQ(test::message_of([&] { one("64*ab"); }),
+            "'64*ab': the shift must be an index below 2^63, got 2^63");
+  auto small = contenders_of({"2*ab"}, {"dyadic", "none", 16});
+  EXPECT_TRUE(test::message_of([&] {
+                make_equal(small, 50, 24, 1);
+              }).starts_with("'2*ab': the number of parameters must"));
   EXPECT_THROW(contenders_of({"2*ab", "ab,ab"}, {"dyadic", "none", 16}), std::invalid_argument);
   EXPECT_THROW(contenders_of({"2*ab", "2*ab@dyadic"}, {"dyadic", "none", 16}), std::invalid_argument);
 }

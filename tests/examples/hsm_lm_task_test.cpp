@@ -270,7 +270,8 @@ TEST_F(HsmLmTask, RefusesWhatDoesNotFit) {
     expect_refused(run(parity(more)), words);
     EXPECT_EQ(work_.entries(), 1);
   }
-  expect_refused(run({"task", "recall", "--context", "8", "--width", "8"}), {"time", "at least 16", "got 8"});
+  expect_refused(run({"task", "recall", "--context", "8", "--width", "8"}),
+                 {"hsm_lm: recall: context must be at least 16, got 8"});
 }
 
 TEST_F(HsmLmTask, RefusesFilesOfOtherSettingsAndOfOthers) {

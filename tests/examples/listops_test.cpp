@@ -180,8 +180,8 @@ TEST(ListOps, RefusesWhatCannotBe) {
   };
   constexpr std::type_identity<std::invalid_argument> kInvalid;
   constexpr std::type_identity<std::runtime_error> kNone;
-  expect_refused(kInvalid, [] { listops_task(3, 5); }, {"listops_task", "time", "4", "3"});
-  expect_refused(kInvalid, [] { listops_task(64, 1); }, {"listops_task", "arguments", "2", "1"});
+  expect_refused(kInvalid, [] { listops_task(3, 5); }, {"listops_task", "context", "4", "3"});
+  expect_refused(kInvalid, [] { listops_task(64, 1); }, {"listops_task", "items", "2", "1"});
   Random random(8);  // two arguments make lists of 4, 7, 10, ... ids
   expect_refused(kNone, [&] { draw_listops(5, 6, 2, random); }, {"listops", "5 to 6", "2 arguments"});
   // Lists of two arguments stay short: refused when the task is made, not in the middle of a run.
