@@ -11,6 +11,7 @@
 
 #include "model/language_model_cases.hpp"
 #include "support/matchers.hpp"
+#include "support/message_of.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm::test::session_streams_test {
@@ -151,7 +152,12 @@ TEST(SessionStreams, KeepFewerLogitsThanTheyHaveSpareTokensWhereAsked) {
   session.rewind(0, 1);
   expect_logits(session, 0, {1, 2, 3, 4, 5}, model);
   session.rewind(0, 2);
-  EXPECT_THROW(session.logits(0), std::out_of_range);
+  EXPECT_EQ(message_of<std::out_of_range>([&] { session.logits(0); }),
+            "GenerationSession::logits: expected a token of stream 0 whose logits are kept, of which there "
+            "are 0, got "
+            "the one 0 before the last of 3");
+  for (const Index before : {std::numeric_limits<Index>::max(), std::numeric_limits<Index>::min(), Index{-1}})
+    EXPECT_THROW(session.logits(0, before), std::out_of_range) << before;
   session.next(7);
   expect_logits(session, 0, {1, 2, 3, 7}, model);
   EXPECT_THROW(GenerationSession(model, workspace, {.kept_logits = -1}), std::invalid_argument);

@@ -97,16 +97,21 @@ class GenerationSession {
   /// than they are kept.
   std::span<const Scalar> logits(Index stream = 0, Index before = 0) const {
     checked("GenerationSession::logits", stream);
-    const Index n = position(stream) - before;
-    const std::size_t column = n > 0 ? memory_.column(stream, n) : 0;
-    if (before < 0 || before >= memory_.kept_logits() || n <= 0 || !memory_.ready[column]) {
+    const Index count = position(stream);
+    if (count == 0) {
       detail::raise<std::out_of_range>(
-          before == 0 ? "GenerationSession::logits: expected a prompt first, got no token yet in stream " +
-                            std::to_string(stream)
-                      : "GenerationSession::logits: expected one of the last " +
-                            detail::counted(memory_.kept_logits(), "token") + " of stream " +
-                            std::to_string(stream) + ", got the one " + std::to_string(before) +
-                            " before the last of " + std::to_string(position(stream)));
+          "GenerationSession::logits: expected a prompt first, got no token yet in stream " +
+          std::to_string(stream));
+    }
+    const bool there = before >= 0 && before < count && before < memory_.kept_logits();
+    const std::size_t column = memory_.column(stream, there ? count - before : count);
+    if (!there || !memory_.ready[column]) {
+      const auto kept = memory_.ready.begin() + static_cast<std::ptrdiff_t>(stream * memory_.kept_logits());
+      detail::raise<std::out_of_range>(
+          "GenerationSession::logits: expected a token of stream " + std::to_string(stream) +
+          " whose logits are kept, of which there are " +
+          std::to_string(std::count(kept, kept + memory_.kept_logits(), 1)) + ", got the one " +
+          std::to_string(before) + " before the last of " + std::to_string(count));
     }
     const Index V = memory_.logits.rows();
     return {memory_.logits.data() + static_cast<Index>(column) * V, static_cast<std::size_t>(V)};
