@@ -114,17 +114,20 @@ int main() {
   auto gradients = mixer.make_gradients();
   mixer.forward(x, y, saved, workspace);
   mixer.backward(x, saved, part(dy, 0, T), part(dx, 0, T), gradients, workspace);
-  constexpr hsm::Index kChunk = 10;
+  constexpr std::size_t kChunks = 2;
+  constexpr hsm::Index kLength = T / 2;
+  const auto chunk = [](Values& values, std::size_t i) {
+    return part(values, static_cast<hsm::Index>(i) * kLength, kLength);
+  };
   // [shown]
-  std::vector<hsm::Mixer<hsm::ScalarPair<float>>::Saved> records(T / kChunk);
+  std::vector<hsm::Mixer<hsm::ScalarPair<float>>::Saved> records(kChunks);
   auto stream = mixer.make_state({.streams = B});
-  for (hsm::Index i = 0; i < T / kChunk; ++i)
-    mixer.extend(part(input, i * kChunk, kChunk), stream, part(out, i * kChunk, kChunk), records[i],
-                 workspace);
+  for (std::size_t i = 0; i < kChunks; ++i)
+    mixer.extend(chunk(input, i), stream, chunk(out, i), records[i], workspace);
   auto later = mixer.make_state({.streams = B});  // the gradient 0: nothing comes after the last chunk
-  for (hsm::Index i = T / kChunk; i-- > 0;)
-    mixer.backward(part(input, i * kChunk, kChunk), records[i], part(dy, i * kChunk, kChunk),
-                   part(chunked, i * kChunk, kChunk), gradients, workspace, &later);
+  for (std::size_t i = kChunks; i-- > 0;)
+    mixer.backward(chunk(input, i), records[i], chunk(dy, i), chunk(chunked, i), gradients, workspace,
+                   &later);
   // [/shown]
   float largest = 0, off = 0;
   for (std::size_t i = 0; i < dx.size(); ++i) {

@@ -227,16 +227,16 @@ TEST(Tasks, RefusesSizesThatDoNotFit) {
   const auto refused = [](auto make, const std::vector<std::string>& words) {
     EXPECT_TRUE(test::mentions(test::message_of<Invalid>(make), words));
   };
-  refused([] { recall_task(15, 4, 8); }, {"time", "at least 16", "got 15"});
+  refused([] { recall_task(15, 4, 8); }, {"context", "at least 16", "got 15"});
   refused([] { recall_task(64, 9, 8); }, {"symbols", "at least 9", "got 8"});
-  refused([] { recall_task(64, 0, 8); }, {"pairs", "at least 1", "got 0"});
-  refused([] { selective_copy_task(15, 8, 8); }, {"time", "at least 16", "got 15"});
+  refused([] { recall_task(64, 0, 8); }, {"items", "at least 1", "got 0"});
+  refused([] { selective_copy_task(15, 8, 8); }, {"context", "at least 16", "got 15"});
   refused([] { selective_copy_task(15, 0, 8); }, {"items", "got 0"});
-  refused([] { copy_task(4, 4, 8); }, {"time", "at least 5", "got 4"});
+  refused([] { copy_task(4, 4, 8); }, {"context", "at least 5", "got 4"});
   refused([] { copy_task(4, -1, 8); }, {"distance", "got -1"});
   refused([] { copy_task(4, 1, 1); }, {"symbols", "at least 2", "got 1"});
-  refused([] { induction_task(2, 8); }, {"time", "at least 3", "got 2"});
-  refused([] { parity_task(0); }, {"time", "at least 1", "got 0"});
+  refused([] { induction_task(2, 8); }, {"context", "at least 3", "got 2"});
+  refused([] { parity_task(0); }, {"context", "at least 1", "got 0"});
   refused([] { task_random(kTaskSeeds, TaskStream::kTest); }, {"seed", "below 2^62"});
 }
 
