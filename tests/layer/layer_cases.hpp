@@ -18,6 +18,7 @@
 
 #include "reference/plain_loops.hpp"
 #include "support/matchers.hpp"
+#include "support/tolerance.hpp"
 
 namespace hsm::test {
 
@@ -173,6 +174,17 @@ void expect_later_tokens_unseen(const Mixer& mixer, Index T, const std::vector<I
       expect_same_bits(z.rightCols(T).eval(), y.rightCols(T).eval(), "another document");
       EXPECT_FALSE(z.middleCols(t, T - t).array().isFinite().any()) << t;
     }
+  }
+}
+
+/// Of two ways to one result.
+template <class Case, class Got, class Expected>
+void expect_same(const Got& got, const Expected& expected, const std::string& label,
+                 double tolerance = Tolerance<typename Case::Scalar>::mode) {
+  if constexpr (Case::kSameBits) {
+    expect_same_bits(got, expected, label);
+  } else {
+    expect_close_to_scale(wide(got), wide(expected), tolerance, label);
   }
 }
 

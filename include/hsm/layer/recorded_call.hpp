@@ -35,7 +35,7 @@ struct RecordedCall {
     sizes = kNothing;
     segments.assign(list.begin(), list.end());
     past.clear();
-    for (const Segment& segment : list) past.push_back(state ? detail::past_of(segment, state) : 0);
+    for (const Segment& segment : list) past.push_back(detail::past_of(segment, state));
     streams = state ? state->streams() : Segment::kFresh;
   }
   /// Makes room in the rings of a gradient for what the call left in the state, nothing where there is no gradient.

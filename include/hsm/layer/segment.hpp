@@ -136,23 +136,28 @@ Tokens as_streams(const char* who, const char* what, const Tokens& tokens, Index
   return {tokens.data, streams, 1, tokens.channels, stride, stride};
 }
 
-/// How many tokens of its document lie before a segment; `state` is null where all are fresh.
+// A state is null where all segments are fresh. The functions here ask for it: a compiler that sees the null in a call,
+// but not the segments, warns of what would never run.
+
+/// How many tokens of its document lie before a segment.
 template <class State>
 Index past_of(const Segment& segment, const State* state) {
-  return segment.fresh() ? 0 : state->count(segment.stream);
+  return state && !segment.fresh() ? state->count(segment.stream) : 0;
 }
 
 /// Room in the rings of a state, where there is one, for the tokens of the segments.
 template <class State>
 void make_room(std::span<const Segment> segments, State* state) {
+  if (!state) return;
   for (const Segment& segment : segments) {
     if (!segment.fresh()) state->make_room(state->count(segment.stream) + segment.count);
   }
 }
 
-/// The streams that segments continue have seen the tokens of these; nothing where all are fresh.
+/// The streams that segments continue have seen the tokens of these.
 template <class State>
 void advance(std::span<const Segment> segments, State* state) {
+  if (!state) return;
   for (const Segment& segment : segments) {
     if (!segment.fresh()) state->advance(segment.stream, segment.count);
   }

@@ -87,9 +87,7 @@ struct ShiftPass {
   /// Before make_run: zeros for the partners that documents lack, unless all streams have seen all of theirs.
   void fill_zeros(std::span<const Segment> list, const State* entry) {
     const Index farthest = layer.state_reach();
-    const auto lacks = [&](const Segment& segment) {
-      return segment.fresh() || entry->count(segment.stream) < farthest;
-    };
+    const auto lacks = [&](const Segment& segment) { return past_of(segment, entry) < farthest; };
     if (std::any_of(list.begin(), list.end(), lacks)) std::fill(zeros, zeros + layer.channels(), Scalar(0));
   }
 

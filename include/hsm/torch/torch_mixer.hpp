@@ -19,6 +19,9 @@
 // y and gradients are new tensors. Without gradients (NoGradGuard, InferenceMode, nothing that requires any) nothing is
 // recorded. Second derivatives are refused. A call computes on the thread that makes it, or on the executor that the
 // module was made with; any number of threads may call a module. Errors are std::invalid_argument and what Torch throws.
+//
+// No program can load Debian's LibTorch and its SentencePiece, which each bring a protobuf of their own: a program that links
+// hsm::torch leaves hsm::sentencepiece out, or takes one of the two from elsewhere.
 #pragma once
 
 #include <algorithm>
