@@ -136,29 +136,6 @@ void expect_sharded(const Mixer& mixer, bool same_bits, bool every_pair = false)
   }
 }
 
-/// Runs a mixer over the tokens of this rank, or some of them, and notes which.
-struct NotedRun {
-  using M = Mixer<ScalarPair<float>>;
-  const M& mixer;
-  const TokenShards& shards;
-  Tokens<const float> x;
-  Tokens<float> y;
-  M::State& state;
-  std::vector<std::array<Index, 2>>& noted;
-  void operator()() const {
-    Workspace workspace;
-    noted.push_back({0, x.time});
-    mixer.layer().run(x, shards.segments(), y, &state, nullptr, workspace);
-  }
-  void operator()(Index first, Index count, M::State& own) const {
-    Workspace workspace;
-    noted.push_back({first, count});
-    const Segment segment{0, count, 0};
-    mixer.layer().run(x.slice(first, count), std::span(&segment, 1), y.slice(first, count), &own, nullptr,
-                      workspace);
-  }
-};
-
 TEST(LayerExchange, TokensThatDoNotReadTheStateThatArrivesGoFirst) {
   using M = Mixer<ScalarPair<float>>;
   constexpr Index kOwn = 10, kChannels = 6;
@@ -171,14 +148,25 @@ TEST(LayerExchange, TokensThatDoNotReadTheStateThatArrivesGoFirst) {
   mixer.forward(x.view(), y.view(), workspace);
   const TokenShards shards(*all_ranks, kOwn);
   auto state = mixer.make_state({.streams = shards.streams()});
-  std::vector<std::array<Index, 2>> noted;
-  hsm::detail::LayerExchange<M::Layer>(mixer.layer(), shards)
-      .forward(x.part(first, kOwn), own_y.view(), state, nullptr, nullptr, workspace,
-               NotedRun{mixer, shards, x.part(first, kOwn), own_y.view(), state, noted});
-  using Parts = std::vector<std::array<Index, 2>>;
-  EXPECT_EQ(noted, all_ranks->rank() > 0 ? (Parts{{3, 7}, {0, 3}}) : (Parts{{0, kOwn}}));
-  expect_same_bits(own_y.values, part_of(y, first, kOwn), "y");
-  EXPECT_EQ(state.count(0), first + kOwn);
+  auto saved = mixer.make_saved();
+  hsm::detail::EndRecords<M::Saved> ends;
+  for (const bool recorded : {false, true}) {
+    std::vector<std::array<Index, 2>> noted;
+    state.reset();
+    hsm::detail::LayerExchange<M::Layer>(mixer.layer(), shards)
+        .forward(x.part(first, kOwn), own_y.view(), {0, kOwn, shards.segments()}, state,
+                 recorded ? &saved : nullptr, recorded ? &ends : nullptr, workspace,
+                 [&](const CallPart& part, M::State* own, M::Saved* record) {
+                   noted.push_back({part.first, part.count});
+                   mixer.layer().run(x.part(first, kOwn).slice(part.first, part.count), part.segments,
+                                     own_y.view().slice(part.first, part.count), own, record, workspace);
+                 });
+    using Parts = std::vector<std::array<Index, 2>>;
+    EXPECT_EQ(noted, all_ranks->rank() > 0 ? (Parts{{3, 7}, {0, 3}}) : (Parts{{0, kOwn}}));
+    expect_same_bits(own_y.values, part_of(y, first, kOwn), "y");
+    EXPECT_EQ(state.count(0), first + kOwn);
+  }
+  EXPECT_EQ(ends.head_tokens, all_ranks->rank() > 0 ? 3 : 0);
 }
 
 template <class Policy>

@@ -10,19 +10,19 @@
 //           the gradient that goes to the left; what comes from the right is then added through the tokens that the state
 //           was made of. Else it is taken back together, when it has come.
 //
-// A rank waits for the state that arrives before it runs the layer, unless the caller can run it in parts, as a prefill can:
-// tokens behind the first (K-1) s do not read that state, and go first. Where its own left early, it waits for the gradient
-// of that one when the gradient that goes to the left is under way.
+// While the state that arrives is under way a rank runs the tokens that do not read it: all but the first (K-1) s of the
+// document that goes on, where they are at least as many. Where its own left early, it waits for the gradient of that one
+// when the gradient that goes to the left is under way.
 //
 // Messages: one each way, layer and cut that a document crosses; see state_message.hpp for its bytes. Cost besides: the
-// projections of the tokens that leave early, forth and back, and in parts of the first (K-1) s.
+// projections of the tokens that leave early, forth and back, and forth of the first (K-1) s.
 #pragma once
 
 #include <algorithm>
 #include <concepts>
 #include <span>
 #include <string>
-#include <utility>
+#include <vector>
 
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/tokens.hpp>
@@ -31,6 +31,7 @@
 #include <hsm/distributed/state_message.hpp>
 #include <hsm/distributed/token_shards.hpp>
 #include <hsm/layer/token_mixer.hpp>
+#include <hsm/model/exchange.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
 
@@ -48,9 +49,13 @@ concept HasStateReach = requires(const Layer& layer) {
   { layer.state_reach() } -> std::same_as<Index>;
 };
 
-/// What runs a layer over all tokens, run(), and over some of them with a state of their own, run(first, count, state).
-template <class Run, class State>
-concept RunsParts = std::invocable<Run&, Index, Index, State&>;
+/// What the ends of a rank leave for backward, where they were run apart from the rest.
+template <class Saved>
+struct EndRecords {
+  Saved head;             ///< of the tokens that waited for the state that arrived
+  Index head_tokens = 0;  ///< how many they are; 0 where all were run at once
+  Saved tail;             ///< of those whose state left early
+};
 
 /// One layer, for one call: a layer that cannot be cut, which the list of a model may have, but not the model.
 template <class Layer>
@@ -93,47 +98,67 @@ class LayerExchange<Layer> {
     return 0;
   }
 
-  /// run() brings `state`, which has the streams of the segments, past all tokens; `tail` takes the record of those that
-  /// left early, where backward will follow.
+  /// How many tokens are run apart, because they read the state that arrives: 0 where all are run at once.
+  Index waiting() const {
+    if constexpr (HasStateReach<Layer>) {
+      if (!shards_.receives() || shards_.segments().empty()) return 0;
+      const Index head = (std::min)(shards_.segments().front().count, layer_.state_reach());
+      if (head > 0 && shards_.tokens() - head >= head) return head;
+    }
+    return 0;
+  }
+
+  /// run(part, state, record) runs the layer over parts of `call`, and brings `state`, which has the streams of the segments,
+  /// past all tokens. `record` and `ends` are left for backward; both are null where none will follow.
   template <class Run>
-  void forward(const In& x, const Out&, State& state, Saved*, Saved* tail, Workspace& workspace, Run&& run) {
+  void forward(const In& x, const Out&, const CallPart& call, State& state, Saved* record,
+               EndRecords<Saved>* ends, Workspace& workspace, Run&& run) {
     Communicator& ranks = shards_.ranks();
     StateMessage<Scalar> in, out;
-    const Index count = shards_.leaving(), last = early();
-    if (shards_.receives()) in.receive(ranks, ranks.rank() - 1, state, 0, shards_.arriving());
+    const Index arriving = shards_.arriving(), count = shards_.leaving(), last = early(), head = waiting();
+    if (shards_.receives()) in.receive(ranks, ranks.rank() - 1, state, 0, arriving);
     if (last > 0) {
-      State leaving = state_behind(x.slice(x.time - last, last), count, tail, workspace);
+      State leaving = layer_.make_state({});
+      run_behind(x.slice(x.time - last, last), count - last, leaving, ends ? &ends->tail : nullptr,
+                 workspace);
       out.send(ranks, ranks.rank() + 1, leaving, 0, count);
     }
-    if constexpr (HasStateReach<Layer> && RunsParts<Run, State>) {
-      const Index reach = layer_.state_reach(), arriving = shards_.arriving();
-      if (shards_.receives() && shards_.streams() == 1 && x.time > reach) {
-        State behind = state_behind(x.slice(0, reach), arriving + reach, nullptr, workspace);
-        run(reach, x.time - reach, behind);
-        in.put_state(state, 0, arriving);
-        run(Index{0}, reach, state);
-        state = std::move(behind);
-        return out.wait();
+    if (ends) ends->head_tokens = head;
+    if (head > 0) {
+      std::vector<Segment> rest(call.segments.begin(), call.segments.end());
+      for (Segment& segment : rest) segment.first -= head;
+      rest.front() = {0, rest.front().count - head, 0};
+      if (rest.front().count == 0) {
+        rest.erase(rest.begin());
+      } else {
+        run_behind(x.slice(0, head), arriving, state, nullptr, workspace);
       }
+      run(CallPart{head, call.count - head, rest}, &state, record);
+      State arrived = layer_.make_state({.streams = shards_.streams()});
+      in.put_state(arrived, 0, arriving);
+      const Segment first{0, head, 0};
+      run(CallPart{0, head, std::span(&first, 1)}, &arrived, ends ? &ends->head : nullptr);
+      return out.wait();
     }
-    if (shards_.receives()) in.put_state(state, 0, shards_.arriving());
-    run();
+    if (shards_.receives()) in.put_state(state, 0, arriving);
+    run(call, &state, record);
     if (shards_.sends() && last == 0)
       out.send(ranks, ranks.rank() + 1, state, shards_.leaving_stream(), count);
     out.wait();
   }
 
-  /// run() takes `d`, the gradient 0 of such a state as it comes in, back past all tokens, overwrites dx and adds to
-  /// gradients.
+  /// run(first, count, record, d) takes `d`, the gradient 0 of such a state as it comes in, back past the tokens of a
+  /// record, overwrites their dx and adds to gradients.
   template <class Run>
-  void backward(const In& x, const Saved&, const Saved& tail, const In&, const Out& dx, Parameters& gradients,
-                State& d, Workspace& workspace, Run&& run) {
+  void backward(const In& x, const Saved& record, const EndRecords<Saved>& ends, const In&, const Out& dx,
+                Parameters& gradients, State& d, Workspace& workspace, Run&& run) {
     Communicator& ranks = shards_.ranks();
     StateMessage<Scalar> in, out;
-    const Index count = shards_.leaving(), last = early();
+    const Index count = shards_.leaving(), last = early(), head = ends.head_tokens;
     if (shards_.sends()) in.receive(ranks, ranks.rank() + 1, d, shards_.leaving_stream(), count);
     if (shards_.sends() && last == 0) in.put_values(d, shards_.leaving_stream(), count);
-    run();
+    run(head, x.time - head, record, &d);
+    if (head > 0) run(Index{0}, head, ends.head, &d);
     if (shards_.receives()) out.send(ranks, ranks.rank() - 1, d, 0, shards_.arriving());
     if (last > 0) {
       Workspace::Frame frame(workspace);
@@ -144,8 +169,8 @@ class LayerExchange<Layer> {
       State d_leaving = layer_.make_state({});
       in.put_values(d_leaving, 0, count);
       const Out to(d_tail, 1, last, C);
-      layer_.run_adjoint(x.slice(x.time - last, last), tail, In(zeros, 1, last, C), to, gradients, &d_leaving,
-                         workspace);
+      layer_.run_adjoint(x.slice(x.time - last, last), ends.tail, In(zeros, 1, last, C), to, gradients,
+                         &d_leaving, workspace);
       for (Index t = 0; t < last; ++t) {
         Scalar* own = dx.at(0, x.time - last + t);
         add(C, to.at(0, t), own, own);
@@ -155,14 +180,13 @@ class LayerExchange<Layer> {
   }
 
  private:
-  /// The state behind `part`, the last tokens of `count` of their document: as many as it reaches, or all.
-  State state_behind(const In& part, Index count, Saved* record, Workspace& workspace) const {
-    State state = layer_.make_state({});
-    state.advance(0, count - part.time);
-    state.make_room(count);
+  /// Stream 0 of a fresh state becomes that behind `part`, tokens of a document behind `before` others: as many as it
+  /// reaches, or all.
+  void run_behind(const In& part, Index before, State& state, Saved* record, Workspace& workspace) const {
+    state.advance(0, before);
+    state.make_room(before + part.time);
     const Segment segment{0, part.time, 0};
     layer_.run(part, std::span(&segment, 1), Out{}, &state, record, workspace);
-    return state;
   }
 
   const Layer& layer_;
@@ -191,14 +215,15 @@ class LayerExchange<AttentionLayer<Scalar>> {
   }
 
   template <class Run>
-  void forward(const In& x, const Out& y, State&, Saved* saved, Saved*, Workspace& workspace, Run&&) {
+  void forward(const In& x, const Out& y, const CallPart&, State&, Saved* record, EndRecords<Saved>*,
+               Workspace& workspace, Run&&) {
     Saved own;
-    RingAttention<Scalar>(layer_, shards_, workspace).forward(x, y, saved ? *saved : own);
+    RingAttention<Scalar>(layer_, shards_, workspace).forward(x, y, record ? *record : own);
   }
   template <class Run>
-  void backward(const In& x, const Saved& saved, const Saved&, const In& dy, const Out& dx,
+  void backward(const In& x, const Saved& record, const EndRecords<Saved>&, const In& dy, const Out& dx,
                 typename Layer::Parameters& gradients, State&, Workspace& workspace, Run&&) {
-    RingAttention<Scalar>(layer_, shards_, workspace).backward(x, saved, dy, dx, gradients);
+    RingAttention<Scalar>(layer_, shards_, workspace).backward(x, record, dy, dx, gradients);
   }
 
  private:

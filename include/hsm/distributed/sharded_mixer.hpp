@@ -30,8 +30,14 @@ namespace hsm::inline HSM_ABI {
 /// What a sharded forward leaves for backward, where Saved is the type of a record of the mixer.
 template <class Saved>
 struct ShardedSaved {
-  Saved record;  ///< of the tokens of this rank
-  Saved tail;    ///< of those whose state left early
+  Saved record;                    ///< of the tokens of this rank but those of ends.head
+  detail::EndRecords<Saved> ends;  ///< of the first and the last ones, where they were run apart
+
+  /// The [1,N,C] of the call that was recorded.
+  Shape<3> shape() const {
+    const Shape<3> rest = record.shape();
+    return {rest[0], rest[1] + ends.head_tokens, rest[2]};
+  }
 };
 
 namespace detail {
@@ -61,9 +67,12 @@ void sharded_forward(const TokenMixer<Layer>& mixer, const TokenShards& shards, 
   check_apart(kWho, "x and y", x, y);
   auto state = mixer.make_state({.streams = shards.streams()});
   LayerExchange<Layer>(mixer.layer(), shards)
-      .forward(x, y, state, saved ? &saved->record : nullptr, saved ? &saved->tail : nullptr, workspace, [&] {
-        mixer.layer().run(x, shards.segments(), y, &state, saved ? &saved->record : nullptr, workspace);
-      });
+      .forward(x, y, {0, x.time, shards.segments()}, state, saved ? &saved->record : nullptr,
+               saved ? &saved->ends : nullptr, workspace,
+               [&](const CallPart& part, typename Layer::State* own, typename Layer::Saved* record) {
+                 mixer.layer().run(x.slice(part.first, part.count), part.segments,
+                                   y.slice(part.first, part.count), own, record, workspace);
+               });
 }
 
 }  // namespace detail
@@ -97,11 +106,15 @@ void sharded_backward(const TokenMixer<Layer>& mixer, const TokenShards& shards,
   const auto dy = detail::check_shard(kWho, mixer, shards, any_dy, "dy");
   const auto dx = detail::view<Scalar>(any_dx, "sharded_backward: dx");
   detail::check_equal(kWho, "dx", dx.shape(), x.shape());
-  detail::check_equal(kWho, "x", x.shape(), saved.record.shape());
+  detail::check_equal(kWho, "x", x.shape(), saved.shape());
   auto d = mixer.make_state({.streams = shards.streams()});
   detail::LayerExchange<Layer>(mixer.layer(), shards)
-      .backward(x, saved.record, saved.tail, dy, dx, gradients, d, workspace,
-                [&] { mixer.backward(x, saved.record, dy, dx, gradients, workspace, &d); });
+      .backward(
+          x, saved.record, saved.ends, dy, dx, gradients, d, workspace,
+          [&](Index first, Index count, const typename Layer::Saved& record, typename Layer::State* own) {
+            mixer.backward(x.slice(first, count), record, dy.slice(first, count), dx.slice(first, count),
+                           gradients, workspace, own);
+          });
 }
 
 }  // namespace hsm::inline HSM_ABI

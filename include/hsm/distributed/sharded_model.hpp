@@ -29,12 +29,24 @@
 
 namespace hsm::inline HSM_ABI {
 
+namespace detail {
+
+template <class Records>
+struct AnyEndRecords;
+template <class... Saved>
+struct AnyEndRecords<std::variant<Saved...>> {
+  using Type = std::variant<EndRecords<Saved>...>;
+};
+
+}  // namespace detail
+
 /// What a sharded run of a model leaves for backward.
 template <class Model>
 struct ShardedModelSaved {
   typename Model::Saved record;  ///< of the tokens of this rank
-  /// Of each layer, of those tokens whose state left early.
-  std::vector<AnySaved<typename Model::Scalar, typename Model::Layers>> tails;
+  /// Of each layer, of its first and last tokens, where they were run apart.
+  std::vector<typename detail::AnyEndRecords<AnySaved<typename Model::Scalar, typename Model::Layers>>::Type>
+      ends;
 };
 
 /// Throws std::invalid_argument, in the name of `who`, for a model with a layer that cannot be cut over ranks, or, where
@@ -57,22 +69,22 @@ namespace detail {
 template <class Model>
 class ModelExchange {
  public:
-  using Tails = decltype(ShardedModelSaved<Model>::tails);
+  using Ends = decltype(ShardedModelSaved<Model>::ends);
 
-  /// `tails` may be null where nothing is recorded, and then states are wanted; gradients are given to `sum`, where there
+  /// `ends` may be null where nothing is recorded, and then states are wanted; gradients are given to `sum`, where there
   /// is one, as they become complete. Throws std::invalid_argument for a layer that cannot be cut.
-  ModelExchange(const char* who, const Model& model, const TokenShards& shards, Tails* tails,
+  ModelExchange(const char* who, const Model& model, const TokenShards& shards, Ends* ends,
                 GradientSum* sum = nullptr)
-      : shards_(shards), tails_(tails), sum_(sum) {
-    check_can_be_cut(who, model, !tails);
-    if (tails_) tails_->resize(static_cast<std::size_t>(model.layer_count()));
+      : shards_(shards), ends_(ends), sum_(sum) {
+    check_can_be_cut(who, model, !ends);
+    if (ends_) ends_->resize(static_cast<std::size_t>(model.layer_count()));
   }
 
   template <class Mixer, class In, class Out, class Run>
-  void forward(std::size_t l, const Mixer& mixer, const In& x, const Out& y, typename Mixer::State* state,
-               typename Mixer::Saved* record, Workspace& workspace, Run&& run) {
+  void forward(std::size_t l, const Mixer& mixer, const In& x, const Out& y, const CallPart& call,
+               typename Mixer::State* state, typename Mixer::Saved* record, Workspace& workspace, Run&& run) {
     LayerExchange<typename Mixer::Layer>(mixer.layer(), shards_)
-        .forward(x, y, *state, record, record ? &tail<Mixer>(l) : nullptr, workspace, run);
+        .forward(x, y, call, *state, record, record ? &ends<Mixer>(l) : nullptr, workspace, run);
   }
 
   template <class Mixer, class In, class Out, class Run>
@@ -80,7 +92,7 @@ class ModelExchange {
                 const In& dy, const Out& dx, typename Mixer::Parameters& gradients, typename Mixer::State* d,
                 Workspace& workspace, Run&& run) {
     LayerExchange<typename Mixer::Layer>(mixer.layer(), shards_)
-        .backward(x, record, tail<Mixer>(l), dy, dx, gradients, *d, workspace, run);
+        .backward(x, record, ends<Mixer>(l), dy, dx, gradients, *d, workspace, run);
   }
 
   template <class Part>
@@ -90,13 +102,14 @@ class ModelExchange {
 
  private:
   template <class Mixer>
-  typename Mixer::Saved& tail(std::size_t l) {
-    auto* held = std::get_if<typename Mixer::Saved>(&(*tails_)[l]);
-    return held ? *held : (*tails_)[l].template emplace<typename Mixer::Saved>();
+  EndRecords<typename Mixer::Saved>& ends(std::size_t l) {
+    using Held = EndRecords<typename Mixer::Saved>;
+    auto* held = std::get_if<Held>(&(*ends_)[l]);
+    return held ? *held : (*ends_)[l].template emplace<Held>();
   }
 
   const TokenShards& shards_;
-  Tails* tails_;
+  Ends* ends_;
   GradientSum* sum_;
 };
 
@@ -137,7 +150,7 @@ CrossEntropy shard_gradients(const ShardPass& pass, const Model& model, double s
                              GradientSum* sum = nullptr) {
   using Scalar = typename Model::Scalar;
   const TokenShards& shards = pass.shards;
-  ModelExchange<Model> exchange(pass.who, model, shards, &saved.tails, sum);
+  ModelExchange<Model> exchange(pass.who, model, shards, &saved.ends, sum);
   auto state = make_shard_state(model, shards);
   model.hidden(pass.ids, shards.segments(), state, saved.record, workspace, pass.dropout, exchange);
   Workspace::Frame frame(workspace);
@@ -153,7 +166,7 @@ CrossEntropy shard_gradients(const ShardPass& pass, const Model& model, double s
 template <class Model>
 CrossEntropy shard_loss(const ShardPass& pass, const Model& model, ShardedModelSaved<Model>& saved,
                         Workspace& workspace, std::span<double> losses = {}) {
-  ModelExchange<Model> exchange(pass.who, model, pass.shards, &saved.tails);
+  ModelExchange<Model> exchange(pass.who, model, pass.shards, &saved.ends);
   auto state = make_shard_state(model, pass.shards);
   model.hidden(pass.ids, pass.shards.segments(), state, saved.record, workspace, pass.dropout, exchange);
   CrossEntropy total;

@@ -24,20 +24,6 @@ void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, std:
   run_recorded(ids, 1, N, segments, &state, saved, dropout, workspace, exchange);
 }
 
-namespace detail {
-
-/// Runs a layer over the tokens of a part, or over some of them with a state of their own.
-template <class State, class Run>
-struct PartRun {
-  Run& run;
-  State& state;
-  Index count;
-  void operator()() const { run(Index{0}, count, state); }
-  void operator()(Index first, Index some, State& own) const { run(first, some, own); }
-};
-
-}  // namespace detail
-
 template <ComputeScalar Scalar, class List>
 template <class Exchange>
 void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, State& state, Scalar* last_hidden,
@@ -57,28 +43,28 @@ void LanguageModel<Scalar, List>::extend(std::span<const std::int32_t> ids, Stat
   detail::StreamUndo undo(&state, std::span(&all, 1), frame);
   start(ids, N, std::span(&all, 1), &state, {stream, input, input}, {}, workspace);
   for (std::size_t l = 0; l < blocks_.size(); ++l) {
-    const auto run_chunks = [&]<class M>(const M& mixer, Index begin, Index count, typename M::State& held) {
-      for (Index first = begin; first < begin + count; first += chunk) {
-        const Segment part{0, (std::min)(chunk, begin + count - first), 0};
+    const auto run_chunks = [&]<class M>(const M& mixer, Index begin, Index end, typename M::State* held) {
+      for (Index first = begin; first < end; first += chunk) {
+        const Segment part{0, (std::min)(chunk, end - first), 0};
         const auto columns = [&](Scalar* of) {
           return Columns<Scalar>(of, C, part.count, Eigen::OuterStride<>(C));
         };
         const Activations to{columns(at(stream, 0, first)), columns(at(input, 0, first)), columns(branch)};
         const Tokens<const Scalar> x(at(input, 0, first), 1, part.count, C);
         const Tokens<Scalar> y(branch, 1, part.count, C);
-        run_mixer(mixer, x, std::span(&part, 1), y, &held, nullptr, workspace);
+        run_mixer(mixer, x, std::span(&part, 1), y, held, nullptr, workspace);
         finish_block(l, to, {}, workspace);
       }
     };
     std::visit(
         [&](const auto& mixer) {
           using M = std::remove_cvref_t<decltype(mixer)>;
-          using Held = typename M::State;
-          auto& held = std::get<Held>(state.layers[l]);
-          const auto run = [&](Index first, Index count, Held& own) { run_chunks(mixer, first, count, own); };
           exchange.forward(l, mixer, Tokens<const Scalar>(input.data(), 1, N, C),
-                           Tokens<Scalar>(nullptr, 1, N, C), &held, nullptr, workspace,
-                           detail::PartRun<Held, decltype(run)>{run, held, N});
+                           Tokens<Scalar>(nullptr, 1, N, C), CallPart{0, N, std::span(&all, 1)},
+                           &std::get<typename M::State>(state.layers[l]), nullptr, workspace,
+                           [&](const CallPart& part, typename M::State* own, typename M::Saved*) {
+                             run_chunks(mixer, part.first, part.first + part.count, own);
+                           });
         },
         blocks_[l].mixer);
   }

@@ -27,8 +27,11 @@ void LanguageModel<Scalar, List>::run(std::span<const std::int32_t> ids, Index B
           using M = std::remove_cvref_t<decltype(mixer)>;
           typename M::State* held = state ? &std::get<typename M::State>(state->layers[l]) : nullptr;
           typename M::Saved* record = record_of<M>(l, to);
-          exchange.forward(l, mixer, x, y, held, record, workspace,
-                           [&] { run_mixer(mixer, x, segments, y, held, record, workspace); });
+          exchange.forward(l, mixer, x, y, CallPart{0, T, segments}, held, record, workspace,
+                           [&](const CallPart& part, typename M::State* own, typename M::Saved* kept) {
+                             run_mixer(mixer, x.slice(part.first, part.count), part.segments,
+                                       y.slice(part.first, part.count), own, kept, workspace);
+                           });
         },
         blocks_[l].mixer);
     finish_block(l, to, dropout, workspace);
@@ -250,8 +253,12 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
           auto& d_mixer = std::get<M>(d_block.mixer).parameters();
           auto* d_state = state_gradient ? &std::get<typename M::State>(state_gradient->layers[l]) : nullptr;
           const auto& record = std::get<typename M::Saved>(kept.mixer);
-          exchange.backward(l, mixer, x, record, dy, dx, d_mixer, d_state, workspace,
-                            [&] { mixer.backward(x, record, dy, dx, d_mixer, workspace, d_state); });
+          exchange.backward(
+              l, mixer, x, record, dy, dx, d_mixer, d_state, workspace,
+              [&](Index first, Index count, const typename M::Saved& part, typename M::State* d) {
+                mixer.backward(x.slice(first, count), part, dy.slice(first, count), dx.slice(first, count),
+                               d_mixer, workspace, d);
+              });
         },
         block.mixer);
     block.mixer_norm.backward(read(kept.before), detail::read(d_input), d_stream, d_block.mixer_norm,
