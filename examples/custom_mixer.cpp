@@ -28,13 +28,13 @@ struct Decay {
 
   hsm::Index channels() const { return channels_; }
   hsm::Index heads() const { return decay.rows(); }
-  // [/shown]
 
   /// Names every tensor: for optimizers, files and gradient checks.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     f("decay", self.decay, more.decay...);
   }
+  // [/shown]
 
   // [shown]
   /// z from the tokens, tap(0), and their partners, tap(k): blocks (rows, n), the rows of one head after those of

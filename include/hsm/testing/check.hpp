@@ -23,7 +23,8 @@
 // Use double where the layer can have it: its differences are right to 1e-6 of the largest of a tensor, those of float
 // to 2e-2. What central differences cannot do they do not do here: a value within 1e-5 of a kink (max, abs) fails.
 // A tensor that visit does not name cannot be found: nothing knows of it. Neither can a wrong formula whose adjoint fits
-// it; compare with an oracle of your own.
+// it; compare with an oracle of your own. What reads or writes where there is nothing, such as an adjoint that does not ask
+// whether a tap is present, ends the program and not in a sentence: without NDEBUG an assertion of Eigen says where.
 #pragma once
 
 #include <hsm/testing/check_layer.hpp>
