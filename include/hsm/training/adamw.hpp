@@ -37,8 +37,8 @@ struct AdamWConfig {
   double weight_decay = 0.1;  ///< per unit of learning rate, >= 0
 };
 
-/// Whether weight decay applies to the tensor of this name of parameters that do not describe theirs: to weight matrices, "...weight", except those of
-/// embeddings, positions and norms. Biases, gains and mixing scalars never decay.
+/// Whether weight decay applies to the tensor of this name, where the parameters have no describe(): to weight matrices,
+/// "...weight", except those of embeddings, positions and norms. Biases, gains and mixing scalars never decay.
 constexpr bool decays(std::string_view name) {
   const auto contains = [name](std::string_view part) { return name.find(part) != std::string_view::npos; };
   return name.ends_with("weight") && !contains("embedding") && !contains("position") && !contains("norm");
