@@ -100,6 +100,46 @@ test('a text that is taken back is written again, and a fork goes on otherwise',
   });
 });
 
+test('a click beside the lines marks the place to its left', async () => {
+  await withPage('writer', async (page) => {
+    await begin(page, 0.6);
+    await write(page, 120);
+    const box = await page.locator('#story').boundingBox();
+    const first = await page.locator('#story span').first().boundingBox();
+    await page.mouse.click(box.x + 0.4 * box.width, first.y + 1.2 * first.height); // between two lines
+    const between = await textOf(page, '#place');
+    assert.match(between, /behind token \d+ of/);
+    await page.mouse.click(box.x + box.width - 3, first.y + 0.5 * first.height); // right of the first one
+    const [, end] = (await textOf(page, '#place')).match(/behind token (\d+) of/);
+    assert.ok(Number(end) > Number(between.match(/\d+/)[0]));
+    await page.mouse.click(box.x + box.width - 3, box.y + box.height - 3); // below them all
+    assert.match(await textOf(page, '#place'), /: the end, /);
+  });
+});
+
+test('parts and branches keep the focus that the keyboard gave them', async () => {
+  await withPage('explorer', async (page) => {
+    const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent);
+    await page.locator('#tab-explorer').focus();
+    for (const part of ['writer', 'weights']) {
+      await page.keyboard.press('ArrowRight');
+      assert.equal(await focused(), `tab-${part}`);
+      assert.equal(new URL(page.url()).hash, `#${part}`);
+    }
+    await page.goBack();
+    await page.locator('#writer').waitFor();
+    await until(page, () => document.querySelector('#story').textContent.length > 0);
+    await page.locator('#story').focus();
+    await page.keyboard.press('f');
+    await until(page, () => document.querySelectorAll('#branches button').length === 2);
+    await page.keyboard.press('Space');
+    await page.locator('#branches button').first().focus();
+    await page.keyboard.press('Enter');
+    await until(page, () => document.querySelector('#branches button').getAttribute('aria-selected') === 'true');
+    assert.equal(await focused(), 'first');
+  });
+});
+
 test("a file of one's own is taken, another one is refused by a sentence", async () => {
   const own = path.join(work, 'own.safetensors'),
     text = path.join(work, 'stories.txt');

@@ -9,6 +9,7 @@ import {startWriter} from './writer.js';
 
 const tabs = [...document.querySelectorAll('.tabs [role=tab]')];
 const started = new Set();
+let shown = ''; // the part that is open
 const start = {
   explorer: startExplorer,
   writer: async () => {
@@ -22,6 +23,7 @@ const start = {
 };
 
 async function open(name) {
+  shown = name;
   for (const tab of tabs) {
     const chosen = tab.getAttribute('aria-controls') === name;
     tab.setAttribute('aria-selected', chosen);
@@ -42,7 +44,10 @@ const named = () => tabs.map((tab) => tab.getAttribute('aria-controls')).find((n
 
 for (const [i, tab] of tabs.entries()) {
   tab.addEventListener('click', () => {
-    location.hash = tab.getAttribute('aria-controls');
+    const name = tab.getAttribute('aria-controls');
+    if (name === shown) return;
+    history.pushState(null, '', `#${name}`); // a new location.hash would take the focus from the tab
+    open(name);
   });
   tab.addEventListener('keydown', (event) => {
     const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];

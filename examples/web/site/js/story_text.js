@@ -95,9 +95,18 @@ export class StoryText {
   }
 
   #click(event) {
-    const i = this.#pieces.indexOf(event.target);
+    let i = this.#pieces.indexOf(event.target);
+    if (i < 0) i = this.#before(event.clientX, event.clientY);
     if (i < 0) return;
-    const box = event.target.getBoundingClientRect();
+    const box = this.#pieces[i].getBoundingClientRect();
     this.setMark(event.clientX > box.left + box.width / 2 ? i + 1 : i);
+  }
+
+  // The piece to the left of a place between the lines, behind the end of one, or below them all.
+  #before(x, y) {
+    return this.#pieces.findLastIndex((piece) => {
+      const box = piece.getBoundingClientRect();
+      return box.top <= y && box.left <= x;
+    });
   }
 }

@@ -44,6 +44,7 @@ function show(number, answer) {
   text.show(branch().ids, branch().given);
   if (answer) branch().answer = answer;
   meters.showState(branch().answer);
+  const focused = $('branches').contains(document.activeElement);
   $('branches').hidden = branches.length < 2;
   $('branches').replaceChildren(
     ...branches.map(({name}, i) =>
@@ -59,6 +60,7 @@ function show(number, answer) {
       ),
     ),
   );
+  if (focused) $('branches').children[current].focus(); // the buttons are new ones
 }
 
 const begin = () =>
