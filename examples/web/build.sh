@@ -47,6 +47,7 @@ train_model() {
     --width 64 --feed-forward 192 --context 256 --batch 4 --learning-rate 6e-3 --warmup 0.04 --steps 1500 --seed 1 --threads 1
 }
 
+echo "web: compiling the tool that trains the model, a minute or two where it is not yet there"
 bash .ci/build examples -- --target hsm_lm
 build_library
 train_model

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Builds the page and serves it to this machine alone:   bash examples/web/run.sh [PORT]
+# The first time it compiles the tool and the library and trains a model, some minutes in all; Ctrl-C ends it.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
