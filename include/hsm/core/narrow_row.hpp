@@ -1,142 +1,42 @@
 // SPDX-License-Identifier: MIT
 //
-// A row of a matrix in fewer bytes (core/narrow_matrix.hpp), widened some values at a time in a register: AVX-512, AVX2
-// with FMA, or plain C++, whatever the translation unit is compiled for.
+// A row of a matrix in fewer bytes (core/narrow_matrix.hpp), as products with few columns read it (core/few_columns.hpp).
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
+#include <hsm/core/few_columns.hpp>
 #include <hsm/core/narrow_matrix.hpp>
-#include <hsm/core/types.hpp>
-
-#if !defined(EIGEN_DONT_VECTORIZE) && \
-    (defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__) && defined(__AVX__)))
-#include <immintrin.h>
-#endif
 
 namespace hsm::inline HSM_ABI::detail {
 
-#if defined(__AVX512F__) && !defined(EIGEN_DONT_VECTORIZE)
-/// 16 floats in a register.
-struct Floats {
-  static constexpr Index kSize = 16;
-  static constexpr int kRegisters = 32;
-  __m512 values = _mm512_setzero_ps();
+static_assert(kScaleGroup == kGroup, "hsm: the values of a step share a scale");
 
-  static Floats read(const float* from) { return {_mm512_loadu_ps(from)}; }
-  static Floats of(float value) { return {_mm512_set1_ps(value)}; }
-  static Floats widen(const std::uint16_t* from) {
-    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16))};
-  }
-  static Floats widen(const std::int8_t* from) {
-    return {
-        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))))};
-  }
-  Floats times(Floats factor) const { return {_mm512_mul_ps(values, factor.values)}; }
-  void add_product(Floats a, Floats x) { values = _mm512_fmadd_ps(a.values, x.values, values); }
-  void write(float* to) const { _mm512_storeu_ps(to, values); }
-  float sum() const { return _mm512_reduce_add_ps(values); }
-};
-#elif defined(__AVX2__) && defined(__FMA__) && !defined(EIGEN_DONT_VECTORIZE)
-/// 8 floats in a register.
-struct Floats {
-  static constexpr Index kSize = 8;
-  static constexpr int kRegisters = 16;
-  __m256 values = _mm256_setzero_ps();
-
-  static Floats read(const float* from) { return {_mm256_loadu_ps(from)}; }
-  static Floats of(float value) { return {_mm256_set1_ps(value)}; }
-  static Floats widen(const std::uint16_t* from) {
-    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16))};
-  }
-  static Floats widen(const std::int8_t* from) {
-    return {
-        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))))};
-  }
-  Floats times(Floats factor) const { return {_mm256_mul_ps(values, factor.values)}; }
-  void add_product(Floats a, Floats x) { values = _mm256_fmadd_ps(a.values, x.values, values); }
-  void write(float* to) const { _mm256_storeu_ps(to, values); }
-  float sum() const {
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-  }
-};
-#else
-/// 4 floats, which many compilers keep in a register.
-struct Floats {
-  static constexpr Index kSize = 4;
-  static constexpr int kRegisters = 16;
-  float values[4] = {};
-
-  static Floats read(const float* from) {
-    Floats result;
-    std::memcpy(result.values, from, sizeof result.values);
-    return result;
-  }
-  static Floats of(float value) { return {{value, value, value, value}}; }
-  static Floats widen(const std::uint16_t* from) {
-    return {{bfloat16_to_float(from[0]), bfloat16_to_float(from[1]), bfloat16_to_float(from[2]),
-             bfloat16_to_float(from[3])}};
-  }
-  static Floats widen(const std::int8_t* from) {
-    return {{static_cast<float>(from[0]), static_cast<float>(from[1]), static_cast<float>(from[2]),
-             static_cast<float>(from[3])}};
-  }
-  Floats times(Floats factor) const {
-    Floats result;
-    for (int i = 0; i < 4; ++i) result.values[i] = values[i] * factor.values[i];
-    return result;
-  }
-  void add_product(Floats a, Floats x) {
-    for (int i = 0; i < 4; ++i) values[i] = multiply_add(a.values[i], x.values[i], values[i]);
-  }
-  void write(float* to) const { std::memcpy(to, values, sizeof values); }
-  float sum() const { return (values[0] + values[2]) + (values[1] + values[3]); }
-};
-#endif
-
-static_assert(kScaleGroup % Floats::kSize == 0, "hsm: the values of a register share a scale");
-
-/// A row of bf16: floats from its place i on.
+/// A row of bf16. read(i): what is stored from its place i on.
 struct Bfloat16Row {
+  static constexpr bool kScaled = false, kFetches = true;
+  static constexpr int kRows = 8;
   const std::uint16_t* values;
 
   Bfloat16Row(const NarrowMatrix& matrix, Index row)
       : values(matrix.bfloat16s().data() + row * matrix.cols()) {}
-  struct Scale {};
-  Scale scale(Index) const { return {}; }
-  HSM_INLINE Floats widen(Index i, Scale) const { return Floats::widen(values + i); }
+  HSM_INLINE Floats read(Index i) const { return Floats::widen(values + i); }
   float at(Index i) const { return bfloat16_to_float(values[i]); }
 };
 
-/// A row of int8, with the scales of its groups.
+/// A row of int8. read(i): what is stored from its place i on, which is worth scale(i) times that.
 struct Int8Row {
+  static constexpr bool kScaled = true, kFetches = true;
+  static constexpr int kRows = 8;
   const std::int8_t* values;
   const float* scales;
 
   Int8Row(const NarrowMatrix& matrix, Index row)
       : values(matrix.int8s().data() + row * matrix.cols()),
         scales(matrix.scales().data() + row * matrix.groups()) {}
-  using Scale = Floats;
-  HSM_INLINE Scale scale(Index i) const { return Floats::of(scales[i / kScaleGroup]); }
-  HSM_INLINE Floats widen(Index i, Scale scale) const { return Floats::widen(values + i).times(scale); }
+  HSM_INLINE Floats read(Index i) const { return Floats::widen(values + i); }
+  HSM_INLINE Floats scale(Index i) const { return Floats::of(scales[i / kScaleGroup]); }
   float at(Index i) const { return static_cast<float>(values[i]) * scales[i / kScaleGroup]; }
 };
-
-/// Asks for what lies two pages behind a place of a matrix, into the second-level cache: rows in fewer bytes end before a
-/// processor has seen that it could fetch ahead. With it and 8 rows one thread of a Zen 5 reads some 22 GB/s of bf16,
-/// with 4 rows and without it 14.
-template <class Value>
-HSM_INLINE void prefetch(const Value* place) {
-#if defined(__GNUC__) || defined(__clang__)
-  __builtin_prefetch(reinterpret_cast<const char*>(place) + 8192, 0, 2);
-#else
-  static_cast<void>(place);
-#endif
-}
 
 }  // namespace hsm::inline HSM_ABI::detail

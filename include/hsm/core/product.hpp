@@ -8,6 +8,7 @@
 //   product_transposed  dX = W^T dY         (in, n)      overwritten or added to
 //   product_outer       dW += dY X^T        [out, in]
 //
+// Up to 8 columns of floats are multiplied here, where the processor has vectors for it (core/few_columns.hpp).
 // Work is split into blocks whose bounds follow from the sizes alone, so the bits do not depend on the number
 // of threads; inside a block the product is serial. An epilogue sees each finished block of Y while it is in
 // cache (bias, activation). Sizes are the caller's to check: these functions assert them.
@@ -18,12 +19,14 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
+#include <type_traits>
 #if defined(HSM_USE_BLAS)
 #include <cblas.h>
 #endif
 
 #include <hsm/core/eigen_kernel.hpp>
 #include <hsm/core/executor.hpp>
+#include <hsm/core/few_columns.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm::inline HSM_ABI {
@@ -187,6 +190,9 @@ auto part(Map& m, Index row, Index rows, Index col, Index cols) {
                                   Eigen::OuterStride<>(m.outerStride()));
 }
 
+/// Up to so many columns of floats are not given to a product library.
+inline constexpr Index kFewFloatColumns = HSM_FLOATS_IN_REGISTERS ? 8 : 0;
+
 }  // namespace detail
 
 /// Nothing to do after a block of a product.
@@ -206,9 +212,16 @@ void product(const Weights<Scalar>& w, ConstColumns<Scalar> x, Columns<Scalar> y
   detail::for_each_block(executor, detail::Grid(y.rows(), y.cols(), x.rows()),
                          [&](Index r, Index rows, Index c, Index cols) {
                            auto block = detail::part(y, r, rows, c, cols);
+                           const auto x_part = detail::part(x, 0, x.rows(), c, cols);
+                           if constexpr (std::is_same_v<Scalar, float>) {
+                             if (y.cols() <= detail::kFewFloatColumns) {
+                               detail::multiply_few_columns<detail::FloatRow>(w, r, x_part, block);
+                               epilogue(r, c, block);
+                               return;
+                             }
+                           }
                            detail::multiply<detail::Side::kTransposed, detail::Side::kPlain, Scalar>(
-                               detail::part(wt, 0, wt.rows(), r, rows), detail::part(x, 0, x.rows(), c, cols),
-                               Write::kOverwrite, block);
+                               detail::part(wt, 0, wt.rows(), r, rows), x_part, Write::kOverwrite, block);
                            epilogue(r, c, block);
                          });
 }
