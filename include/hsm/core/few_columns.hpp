@@ -93,8 +93,10 @@ void multiply_tile(const Matrix& w, Index row, const float* x, Index x_stride, f
 template <class Row, int kColumns, class Matrix>
 HSM_NOINLINE void multiply_columns(const Matrix& w, Index row, const float* x, Index x_stride, float* y,
                                    Index y_stride, Index rows) {
-  // Registers hold the sums and the parts of x.
-  constexpr int kRows = kColumns == 1 ? Row::kRows : (std::min)(8, Floats::kRegisters / kColumns - 1);
+  // Registers for the sums, beside the parts of x: half of them where weights are widened and scaled.
+  constexpr int kSums =
+      std::is_same_v<Row, FloatRow> ? Floats::kRegisters - kColumns : Floats::kRegisters / 2;
+  constexpr int kRows = kColumns == 1 ? Row::kRows : (std::min)(8, kSums / kColumns);
   Index r = 0;
   for (; r + kRows <= rows; r += kRows)
     multiply_tile<Row, kRows, kColumns>(w, row + r, x, x_stride, y + r, y_stride);
