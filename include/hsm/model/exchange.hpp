@@ -25,9 +25,10 @@
 
 namespace hsm::inline HSM_ABI {
 
-/// Tokens of a call: `count` of each sequence from `first` on.
+/// Some tokens of a call.
 struct CallPart {
-  Index first, count;
+  Index first;                        ///< in each sequence, from this one on
+  Index count;                        ///< how many
   std::span<const Segment> segments;  ///< their documents, from the first of these tokens on
 };
 
