@@ -38,8 +38,10 @@ export function showPicture({info, picture}, from) {
 }
 
 function choose(from) {
-  if (!shown || from === shown.from) return;
-  ask(Math.max(-1, Math.min(shown.picture.tokens - 1, from)));
+  const next = shown && Math.max(-1, Math.min(shown.picture.tokens - 1, from));
+  if (!shown || next === shown.from) return;
+  shown.from = next; // keys may come faster than answers
+  ask(next);
 }
 
 /** `chosen(from)` is told of each offset that is chosen. */
