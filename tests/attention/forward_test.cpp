@@ -83,6 +83,7 @@ TYPED_TEST(AttentionForward, LaterTokensChangeNoBitOfEarlierOutputs) {
     attention.forward(bad, poisoned);
     ASSERT_TRUE(expect_same_bits(Matrix<TypeParam>(poisoned.leftCols(t + 1)),
                                  Matrix<TypeParam>(y.leftCols(t + 1)), "outputs up to " + std::to_string(t)));
+    if (HSM_FAST_MATH) continue;  // nothing is promised of NaN there
     ASSERT_TRUE(poisoned.rightCols(T - t - 1).array().isNaN().all()) << "NaN is lost after " << t;
   }
 }
