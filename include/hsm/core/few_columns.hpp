@@ -10,6 +10,7 @@
 //   kRows           rows of a tile with one column
 //   kFetches        whether the values of a later page are asked for (detail::prefetch)
 //
+// 2 out in n flop. Sizes are the caller's to check (core/product.hpp, core/narrow_product.hpp): `in` of W and X agree.
 // Every element of Y is summed in the same order whatever n, its tile and the block it is computed in: it has the bits of
 // its column alone.
 #pragma once

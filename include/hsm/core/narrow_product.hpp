@@ -8,7 +8,7 @@
 //
 // Both multiply by what the weights are worth, in float or double: y is that of the widened matrix, off by at most
 // columns epsilon sum |w x|, as any sum of so many products; x is not rounded. The first form multiplies the sum of q x of
-// 32 values of int8 by their scale: |x| up to 2^120. With it an element has the same bits for any such n. AVX-512, AVX2
+// 32 values of int8 by their scale: |x| up to 2^117. With it an element has the same bits for any such n. AVX-512, AVX2
 // with FMA, or plain C++, whatever the translation unit is compiled for.
 // The 16-bit and 8-bit dot products of AVX-512 BF16 and VNNI are left alone: they round x to 8 bits, so the results would
 // be others than without them, and with one column there is nothing to gain, it waits for memory.

@@ -138,7 +138,7 @@ class LayerExchange<Layer> {
       in.put_state(arrived, 0, arriving);
       const Segment first{0, head, 0};
       run(CallPart{0, head, std::span(&first, 1)}, &arrived, ends ? &ends->head : nullptr);
-      return out.wait();
+      return out.wait();  // with as many tokens behind, what leaves has left early
     }
     if (shards_.receives()) in.put_state(state, 0, arriving);
     run(call, &state, record);

@@ -179,11 +179,12 @@ void adjoint_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
           for (Index k = 0; k < kCount; ++k) {
             const P now = P::read_once(x + k * step + j);
             P follows;
-            results[p][k] = a * here;
+            P result = a * here;
             if (kCount > 1 || next) {
               follows = P::read_once(k + 1 < kCount ? g + (k + 1) * g_step + j : next + j);
-              results[p][k].add_product(b, follows);
+              result.add_product(b, follows);
             }
+            results[p][k] = result;
             a_sums[p % 2].add_product(here, now);
             b_sums[p % 2].add_product(here, before);
             before = now;
