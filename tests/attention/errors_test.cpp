@@ -76,6 +76,13 @@ TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
             "CausalAttention::backward: the gradient of output.bias must be [8,1], got [3,1]");
 }
 
+TEST(AttentionErrors, AStateHasChannels) {
+  for (const Index C : {Index{0}, Index{-4}}) {
+    EXPECT_EQ(message_of([&] { AttentionState<float>(C, 1, {}); }),
+              "AttentionState: channels must be at least 1, got " + std::to_string(C));
+  }
+}
+
 TEST(AttentionErrors, ChosenStreamsAreCheckedBeforeAnythingChanges) {
   const auto attention = make_attention<float>(4, 2);
   Workspace workspace;

@@ -105,6 +105,11 @@ TEST(HierarchicalAttentionErrors, SayWhatWasExpected) {
   expect_refused([&] { mixer.backward(x, saved, x, y, gradients, workspace, &d_state); },
                  "HierarchicalKernelAttention::backward: the tokens of stream 0 in state_gradient must be 0, "
                  "or 3, what the call left, got 2");
+  auto fewer_levels = make_hierarchy<float>(4, 2, 2).make_gradients();
+  expect_refused([&] { mixer.backward(x, saved, x, y, fewer_levels, workspace); },
+                 "HierarchicalAttention::visit: the levels must be 3, got 2");
+  expect_refused([] { HierarchicalAttentionState<float>(0, 1, 1, {.capacity = 4}); },
+                 "HierarchicalAttentionState: channels must be at least 1, got 0");
   EXPECT_EQ(state.room(0), 1);
   EXPECT_THROW(mixer.extend(x, state, y, workspace), std::out_of_range);
   auto other = make_hierarchy<float>(4, 2, 2).make_state();

@@ -177,6 +177,39 @@ TEST(MixerErrors, ParametersOfAnotherSizeAreRefused) {
   EXPECT_THROW(Mixer(soft.parameters(), 1), std::invalid_argument);
 }
 
+TEST(MixerErrors, EachTensorOfAPolicyKeepsItsShape) {
+  Data x(1, 6, 8), y(1, 6, 8, 7.0F);
+  const Data untouched = y;
+  Mixer channel(ChannelPair<float>(8), 2);
+  channel.parameters().b.resize(3);
+  expect_refused(
+      [&] { channel.forward(x.view(), y.view()); },
+      "Mixer::forward: the parameter b must be of the shape [8,1], as when the mixer was made, got [3,1]");
+  Mixer scalar(Pair(8, 4), 2);
+  scalar.parameters().b.resize(1);
+  Workspace workspace;
+  auto state = scalar.make_state();
+  expect_refused(
+      [&] { scalar.extend(x.view(), state, y.view(), workspace); },
+      "Mixer::extend: the parameter b must be of the shape [4,1], as when the mixer was made, got [1,1]");
+  expect_same_bits(y.values, untouched.values, "y");
+}
+
+TEST(MixerErrors, APolicyOfStoredMatricesMakesAMixer) {
+  Random random(9);
+  Gated<float> gated(32, random);
+  const Mixer before(gated, 2);
+  Data x(1, 6, 32, random), y(1, 6, 32), expected(1, 6, 32);
+  before.forward(x.view(), expected.view());
+  gated.project.store(Storage::kBfloat16);
+  Mixer(gated, 2).forward(x.view(), y.view());
+  expect_close_to_scale(y.values, expected.values, 0.02, "y");
+  SoftmaxLocal<float> soft(32, random, 2, 3);
+  soft.project.store(Storage::kInt8);
+  soft.output.store(Storage::kInt8);
+  EXPECT_EQ(Mixer(soft, 1).channels(), 32);
+}
+
 TEST(MixerErrors, OverlappingBuffersAreRefused) {
   const Mixer mixer(Pair(4), 1);
   Workspace workspace;
@@ -372,6 +405,10 @@ TEST(MixerErrors, StatesThatCannotBeAreRefused) {
   const Mixer mixer(Pair(4), Index{1} << (kIndexBits - 6));
   EXPECT_THROW(mixer.make_state({.streams = -1}), std::invalid_argument);
   EXPECT_THROW(mixer.make_state({.spare = -1}), std::invalid_argument);
+  expect_refused([&] { mixer.make_state({.streams = std::numeric_limits<Index>::max()}); },
+                 "Mixer::make_state: the state must be small enough to address, got " +
+                     std::to_string(sizeof(Index)) + " rows x 1 slot x " +
+                     std::to_string(std::numeric_limits<Index>::max()) + " streams");
   EXPECT_THROW(mixer.make_state({.spare = std::numeric_limits<Index>::max()}), std::invalid_argument);
   auto far = mixer.make_state({.streams = 1000});  // nothing until it is read, and then what is read
   EXPECT_THROW(far.make_room(std::numeric_limits<Index>::max()), std::invalid_argument);

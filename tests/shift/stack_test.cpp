@@ -186,6 +186,12 @@ TEST(StackErrors, AreReportedBeforeAnythingIsWritten) {
   refused(layers, states, x.part(0, 9), "extend of a stack: y must be [1,9,8], got [1,10,8]");
   refused(layers, states, Tokens<const float>(y.view().data, 1, 10, kChannels),
           "extend of a stack: x and y must be apart in memory, got buffers that overlap");
+  refused(layers, states, Tokens<const float>(nullptr, 1, 10, kChannels),
+          "extend of a stack: x must be memory to read from, got none");
+  expect_refused(
+      [&] { extend(layers, x.view(), states, Tokens<float>(nullptr, 1, 10, kChannels), workspace); },
+      "extend of a stack: y must be memory to write to, got none");
+  EXPECT_EQ(states[0].count(0), 0);
   layers[3] = Mixer(ScalarPair<float>(4), 8);
   states[3] = layers[3].make_state();
   refused(layers, states, x.view(), "Mixer::extend: the channels of x must be 4, got 8");

@@ -222,6 +222,7 @@ AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateO
       limit_(window > 0 ? 0 : options.capacity),
       rotary_(rotary) {
   constexpr const char* kWho = "AttentionState";
+  detail::check_at_least(kWho, "channels", channels, 1);
   detail::check_heads(kWho, heads, channels);
   detail::check_rotary(kWho, rotary, heads, channels);
   detail::check_window(kWho, window);

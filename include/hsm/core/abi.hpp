@@ -38,9 +38,13 @@
 #define HSM_DETAIL_ROUNDING
 #endif
 
-#if defined(__FAST_MATH__)
+/// 1 where the compiler may calculate as with real numbers (-ffast-math, -Ofast, or a part of them), else 0.
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#define HSM_FAST_MATH 1
 #define HSM_DETAIL_FAST _fast
 #else
+#define HSM_FAST_MATH 0
 #define HSM_DETAIL_FAST
 #endif
 

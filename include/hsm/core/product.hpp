@@ -48,11 +48,12 @@ namespace detail {
 enum class Side { kPlain, kTransposed };
 
 #if defined(HSM_USE_BLAS)
-/// Whether cblas can read m where it lies: it takes columns that do not overlap, at a distance within its integers.
-template <class Scalar>
-bool blas_can_read(const ConstColumns<Scalar>& m) {
-  return m.cols() <= 1 ||
-         (m.outerStride() >= m.rows() && m.outerStride() <= Index{(std::numeric_limits<blasint>::max)()});
+/// Whether cblas can use m where it lies: it takes columns that do not overlap, at a distance within its integers. Columns
+/// that lie side by side a copy would not make shorter.
+template <class Block>
+bool blas_can_use(const Block& m) {
+  return m.cols() <= 1 || m.outerStride() == m.rows() ||
+         (m.outerStride() > m.rows() && m.outerStride() <= Index{(std::numeric_limits<blasint>::max)()});
 }
 
 /// m in memory of its own.
@@ -64,21 +65,28 @@ ConstColumns<Scalar> compact(const ConstColumns<Scalar>& m, OwnedColumns<Scalar>
 #endif
 
 /// C (+)= op(A) op(B), all column-major, serial. The one call of a product library. Columns of A and B may overlap or
-/// repeat (windows of a signal); cblas gets a copy of those.
+/// repeat (windows of a signal), and all may lie further apart than cblas can count; it gets a copy of those.
 template <Side A_side, Side B_side, class Scalar>
 void multiply(const ConstColumns<Scalar>& a, const ConstColumns<Scalar>& b, Write write, Columns<Scalar>& c) {
   if (c.size() == 0) return;
 #if defined(HSM_USE_BLAS)
-  if (!blas_can_read(a) || !blas_can_read(b)) {
+  if (!blas_can_use(a) || !blas_can_use(b)) {
     OwnedColumns<Scalar> a_memory, b_memory;
-    const auto a_read = blas_can_read(a) ? a : compact(a, a_memory);
-    const auto b_read = blas_can_read(b) ? b : compact(b, b_memory);
+    const auto a_read = blas_can_use(a) ? a : compact(a, a_memory);
+    const auto b_read = blas_can_use(b) ? b : compact(b, b_memory);
     multiply<A_side, B_side, Scalar>(a_read, b_read, write, c);
+    return;
+  }
+  if (!blas_can_use(c)) {
+    OwnedColumns<Scalar> memory = c;
+    Columns<Scalar> gathered(memory.data(), c.rows(), c.cols(), Eigen::OuterStride<>(c.rows()));
+    multiply<A_side, B_side, Scalar>(a, b, write, gathered);
+    c = memory;
     return;
   }
   const auto size = [](Index n) { return static_cast<blasint>(n); };
   const auto stride = [](const auto& m) {
-    return static_cast<blasint>(std::max<Index>({m.outerStride(), m.rows(), 1}));
+    return static_cast<blasint>(std::max<Index>({m.cols() > 1 ? m.outerStride() : 0, m.rows(), 1}));
   };
   const CBLAS_TRANSPOSE a_op = A_side == Side::kTransposed ? CblasTrans : CblasNoTrans;
   const CBLAS_TRANSPOSE b_op = B_side == Side::kTransposed ? CblasTrans : CblasNoTrans;

@@ -41,7 +41,7 @@ class Random {
   /// Uniform in [0, 1).
   constexpr double uniform() { return static_cast<double>(bits() >> 11) * 0x1.0p-53; }
 
-  /// Uniform in [low, high).
+  /// Uniform from low on and below high; where numbers lie so far apart, rounding may give high.
   constexpr double uniform(double low, double high) { return low + (high - low) * uniform(); }
 
   /// Uniform in {0, ..., n-1}. Throws std::invalid_argument for n = 0.

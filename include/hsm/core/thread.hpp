@@ -6,7 +6,6 @@
 // std::thread cannot ask; where there are POSIX threads this does.
 #pragma once
 
-#include <Eigen/Core>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -19,6 +18,7 @@
 #include <pthread.h>
 #endif
 
+#include <hsm/core/eigen.hpp>
 #include <hsm/core/raise.hpp>
 
 namespace hsm::inline HSM_ABI {

@@ -48,14 +48,6 @@
 #define HSM_WRITTEN_OUT _Pragma("GCC unroll 8")
 #endif
 
-/// 1 where the compiler may calculate as with real numbers (-ffast-math, -Ofast), else 0.
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
-    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
-#define HSM_FAST_MATH 1
-#else
-#define HSM_FAST_MATH 0
-#endif
-
 #if !HSM_FAST_MATH || !defined(__GNUC__)
 /// Around functions that are right as written only: -ffast-math is off between the two. With g++ they are inlined
 /// into each other and, where HSM_INLINE, into others. With clang a unary minus in a template keeps the flag; a

@@ -82,14 +82,17 @@ struct HierarchicalAttention {
   }
 
   /// Calls f(name, tensor, more...) for project.weight, project.bias, of each level l from 1 on level<l>.a, .b,
-  /// .weight, .bias, then lambda, output.weight, output.bias. Throws std::out_of_range where another has
-  /// fewer levels.
+  /// .weight, .bias, then lambda, output.weight, output.bias. Throws std::invalid_argument where another has
+  /// more levels or fewer.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
+    (detail::check_equal("HierarchicalAttention::visit", "the levels", more.level_count(),
+                         self.level_count()),
+     ...);
     Linear<Scalar>::visit(named("project", f), self.project, more.project...);
     for (std::size_t l = 0; l < self.levels.size(); ++l) {
       AttentionLevel<Scalar>::visit(named(level_name(static_cast<Index>(l) + 1), f), self.levels[l],
-                                    more.levels.at(l)...);
+                                    more.levels[l]...);
     }
     f("lambda", self.lambda, more.lambda...);
     Linear<Scalar>::visit(named("output", f), self.output, more.output...);

@@ -237,6 +237,7 @@ HierarchicalAttentionState<Scalar>::HierarchicalAttentionState(Index channels, I
                                                                const StateOptions& options)
     : channels_(channels), heads_(heads), levels_(levels), capacity_(options.capacity) {
   constexpr const char* kWho = "HierarchicalAttentionState";
+  detail::check_at_least(kWho, "channels", channels, 1);
   detail::check_heads(kWho, heads, channels);
   detail::check_levels(kWho, levels);
   detail::check_at_least(kWho, "capacity", capacity_, 0);

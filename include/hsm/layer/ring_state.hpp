@@ -8,9 +8,9 @@
 //
 //   bytes per stream = sum over rings of slots * rows * sizeof(Scalar),  slots = reach + spare
 //
-// A ring of up to 16 MiB, all streams together, is there from the start. A longer one grows by doubling with the
-// tokens that are read, or by make_room, since before its first turn token n lies in slot n: a shift that no
-// text reaches costs nothing.
+// Rings that take up to 16 MiB, all of a state and all streams together, are there from the start. One that would pass that
+// grows by make_room, which a layer calls before it writes: by doubling, since before its first turn token n lies in slot n.
+// So a shift that no text reaches costs nothing.
 //
 // Rewind takes tokens back by lowering the count. That is exact while no slot that is needed again has been
 // overwritten: after the highest count h ever reached, a ring holds the tokens from h - slots on, and a
@@ -266,21 +266,22 @@ class RingState {
   }
 
   /// Columns of so many slots; throws std::invalid_argument where they could never be held in memory.
-  Index columns_of(Index length, Index rows) const {
+  static Index columns_of(const char* who, Index length, Index rows, Index streams) {
     constexpr Index kMost = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(Scalar));
-    if (length > kMost / std::max<Index>(1, rows) / std::max<Index>(1, streams())) {
-      detail::fail("RingState", "the state", "small enough to address",
+    if (length > kMost / std::max<Index>(1, rows) / std::max<Index>(1, streams)) {
+      detail::fail(who, "the state", "small enough to address",
                    detail::counted(rows, "row") + " x " + detail::counted(length, "slot") + " x " +
-                       detail::counted(streams(), "stream"));
+                       detail::counted(streams, "stream"));
     }
-    return length * streams();
+    return length * streams;
   }
 
   /// `ring` with more slots: those for `tokens` tokens, at least twice as many as before if there may be so many.
   void grow(Ring& ring, Index tokens) const {
     const Index twice = ring.held > ring.slot_count / 2 ? ring.slot_count : 2 * ring.held;
     const Index held = (std::min)(ring.slot_count, (std::max)(tokens, twice));
-    decltype(ring.columns) columns(ring.shape.rows, columns_of(held, ring.shape.rows));
+    decltype(ring.columns) columns(ring.shape.rows,
+                                   columns_of("RingState", held, ring.shape.rows, streams()));
     for (Index stream = 0; stream < streams(); ++stream) {
       columns.middleCols(stream * held, ring.held) = ring.columns.middleCols(stream * ring.held, ring.held);
       columns.middleCols(stream * held + ring.held, held - ring.held).setZero();
@@ -313,15 +314,17 @@ RingState<Scalar>::RingState(const char* who, const StateOptions& options, std::
   detail::check_at_least(who, "spare", options.spare, 0);
   if (options.spare > (std::numeric_limits<Index>::max)() / 2)
     detail::fail(who, "spare", "below 2^" + std::to_string(kIndexBits - 1), std::to_string(options.spare));
+  columns_of(who, 1, static_cast<Index>(sizeof(Index)), options.streams);  // the counts
   counts_.assign(static_cast<std::size_t>(options.streams), 0);
   highest_ = counts_;
-  constexpr Index kWhole = (Index{1} << 24) / static_cast<Index>(sizeof(Scalar));
+  Index left = (Index{1} << 24) / static_cast<Index>(sizeof(Scalar));  // values
   for (const RingShape& shape : rings) {
     const Index length = shape.reach + spare_;
-    const bool whole =
-        length <= kWhole / std::max<Index>(1, shape.rows) / std::max<Index>(1, options.streams);
+    const Index rows = std::max<Index>(1, shape.rows), n = std::max<Index>(1, options.streams);
+    const bool whole = length <= left / rows / n;
+    if (whole) left -= length * rows * n;
     rings_.push_back({shape, length, whole ? length : 0, {}});
-    rings_.back().columns.setZero(shape.rows, columns_of(rings_.back().held, shape.rows));
+    rings_.back().columns.setZero(shape.rows, rings_.back().held * options.streams);
   }
 }
 

@@ -70,7 +70,8 @@ consteval bool explain_policy() {
   } else if constexpr (!HasVisit<P>) {
     static_assert(HasVisit<P>,
                   "hsm: a mixing policy needs a static visit(f, self, more...) that calls f(name, "
-                  "self.tensor, more.tensor...) for each of its tensors; an empty one if it has none");
+                  "self.tensor, more.tensor...) for each of its tensors, with f by reference (F&&); an empty "
+                  "one if it has none");
   } else if constexpr (!HasCombine<P>) {
     static_assert(HasCombine<P>,
                   "hsm: a mixing policy needs combine(const Run<Scalar>& run, Columns<Scalar> z) const, "

@@ -83,7 +83,12 @@ concept HasChannelWeights = P::kStages.projected() == 0 && !P::kStages.output &&
   policy.channel_weights(values, values);
 };
 
+// Visitors count and collect: one that is copied would do so in vain.
 struct AnyVisitor {
+  AnyVisitor() = default;
+  AnyVisitor(const AnyVisitor&) = delete;
+  AnyVisitor& operator=(const AnyVisitor&) = delete;
+
   template <class Tensor>
   void operator()(std::string_view, Tensor&) const {}
   template <class Tensor, class Other>
@@ -91,9 +96,10 @@ struct AnyVisitor {
 };
 
 template <class P>
-concept HasVisit = requires(P& policy, const P& other) {
+concept HasVisit = requires(P& policy, const P& other, AnyVisitor& visitor) {
   P::visit(AnyVisitor{}, policy);
   P::visit(AnyVisitor{}, policy, other);
+  P::visit(visitor, policy);
 };
 
 template <class P>

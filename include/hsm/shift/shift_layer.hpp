@@ -9,6 +9,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,32 @@
 #include <hsm/shift/timeline.hpp>
 
 namespace hsm::inline HSM_ABI {
+
+namespace detail {
+
+/// Calls f(name, tensor) for tensors, and for matrices of products where those are wanted, however they are stored.
+template <bool kMatrices, class F>
+struct TensorWalk {
+  using SeesStorage = void;
+  F f;
+
+  template <class Tensor>
+  void operator()(std::string_view name, const Tensor& tensor) {
+    f(name, tensor);
+  }
+  template <class Matrix>
+  void matrix(std::string_view name, const Matrix& weight, const NarrowMatrix&) {
+    if constexpr (kMatrices) f(name, weight);
+  }
+};
+
+template <bool kMatrices, class Policy, class F>
+void walk_tensors(const Policy& policy, F f) {
+  TensorWalk<kMatrices, F> walk{std::move(f)};
+  Policy::visit(walk, policy);
+}
+
+}  // namespace detail
 
 /// A policy (its parameters) and the shift of each of its heads.
 template <class Policy>
@@ -117,8 +144,11 @@ class ShiftLayer {
   void set_shifts(std::span<const Index> head_shifts);
   Sizes sizes() const { return {channels(), heads(), taps(), detail::sum_count_of(policy_)}; }
   void check_products(const char* who) const;
+  void check_tensors(const char* who) const;
   void check_policy_gradients() const;
   [[noreturn]] HSM_NOINLINE void fail_sizes(const char* who, const Sizes& now) const;
+  [[noreturn]] HSM_NOINLINE static void fail_shape(const char* who, std::string_view name,
+                                                   const Shape<2>& before, const Shape<2>& now);
   RingShape ring_shape(const detail::HeadGroup& group) const {
     return {group.heads * (Policy::kStages.planes() * channels() / heads()), group.shift, reach(group)};
   }
@@ -126,6 +156,7 @@ class ShiftLayer {
   Policy policy_;
   std::vector<detail::HeadGroup> groups_;
   Sizes sizes_;
+  std::vector<Shape<2>> shapes_;  // of the tensors that are no products'
 };
 
 template <class Policy>
@@ -153,6 +184,11 @@ void ShiftLayer<Policy>::set_shifts(std::span<const Index> head_shifts) {
     }
   }
   sizes_ = sizes();
+  if constexpr (detail::HasSums<Policy>) {
+    detail::walk_tensors<false>(policy_, [&](std::string_view, const auto& tensor) {
+      shapes_.push_back({tensor.rows(), tensor.cols()});
+    });
+  }
   check_products("Mixer");
   check_policy_gradients();
 }
@@ -171,6 +207,26 @@ void ShiftLayer<Policy>::check(const char* who) const {
   const Sizes now = sizes();
   if (!(now == sizes_)) fail_sizes(who, now);
   check_products(who);
+  if constexpr (detail::HasSums<Policy>) check_tensors(who);
+}
+
+template <class Policy>
+void ShiftLayer<Policy>::check_tensors(const char* who) const {
+  std::size_t i = 0;
+  detail::walk_tensors<false>(policy_, [&](std::string_view name, const auto& tensor) {
+    const Shape<2> now{tensor.rows(), tensor.cols()},
+        before = i < shapes_.size() ? shapes_[i] : Shape<2>{0, 0};
+    ++i;
+    if (now != before) fail_shape(who, name, before, now);
+  });
+}
+
+template <class Policy>
+void ShiftLayer<Policy>::fail_shape(const char* who, std::string_view name, const Shape<2>& before,
+                                    const Shape<2>& now) {
+  detail::fail(who, "the parameter " + std::string(name),
+               "of the shape " + detail::to_text(before) + ", as when the mixer was made",
+               detail::to_text(now));
 }
 
 template <class Policy>
@@ -184,22 +240,20 @@ void ShiftLayer<Policy>::check_products(const char* who) const {
 template <class Policy>
 void ShiftLayer<Policy>::check_policy_gradients() const {
   if constexpr (!detail::HasSums<Policy>) {
-    Policy::visit(
-        [&](std::string_view name, const auto& tensor) {
-          const void* data = tensor.data();
-          bool known = tensor.size() == 0;
-          if constexpr (Policy::kStages.projected() > 0)
-            known = known || data == policy_.project.weight.data() || data == policy_.project.bias.data();
-          if constexpr (Policy::kStages.output)
-            known = known || data == policy_.output.weight.data() || data == policy_.output.bias.data();
-          if (!known) {
-            detail::fail("Mixer", "the policy " + std::string(Policy::kName),
-                         "one with sum_count and add_sums, which its tensor " + std::string(name) +
-                             " needs for its gradient",
-                         "one without");
-          }
-        },
-        policy_);
+    detail::walk_tensors<true>(policy_, [&](std::string_view name, const auto& tensor) {
+      const void* data = tensor.data();
+      bool known = tensor.size() == 0;
+      if constexpr (Policy::kStages.projected() > 0)
+        known = known || data == policy_.project.weight.data() || data == policy_.project.bias.data();
+      if constexpr (Policy::kStages.output)
+        known = known || data == policy_.output.weight.data() || data == policy_.output.bias.data();
+      if (!known) {
+        detail::fail("Mixer", "the policy " + std::string(Policy::kName),
+                     "one with sum_count and add_sums, which its tensor " + std::string(name) +
+                         " needs for its gradient",
+                     "one without");
+      }
+    });
   }
 }
 

@@ -70,6 +70,8 @@ void extend(const Layers& layers, const X& x, States& states, Y&& y, Workspace& 
   detail::check_at_least(kWho, "the number of layers", L, 1);
   detail::check_equal(kWho, "the number of states", static_cast<Index>(std::size(states)), L);
   detail::check_equal(kWho, "y", out.shape(), in.shape());
+  detail::check_there(kWho, "x", "memory to read from", in);
+  detail::check_there(kWho, "y", "memory to write to", out);
   detail::check_apart(kWho, "x and y", in, out);
   const auto* layer = std::data(layers);
   auto* state = std::data(states);

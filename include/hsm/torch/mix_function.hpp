@@ -73,6 +73,7 @@ template <class AMixer>
 struct TorchCore {
   AMixer mixer;
   WorkspacePool workspaces;
+  std::mutex taking{};  // of parameters whose memory was replaced
 };
 
 template <class Scalar>

@@ -154,6 +154,7 @@ class TorchMixer final : public TorchModule {
 
   /// Copies parameters whose memory was replaced into the mixer's.
   void take_over(const char* who) const {
+    const std::lock_guard<std::mutex> lock(core_->taking);
     for (std::size_t i = 0; i < shared_.size(); ++i) {
       const torch::Tensor &own = own_[i], &now = shared_[i];
       detail::check_kind(who, "parameter " + names_[i], now, kType);

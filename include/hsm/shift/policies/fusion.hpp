@@ -7,8 +7,8 @@
 //
 // Products [2C,C], rows first U then V, and [C,C]: 6 C^2 flop per token; V x is computed once per token and
 // kept. Parameters 3 C^2 + 2 C. State: s columns of C (V x). The framework is that of arXiv 2601.22852; the
-// form of this network is ours. Modes agree within 1e-5 (float) and 1e-12 (double) of the largest value.
-// Initial values: U, V normal(1/sqrt(2 C)), W normal(1/sqrt(C)), c = d = 0.
+// form of this network is ours. Modes agree within 1e-5 (float) and 1e-12 (double) of the largest value,
+// their gradients within 1e-4 and 1e-12. Initial values: U, V normal(1/sqrt(2 C)), W normal(1/sqrt(C)), c = d = 0.
 #pragma once
 
 #include <hsm/shift/mixing_policy.hpp>

@@ -6,7 +6,8 @@
 //
 // One product [2C,C], rows first A then B: 4 C^2 flop per token; B x is computed once per token and kept.
 // Parameters 2 C^2. State: s columns of C (B x). The framework is that of arXiv 2601.22852. Modes agree
-// within 1e-5 (float) and 1e-12 (double) of the largest value. Initial values: A, B normal(1/sqrt(2 C)).
+// within 1e-5 (float) and 1e-12 (double) of the largest value, their gradients within 1e-4 and 1e-12. Initial
+// values: A, B normal(1/sqrt(2 C)).
 #pragma once
 
 #include <hsm/shift/mixing_policy.hpp>

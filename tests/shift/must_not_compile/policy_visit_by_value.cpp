@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// expect: hsm: a mixing policy needs a static visit(f, self, more...) that calls f(name, self.tensor
+#include <hsm/shift/mixer.hpp>
+
+struct Policy {
+  using Scalar = float;
+  static constexpr std::string_view kName = "case";
+  static constexpr hsm::Stages kStages{.shifts_input = true};
+  hsm::Index channels() const { return 4; }
+  hsm::Index heads() const { return 1; }
+  template <class F, class Self, class... More>
+  static void visit(F, Self&, More&...) {}  // a copy: what f counts would be lost
+  void combine(const hsm::Run<float>&, hsm::Columns<float>) const {}
+  void adjoint(const hsm::Run<float>&, hsm::ConstColumns<float>, const hsm::RunGradient<float>&) const {}
+};
+
+int main() { hsm::Mixer<Policy>(Policy(), 1); }
