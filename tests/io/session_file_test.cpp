@@ -334,6 +334,41 @@ TEST(SessionFile, NothingThatIsNotFiniteIsWrittenOrRead) {
   EXPECT_TRUE(read_raw(directory / "session") == before) << "a refused save has changed the file";
 }
 
+TEST(SessionFile, OfAStreamThatACallLeftInPartIsNotWritten) {
+  const Net model = make_model(Positions::kNone);
+  const TemporaryDirectory directory;
+  Workspace workspace;
+  auto session = make_session(model, workspace);
+  save_session(directory / "session", session);
+  const std::string before = read_raw(directory / "session");
+  auto memory = session.memory();
+  std::get<RingState<float>>(memory.state.layers[0]).spoil(2);
+  const GenerationSession broken(model, workspace, memory);
+  EXPECT_TRUE(
+      mentions(message_of_exactly<std::runtime_error>([&] { save_session(directory / "session", broken); }),
+               {"session: stream 2 must be whole to be saved"}));
+  const Mixer mixer(ScalarPair<float>(4), 1);
+  auto state = mixer.make_state({.streams = 2});
+  state.spoil(1);
+  EXPECT_TRUE(mentions(
+      message_of_exactly<std::runtime_error>([&] { save_state(directory / "session", mixer, state); }),
+      {"session: stream 1 must be whole to be saved"}));
+  EXPECT_TRUE(read_raw(directory / "session") == before) << "a refused save has changed the file";
+}
+
+TEST(SessionFile, HoldsNothingOfTextsThatEnded) {
+  const Net model = make_model(Positions::kNone, 9);
+  const TemporaryDirectory directory;
+  Workspace workspace;
+  auto ended = make_session(model, workspace), other = make_session(model, workspace);
+  other.prefill(std::vector<std::int32_t>{1, 2, 3}, std::vector<Index>{0, 3}, std::vector<Index>{1});
+  ended.reset(1);
+  other.reset(1);
+  save_session(directory / "ended", ended);
+  save_session(directory / "other", other);
+  EXPECT_TRUE(read_raw(directory / "ended") == read_raw(directory / "other"));
+}
+
 /// The message for a memory that some change has spoilt.
 template <class Spoil>
 std::string message_for(const Net& model, Spoil&& spoil) {

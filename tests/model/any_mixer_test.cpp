@@ -202,28 +202,30 @@ TEST(AnyMixer, WithAllOptionsStatesWhatALayerIsMadeWith) {
 
 TEST(AnyMixer, RefusesOptionsThatALayerDoesNotTakeByNameAndPlace) {
   EXPECT_EQ(complaint("ab:taps=3"),
-            "recipe: 'ab' takes heads and no other option, got 'taps' at character 0");
+            "recipe: 'ab' takes heads and no other option, got 'taps' in the layer at character 0");
   EXPECT_EQ(complaint("channel:taps=3"),
-            "recipe: 'channel' takes heads and no other option, got 'taps' at character 0");
+            "recipe: 'channel' takes heads and no other option, got 'taps' in the layer at character 0");
   EXPECT_EQ(complaint("fusion:taps=3"),
-            "recipe: 'fusion' takes heads and no other option, got 'taps' at character 0");
+            "recipe: 'fusion' takes heads and no other option, got 'taps' in the layer at character 0");
   EXPECT_EQ(complaint("ab,gated:taps=2"),
-            "recipe: 'gated' takes heads and no other option, got 'taps' at character 3");
+            "recipe: 'gated' takes heads and no other option, got 'taps' in the layer at character 3");
   EXPECT_EQ(complaint("2*ab,gated-pair:heads=2:taps=2"),
-            "recipe: 'gated-pair' takes heads and no other option, got 'taps' at character 5");
+            "recipe: 'gated-pair' takes heads and no other option, got 'taps' in the layer at character 5");
   EXPECT_EQ(complaint("attention:taps=2"),
-            "recipe: 'attention' takes heads, rotary, window, block, top and no other option, got 'taps' at "
-            "character 0");
+            "recipe: 'attention' takes heads, rotary, window, block, top and no other option, got 'taps' in "
+            "the layer at character 0");
 }
 
 TEST(AnyMixer, RefusesValuesOutsideTheStatedBoundsByNameAndPlace) {
-  EXPECT_EQ(complaint("ab,ab:heads=0"), "recipe: heads of 'ab' must be 1 to 1048576, got 0 at character 3");
+  EXPECT_EQ(complaint("ab,ab:heads=0"),
+            "recipe: heads of 'ab' must be 1 to 1048576, got 0 in the layer at character 3");
   EXPECT_EQ(complaint("softmax-local:taps=1"),
-            "recipe: taps of 'softmax-local' must be 2 to 16, got 1 at character 0");
+            "recipe: taps of 'softmax-local' must be 2 to 16, got 1 in the layer at character 0");
   EXPECT_EQ(complaint("softmax-local:taps=17"),
-            "recipe: taps of 'softmax-local' must be 2 to 16, got 17 at character 0");
+            "recipe: taps of 'softmax-local' must be 2 to 16, got 17 in the layer at character 0");
   EXPECT_EQ(complaint("softmax-local:window=4"),
-            "recipe: 'softmax-local' takes heads, taps and no other option, got 'window' at character 0");
+            "recipe: 'softmax-local' takes heads, taps and no other option, got 'window' in the layer at "
+            "character 0");
 }
 
 TEST(AnyMixer, RotaryPositionsChangeTheLayerAndNoParameter) {
@@ -280,7 +282,8 @@ TEST(AnyMixer, RefusesValuesThatALayerRefuses) {
   EXPECT_EQ(complaint("attention:window=1048576"), "");
   EXPECT_NE(complaint("softmax-local:taps=1"), "");
   EXPECT_EQ(complaint("hkt:heads=2:levels=6"), "");
-  EXPECT_EQ(complaint("hkt:levels=7"), "recipe: levels of 'hkt' must be 1 to 6, got 7 at character 0");
+  EXPECT_EQ(complaint("hkt:levels=7"),
+            "recipe: levels of 'hkt' must be 1 to 6, got 7 in the layer at character 0");
   EXPECT_NE(complaint("softmax-local:taps=17"), "");
   EXPECT_EQ(complaint("softmax-local:heads=8:taps=16"), "");
   Random random(1);
@@ -292,9 +295,9 @@ TEST(AnyMixer, AnUnknownNameListsTheKnownOnes) {
   EXPECT_EQ(complaint("ab,mamba"),
             "recipe: expected one of ab, channel, matrix, gated, gated-pair, fusion, softmax-local, ema, "
             "linear-attention, hkt, attention, "
-            "got 'mamba' at character 3");
+            "got 'mamba' in the layer at character 3");
   EXPECT_EQ((complaint<PolicyList<ScalarPair, Leaky>>("gated")),
-            "recipe: expected one of ab, leaky, attention, got 'gated' at character 0");
+            "recipe: expected one of ab, leaky, attention, got 'gated' in the layer at character 0");
 }
 
 TEST(AnyMixer, APolicyOfOnesOwnJoinsByTheList) {
@@ -302,8 +305,10 @@ TEST(AnyMixer, APolicyOfOnesOwnJoinsByTheList) {
   const auto layer = make<List>("leaky", 8, 4);
   ASSERT_TRUE(std::holds_alternative<Mixer<Leaky<float>>>(layer));
   EXPECT_EQ(std::get<Mixer<Leaky<float>>>(layer).shift(), 4);
-  EXPECT_EQ(complaint<List>("leaky:heads=2"), "recipe: 'leaky' takes no option, got 'heads' at character 0");
-  EXPECT_EQ(complaint<List>("leaky:taps=2"), "recipe: 'leaky' takes no option, got 'taps' at character 0");
+  EXPECT_EQ(complaint<List>("leaky:heads=2"),
+            "recipe: 'leaky' takes no option, got 'heads' in the layer at character 0");
+  EXPECT_EQ(complaint<List>("leaky:taps=2"),
+            "recipe: 'leaky' takes no option, got 'taps' in the layer at character 0");
 }
 
 /// A policy whose constructor takes a number that no recipe gives, and says so.
@@ -340,7 +345,8 @@ TEST(AnyMixer, NothingIsGuessedFromAConstructor) {
   const auto layer = make<List>("fading", 8);
   const auto& policy = std::get<Mixer<Fading<float>>>(layer).parameters();
   test::expect_same_bits(policy.decay, Vector<float>::Constant(8, 0.25f).eval(), "decay");
-  EXPECT_EQ(complaint<List>("fading:init=3"), "recipe: 'fading' takes no option, got 'init' at character 0");
+  EXPECT_EQ(complaint<List>("fading:init=3"),
+            "recipe: 'fading' takes no option, got 'init' in the layer at character 0");
 }
 
 TEST(AnyMixer, APolicyMayStateOptionsOfItsOwn) {
@@ -354,7 +360,7 @@ TEST(AnyMixer, APolicyMayStateOptionsOfItsOwn) {
   EXPECT_EQ(decay("tuned", 50), 0.25f);
   EXPECT_EQ(std::get<Mixer<Tuned<float>>>(make<List>("tuned:heads=4", 8)).heads(), 4);
   EXPECT_EQ(complaint<List>("tuned:percent=101"),
-            "recipe: percent of 'tuned' must be 0 to 100, got 101 at character 0");
+            "recipe: percent of 'tuned' must be 0 to 100, got 101 in the layer at character 0");
   EXPECT_EQ(with_all_options(List{}, Recipe::parse("2*tuned"), 60).text(), "2*tuned:heads=1:percent=30");
   Random random(1);
   EXPECT_EQ((LanguageModel<float, List>(

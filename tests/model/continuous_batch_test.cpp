@@ -185,7 +185,7 @@ TEST(ContinuousBatch, RefusesWhatCannotBeAndIsAsItWas) {
   EXPECT_EQ(message_of<std::out_of_range>([&] {
               batch.add(Ids{0, kVocabulary});
             }),
-            "ContinuousBatch::add: a token id must be 0 to " + std::to_string(kVocabulary - 1) + ", got " +
+            "ContinuousBatch::add: token id 1 must be 0 to " + std::to_string(kVocabulary - 1) + ", got " +
                 std::to_string(kVocabulary));
   Texts texts;
   const std::int64_t text = batch.add(Ids{2});

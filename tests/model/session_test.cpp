@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/matchers.hpp"
+#include "support/message_of.hpp"
 #include "support/models.hpp"
 #include "support/tolerance.hpp"
 
@@ -222,6 +223,25 @@ TEST(GenerationSession, NeverRestartsWithoutLearnedPositions) {
   EXPECT_EQ(session.position(), 3 * kContext);
   EXPECT_EQ(session.restarts(), 0);
   expect_logits(session.logits(), full_logits(model, ids), "all tokens");
+}
+
+TEST(GenerationSession, AStateThatEndsBeforeThePositionsIsNotRestarted) {
+  for (const Positions positions : {Positions::kNone, Positions::kLearned}) {
+    const Net model = make_model(positions, "ab,attention:heads=2");
+    Workspace workspace;
+    auto memory = GenerationSession(model, workspace).memory();
+    memory.state = model.make_state({.streams = 1, .capacity = 4});
+    GenerationSession session(model, workspace, memory, OnFull::kRestart);
+    session.prefill(Ids{1, 2, 3});
+    const Logits before = copy(session.logits());
+    const std::string got = message_of<std::out_of_range>([&] { session.prefill(Ids{4, 5}); });
+    EXPECT_EQ(got, "GenerationSession: the state of stream 0 has room for 1 more token, got 2 more tokens");
+    EXPECT_EQ(session.position(), 3);
+    expect_same_bits(copy(session.logits()), before, "logits");
+    session.next(4);
+    EXPECT_THROW(session.next(5), std::out_of_range);
+    EXPECT_EQ(session.restarts(), 0);
+  }
 }
 
 TEST(GenerationSession, LeavesEverythingAsItWasWhenATokenIsRefused) {

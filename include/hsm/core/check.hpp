@@ -8,7 +8,9 @@
 #include <array>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -74,6 +76,16 @@ void check_equal(const char* who, const char* what, const Value& got, const Valu
 
 inline void check_at_least(const char* who, const char* what, Index got, Index least) {
   if (got < least) fail_at_least(who, what, got, least);
+}
+
+/// Throws std::out_of_range for a token id outside [0,V); `of` says of what it is one, such as " of the training text".
+inline void check_token_ids(const char* who, std::span<const std::int32_t> ids, Index V,
+                            const char* of = "") {
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < V) continue;
+    raise<std::out_of_range>(std::string(who) + ": token id " + std::to_string(i) + of + " must be 0 to " +
+                             std::to_string(V - 1) + ", got " + std::to_string(ids[i]));
+  }
 }
 
 /// Throws unless heads >= 1 divides channels.

@@ -86,14 +86,15 @@ bool is_old_fingerprint(const std::string& text, bool first_version,
 
 }  // namespace detail
 
-/// Writes a session to `path`. Throws std::runtime_error if the file cannot be written or a value is not finite,
-/// with an existing file untouched, std::invalid_argument for a note that is not UTF-8.
+/// Writes a session to `path`. Throws std::runtime_error if the file cannot be written, a stream is not whole or a value
+/// is not finite, with an existing file untouched, std::invalid_argument for a note that is not UTF-8.
 template <class Model>
 void save_session(const std::filesystem::path& path, const GenerationSession<Model>& session,
                   const SessionNotes& notes = {}) {
   using Scalar = typename Model::Scalar;
   const auto& memory = session.memory();
   const Index n = session.streams();
+  detail::check_saved_whole(detail::path_text(path), memory.state);
   Index spare = 0;
   SafetensorsWriter writer;
   detail::GatheredNumbers numbers;
@@ -101,7 +102,11 @@ void save_session(const std::filesystem::path& path, const GenerationSession<Mod
   const auto& counts = numbers.emplace_back(memory.state.counts.begin(), memory.state.counts.end());
   writer.add("counts", {n}, std::span<const std::int64_t>(counts));
   writer.add("ready", {memory.logits.cols()}, std::span<const std::uint8_t>(memory.ready));
-  const std::span<const Scalar> logits(memory.logits.data(), static_cast<std::size_t>(memory.logits.size()));
+  OwnedColumns<Scalar> there = memory.logits;  // what is left of texts that ended is not of the session
+  for (std::size_t i = 0; i < memory.ready.size(); ++i) {
+    if (memory.ready[i] == 0) there.col(static_cast<Index>(i)).setZero();
+  }
+  const std::span<const Scalar> logits(there.data(), static_cast<std::size_t>(there.size()));
   detail::check_saved_finite(detail::path_text(path), "logits", logits);
   writer.add("logits", {memory.logits.cols(), memory.logits.rows()}, logits);
   for (std::size_t s = 0; s < memory.history.size(); ++s) {
@@ -111,7 +116,7 @@ void save_session(const std::filesystem::path& path, const GenerationSession<Mod
   for (std::size_t l = 0; l < memory.state.layers.size(); ++l) {
     std::visit(
         [&](const auto& state) {
-          spare = (std::max)(spare, detail::spare_of(state));
+          spare = (std::max)(spare, state.spare());
           detail::add_state(writer, detail::path_text(path), detail::layer_prefix(l), state, numbers, values);
         },
         memory.state.layers[l]);

@@ -307,33 +307,32 @@ auto read_state_of(FileChecks& file, const std::string& prefix, const Mixer& mix
   return state;
 }
 
-template <class Scalar>
-Index spare_of(const RingState<Scalar>& state) {
-  return state.spare();
-}
-template <class Scalar>
-Index spare_of(const HierarchicalAttentionState<Scalar>& state) {
-  return state.spare();
-}
-template <class Scalar>
-Index spare_of(const AttentionState<Scalar>& state) {
-  return state.spare();
+/// Throws std::runtime_error for a stream that a call which threw has left in part: no file could be loaded again.
+template <class State>
+void check_saved_whole(const std::string& name, const State& state) {
+  for (Index s = 0; s < state.streams(); ++s) {
+    if (!state.is_whole(s))
+      throw std::runtime_error(
+          name + ": stream " + std::to_string(s) +
+          " must be whole to be saved, got one that a call which threw has left in part");
+  }
 }
 
 }  // namespace detail
 
 /// Writes the state of `mixer` to `path`. Throws std::invalid_argument for the
-/// state of another layer, std::runtime_error if the file cannot be written or a value is not finite, with an
-/// existing file untouched.
+/// state of another layer, std::runtime_error if the file cannot be written, a stream is not whole or a value is not
+/// finite, with an existing file untouched.
 template <class AMixer>
 void save_state(const std::filesystem::path& path, const AMixer& mixer, const typename AMixer::State& state) {
   if (!mixer.fits(state))
     detail::fail("save_state", "the state", "one from this layer's make_state", "another's");
+  detail::check_saved_whole(detail::path_text(path), state);
   SafetensorsWriter writer;
   writer.set_metadata("format", std::string(kStateFormat));
   writer.set_metadata("version", std::string(kStateVersion));
   writer.set_metadata("fingerprint", fingerprint(mixer));
-  writer.set_metadata("spare", std::to_string(detail::spare_of(state)));
+  writer.set_metadata("spare", std::to_string(state.spare()));
   detail::GatheredNumbers numbers;
   detail::Gathered<typename AMixer::Scalar> values;
   detail::add_state(writer, detail::path_text(path), "", state, numbers, values);

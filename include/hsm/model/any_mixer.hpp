@@ -36,7 +36,8 @@ std::string names_of(LayerList<Entries...>) {
 }
 
 [[noreturn]] inline void fail_layer(const LayerRecipe& layer, const std::string& what) {
-  detail::raise<std::invalid_argument>("recipe: " + what + " at character " + std::to_string(layer.place));
+  detail::raise<std::invalid_argument>("recipe: " + what + " in the layer at character " +
+                                       std::to_string(layer.place));
 }
 
 template <class Entry>

@@ -57,14 +57,8 @@ class ContinuousBatch {
   /// A text that goes on behind `prompt`, at least one token, and its number. Throws std::invalid_argument for no token,
   /// std::out_of_range for an id outside [0,V).
   std::int64_t add(std::span<const std::int32_t> prompt) {
-    const Index V = session_.model().config().vocabulary;
     if (prompt.empty()) detail::fail("ContinuousBatch::add", "the prompt", "at least one token", "none");
-    for (const std::int32_t id : prompt) {
-      if (id < 0 || id >= V) {
-        detail::raise<std::out_of_range>("ContinuousBatch::add: a token id must be 0 to " +
-                                         std::to_string(V - 1) + ", got " + std::to_string(id));
-      }
-    }
+    detail::check_token_ids("ContinuousBatch::add", prompt, session_.model().config().vocabulary);
     waiting_.push_back({next_, {prompt.begin(), prompt.end()}, 0, -1});
     return next_++;
   }
@@ -112,6 +106,7 @@ class ContinuousBatch {
     for (; !free_.empty() && !waiting_.empty(); waiting_.pop_front()) {
       running_.push_back(std::move(waiting_.front()));
       running_.back().stream = free_.back();
+      session_.reset(free_.back());  // a fork that threw may have begun to write there
       free_.pop_back();
     }
     const std::size_t own = ids_.size();

@@ -23,8 +23,8 @@
 // within a few C of what their formulas count, and for a policy whose combine has tensors of its own, at least one
 // for each of their values. Not counted, since they are O(C + F) and no products: norms, activations, biases, softmax
 // and the look-up of embeddings; nor what an implementation computes twice (attention's backward computes its scores
-// again, C for each pair). A state may hold more memory than it needs: rings of up to 16 MiB are there from the start
-// (shift/mixer_state.hpp), and longer ones and attention's cache grow by doubling; with a window
+// again, C for each pair). A state may hold more memory than it needs: rings that take up to 16 MiB in all are there from the
+// start (layer/ring_state.hpp), and longer ones and attention's cache grow by doubling; with a window
 // it comes to twice what is needed (attention/cached_stream.hpp).
 //
 // Sources: arXiv 2601.22852 for the mixers and their linear cost; the factor 3 is the usual count of a forward and a

@@ -157,7 +157,8 @@ class LanguageModel {
   /// stream's last token. With `tail` > 1 they are those after each of its last `tail` tokens, or of all where it gets
   /// fewer: (V, sum of min(tail, T)), stream after stream. Throws, before anything is changed, std::out_of_range for a
   /// bad token id or more than room() tokens, std::invalid_argument for another model's state, tail < 1 or sizes that do
-  /// not fit. With a workspace that has served such a call before, one token of one stream makes no allocation.
+  /// not fit. With a workspace that has served such a call before, one token of one stream makes no allocation,
+  /// but where the state grows (layer/token_mixer.hpp).
   void extend(std::span<const std::int32_t> ids, State& state, Columns<Scalar> last_logits,
               Workspace& workspace, Index tail = 1) const;
 

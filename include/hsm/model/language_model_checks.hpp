@@ -14,13 +14,7 @@ void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std
   detail::check_equal(who, "the number of token ids", static_cast<Index>(ids.size()), expected);
   detail::check_equal(who, "the shape of the embedding", Shape<2>{embedding_.rows(), embedding_.channels()},
                       Shape<2>{config_.vocabulary, config_.width});
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0 || ids[i] >= config_.vocabulary) {
-      detail::raise<std::out_of_range>(std::string(who) + ": token id " + std::to_string(i) +
-                                       " must be 0 to " + std::to_string(config_.vocabulary - 1) + ", got " +
-                                       std::to_string(ids[i]));
-    }
-  }
+  detail::check_token_ids(who, ids, config_.vocabulary);
 }
 
 template <ComputeScalar Scalar, class List>

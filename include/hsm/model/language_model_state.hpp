@@ -74,8 +74,8 @@ struct LanguageModelState {
     return most;
   }
 
-  /// Whether every layer can take the last k tokens of `stream` back: dense attention always, shift mixers and attention
-  /// with a window as far as their spare slots reach (shift/mixer_state.hpp, attention/cached_stream.hpp).
+  /// Whether every layer can take the last k tokens of `stream` back: attention without a window always, the others
+  /// as far as their spare slots reach (layer/ring_state.hpp, attention/cached_stream.hpp).
   bool can_rewind(Index stream, Index k) const {
     if (k < 0 || k > count(stream)) return false;
     return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {

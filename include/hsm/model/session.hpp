@@ -16,7 +16,8 @@
 // stream, unless told to keep fewer: those after the token that is then the last are there. See also
 // hsm/model/speculation.hpp.
 // Memory: the state, V logits for each that is kept, and the last tokens where positions are learned. A restart
-// costs the reading of context / 2 tokens, once in context / 2 tokens.
+// costs the reading of context / 2 tokens, once in context / 2 tokens, and a copy of the state of all streams, so that
+// a call that throws changes nothing.
 #pragma once
 
 #include <algorithm>
@@ -64,7 +65,8 @@ class GenerationSession {
                     OnFull on_full = OnFull::kRefuse);
 
   /// Reads the next T >= 1 tokens of every stream, ids [streams, T]. Throws, with nothing changed,
-  /// std::out_of_range for a token id outside [0,V) or, under OnFull::kRefuse, for more than room() tokens;
+  /// std::out_of_range for a token id outside [0,V) or for more than room() tokens, under OnFull::kRestart only where a
+  /// state that was made for fewer tokens ends, and not the positions;
   /// std::invalid_argument for a list that is not [streams, T].
   void prefill(std::span<const std::int32_t> ids);
   /// Reads the next tokens of each of `chosen`, different streams, and of no other: those of chosen[i] are
@@ -175,6 +177,8 @@ class GenerationSession {
               std::span<const Index> chosen, typename Model::State& state);
   void restart(std::span<const std::int32_t> ids, std::span<const Index> offsets,
                std::span<const Index> chosen);
+  bool ends_with_positions(Index stream) const;
+  [[noreturn]] void fail_full(Index stream, Index more) const;
 
   std::size_t checked(const char* who, Index stream) const {
     if (stream < 0 || stream >= streams()) {

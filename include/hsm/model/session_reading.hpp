@@ -54,16 +54,15 @@ void GenerationSession<Model>::read(const char* who, std::span<const std::int32_
   detail::check_offsets(who, offsets, static_cast<Index>(ids.size()));
   detail::check_equal(who, "the number of streams", static_cast<Index>(chosen.size()),
                       static_cast<Index>(offsets.size()) - 1);
+  bool full = false;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     checked(who, chosen[i]);
     const Index more = offsets[i + 1] - offsets[i];
     if (more <= room(chosen[i])) continue;
-    if (on_full_ == OnFull::kRestart) return restart(ids, offsets, chosen);
-    detail::raise<std::out_of_range>("GenerationSession: the model has learned " +
-                                     detail::counted(model_->config().context, "position") + " and " +
-                                     std::to_string(position(chosen[i])) + " are used, got " +
-                                     detail::counted(more, "more token"));
+    full = true;
+    if (on_full_ != OnFull::kRestart || !ends_with_positions(chosen[i])) fail_full(chosen[i], more);
   }
+  if (full) return restart(ids, offsets, chosen);
   for (std::size_t i = 0; remembers() && i < chosen.size(); ++i) {  // nothing throws once the model has read
     auto& tokens = memory_.history[static_cast<std::size_t>(chosen[i])];
     const std::size_t size = tokens.size() + static_cast<std::size_t>(offsets[i + 1] - offsets[i]);
@@ -77,6 +76,24 @@ void GenerationSession<Model>::read(const char* who, std::span<const std::int32_
     tokens.insert(tokens.end(), ids.begin() + offsets[i], ids.begin() + offsets[i + 1]);
     if (tokens.size() > keep) tokens.erase(tokens.begin(), tokens.end() - static_cast<std::ptrdiff_t>(keep));
   }
+}
+
+/// Whether it is the learned positions that end the stream, and not a state that was made for fewer tokens.
+template <class Model>
+bool GenerationSession<Model>::ends_with_positions(Index stream) const {
+  return remembers() && room(stream) == model_->config().context - position(stream);
+}
+
+template <class Model>
+void GenerationSession<Model>::fail_full(Index stream, Index more) const {
+  const std::string end = ends_with_positions(stream)
+                              ? "the model has learned " +
+                                    detail::counted(model_->config().context, "position") + " and " +
+                                    std::to_string(position(stream)) + " are used"
+                              : "the state of stream " + std::to_string(stream) + " has room for " +
+                                    detail::counted(room(stream), "more token");
+  detail::raise<std::out_of_range>("GenerationSession: " + end + ", got " +
+                                   detail::counted(more, "more token"));
 }
 
 /// Extends `state`, and leaves the logits where they belong.
@@ -108,13 +125,8 @@ template <class Model>
 void GenerationSession<Model>::restart(std::span<const std::int32_t> ids, std::span<const Index> offsets,
                                        std::span<const Index> chosen) {
   const Index context = model_->config().context, half = std::max<Index>(1, context / 2);
-  for (const std::int32_t id : ids) {  // those too that are not read
-    if (id < 0 || id >= model_->config().vocabulary) {
-      detail::raise<std::out_of_range>("GenerationSession: a token id must be 0 to " +
-                                       std::to_string(model_->config().vocabulary - 1) + ", got " +
-                                       std::to_string(id));
-    }
-  }
+  detail::check_token_ids("GenerationSession", ids,
+                          model_->config().vocabulary);  // those too that are not read
   auto state = memory_.state;
   auto history = memory_.history;
   Index restarts = memory_.restarts;

@@ -15,7 +15,6 @@
 // led there, so the model gets the weights from before that one, the last whose loss and norm were finite.
 #pragma once
 
-#include <algorithm>
 #include <limits>
 #include <span>
 #include <stdexcept>
@@ -29,23 +28,15 @@ namespace hsm::inline HSM_ABI {
 
 namespace detail {
 
-/// Throws std::out_of_range for a token id outside [0,V): before hours of training, not in between.
-inline void check_text(const char* what, std::span<const std::int32_t> text, Index V) {
-  const auto bad = std::find_if(text.begin(), text.end(), [V](std::int32_t id) { return id < 0 || id >= V; });
-  if (bad == text.end()) return;
-  detail::raise<std::out_of_range>("train: token " + std::to_string(bad - text.begin()) + " of the " + what +
-                                   " text must be 0 to " + std::to_string(V - 1) + ", got " +
-                                   std::to_string(*bad));
-}
-
 /// What a run is told, before anything of its size is made.
 template <class Model>
 void check_run(const Model& model, std::span<const std::int32_t> text,
                std::span<const std::int32_t> validation, const TrainingConfig& config) {
   check_training(config);
   check_wide("train", model.embedding().narrow);
-  check_text("training", text, model.config().vocabulary);
-  check_text("validation", validation, model.config().vocabulary);
+  const Index V = model.config().vocabulary;
+  check_token_ids("train", text, V, " of the training text");  // before hours of training, not in between
+  check_token_ids("train", validation, V, " of the validation text");
   if (validation.size() == 1)
     fail("train", "validation", "empty or at least 2 tokens, one to read and one to predict", "1");
   if (validation.empty() && config.keeps_best())
@@ -112,7 +103,8 @@ TrainingProgress train(Model& model, TrainingState<Model>& state, std::span<cons
 }
 
 /// Trains `model` on `text`, both token ids; `validation` may be empty. Otherwise as above, but for the model
-/// that is left: the best one where the config keeps it, however the run ended.
+/// that is left: the best one where the config keeps it, also of a run that was stopped. Where TrainingDiverged is thrown
+/// it is the last good one all the same; who wants the best then holds the state, as above.
 template <class Model, class Callback, class Stop>
 TrainingProgress train(Model& model, std::span<const std::int32_t> text,
                        std::span<const std::int32_t> validation, const TrainingConfig& config,
