@@ -170,6 +170,16 @@ TEST(Communicator, RefusesRanksThatDiffer) {
       << sentence;
 }
 
+TEST(Communicator, GivesUpWhatItWaitsForWhereSomethingThrows) {
+  const std::string got = message_of<std::runtime_error>([] {
+    std::vector<float> values(4);
+    Communicator::Pending pending;
+    all_ranks->receive(std::span(values), all_ranks->rank(), pending);  // which nobody will send
+    throw std::runtime_error("no memory");
+  });
+  EXPECT_EQ(got, "no memory");
+}
+
 TEST(Communicator, CountsWhatItSends) {
   Communicator& ranks = *all_ranks;
   const Traffic before = ranks.traffic();

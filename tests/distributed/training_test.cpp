@@ -236,11 +236,21 @@ TEST(DataParallel, RefusesWhatDoesNotBelongTogether) {
   };
   const bool odd = n > 1 && all_ranks->rank() == n - 1;
   SharedRun rate({.batch = n, .steps = 1, .learning_rate = odd ? 0.5 : 0.25}),
-      weight({.batch = n, .steps = 1});
+      weight({.batch = n, .steps = 1}), schedule({.batch = n, .steps = 1}), text({.batch = n, .steps = 1}),
+      validation({.batch = n, .steps = 1});
   if (odd) weight.model.embedding().weight(0, 0) += 1;
+  LanguageModelConfig config = schedule.model.config();
+  if (odd) config.schedule = "reversed:dyadic";
+  Random random(1);
+  schedule.model = Net(config, random);
+  if (odd) text.text[0] ^= 1;
+  if (odd) validation.validation[0] ^= 1;
   for (const auto& [got, words] :
        {std::pair(sentence(rate), "the training config of rank 0, 'batch "),
-        std::pair(sentence(weight), "the weights and moments of rank 0, 'hash ")}) {
+        std::pair(sentence(weight), "the weights and moments of rank 0, 'fnv1a-64:"),
+        std::pair(sentence(schedule), "the model of rank 0, 'float "),
+        std::pair(sentence(text), "the training text that was given of rank 0, '"),
+        std::pair(sentence(validation), "the validation text that was given of rank 0, '")}) {
     EXPECT_EQ(got.find(words) != std::string::npos, n > 1) << got;
     EXPECT_EQ(got.ends_with(" on rank " + std::to_string(n - 1)), n > 1) << got;
   }

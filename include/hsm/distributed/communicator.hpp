@@ -15,6 +15,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -68,13 +69,17 @@ class Communicator {
   MPI_Comm mpi() const { return comm_; }
 
   /// Messages under way. Memory that they read or write must stay until wait(); what still is under way when it is
-  /// destroyed is waited for.
+  /// destroyed is waited for, but for messages to this rank where something threw: what would come may wait for what this
+  /// rank has not sent. One holds what comes or what goes, not both.
   class Pending {
    public:
     Pending() = default;
     Pending(const Pending&) = delete;
     Pending& operator=(const Pending&) = delete;
     ~Pending() {
+      for (MPI_Request& request : requests_) {
+        if (receives_ && std::uncaught_exceptions() > 0 && request != MPI_REQUEST_NULL) MPI_Cancel(&request);
+      }
       if (!requests_.empty())
         MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE);
     }
@@ -83,7 +88,7 @@ class Communicator {
       const int code = requests_.empty() ? MPI_SUCCESS
                                          : MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(),
                                                        MPI_STATUSES_IGNORE);
-      requests_.clear();
+      clear();
       detail::check_mpi(code, "MPI_Waitall");
     }
     /// Whether they have, without waiting for it. MPI goes on with what is under way only while one of its functions is
@@ -95,13 +100,18 @@ class Communicator {
             MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &over, MPI_STATUSES_IGNORE),
             "MPI_Testall");
       }
-      if (over) requests_.clear();
+      if (over) clear();
       return over != 0;
     }
 
    private:
     friend class Communicator;
+    void clear() {
+      requests_.clear();
+      receives_ = false;
+    }
     std::vector<MPI_Request> requests_;
+    bool receives_ = false;
   };
 
   /// Begins to send `values` to a rank. Nothing is sent where there are none.
@@ -119,6 +129,7 @@ class Communicator {
   template <detail::Sendable T>
   void receive(std::span<T> values, int from, Pending& pending) {
     const auto bytes = std::as_writable_bytes(values);
+    pending.receives_ = true;
     for_each_piece(bytes.size(), [&](std::size_t first, int count) {
       detail::check_mpi(MPI_Irecv(bytes.data() + first, count, MPI_BYTE, from, kTag, comm_, &begin(pending)),
                         "MPI_Irecv");

@@ -29,30 +29,30 @@
 #include <string_view>
 
 #include <hsm/distributed/rank_processes.hpp>
+#include <hsm/io/fingerprint.hpp>
 #include <hsm/training/trainer.hpp>
 
 namespace hsm::inline HSM_ABI {
 
 namespace detail {
 
-/// The bits of all weights in one number.
+/// Takes the bits of all weights into a hash.
 template <class Model>
-std::uint64_t hash_of(const Model& model, std::uint64_t hash) {
-  const auto add = [&](std::string_view, const auto& tensor) {
-    for (const std::byte value :
-         std::as_bytes(std::span(tensor.data(), static_cast<std::size_t>(tensor.size()))))
-      hash = (hash ^ static_cast<std::uint64_t>(value)) * 0x100000001B3ull;  // FNV-1a
-  };
-  Model::visit(add, model);
-  return hash;
+void add_weights(Fnv1a64& hash, const Model& model) {
+  Model::visit(
+      [&](std::string_view, const auto& tensor) {
+        hash.add(std::as_bytes(std::span(tensor.data(), static_cast<std::size_t>(tensor.size()))));
+      },
+      model);
 }
 
 }  // namespace detail
 
-/// Collective. Throws std::runtime_error, the same sentence on every rank, unless all ranks go on with the same run: texts,
-/// config, step, weights and moments. Reads each of them once.
+/// Collective. Throws std::runtime_error, the same sentence on every rank, unless all ranks go on with the same run: model,
+/// texts, config, step, weights and moments. Reads each of them once.
 template <class Model>
 void check_same_run(Communicator& ranks, const Model& model, const TrainingState<Model>& state) {
+  detail::check_same_config(ranks, model);
   std::string config;
   TrainingConfig::visit(
       [&](std::string_view name, const auto& field) {
@@ -65,13 +65,15 @@ void check_same_run(Communicator& ranks, const Model& model, const TrainingState
   ranks.check_agreement("the training text", state.text.text());
   ranks.check_agreement("the validation text", state.validation.text());
   ranks.check_agreement("the steps done", std::to_string(state.progress.step));
-  std::uint64_t hash = detail::hash_of(model, state.windows.state() ^ state.dropout.state());
-  hash =
-      detail::hash_of(state.optimizer.second_moment(), detail::hash_of(state.optimizer.first_moment(), hash));
-  ranks.check_agreement("the weights and moments", "hash " + std::to_string(hash));
+  Fnv1a64 hash;
+  hash.add(std::to_string(state.windows.state()) + " " + std::to_string(state.dropout.state()));
+  detail::add_weights(hash, model);
+  detail::add_weights(hash, state.optimizer.first_moment());
+  detail::add_weights(hash, state.optimizer.second_moment());
+  ranks.check_agreement("the weights and moments", hash.text());
 }
 
-/// Collective. `train` (trainer.hpp) over ranks, each with the same model, state and texts. Callback and stop are asked on
+/// Collective. `train` (training/trainer.hpp) over ranks, each with the same model, state and texts. Callback and stop are asked on
 /// every rank as often, and one rank that wants to end ends all; the callback may be collective, stop() must not be. Each
 /// group of `sequence_ranks` ranks in a row shares its windows. Throws as train does, then on every rank alike,
 /// std::invalid_argument unless sequence_ranks divide the ranks and the groups the batch, and for a layer that cannot be cut
@@ -84,6 +86,8 @@ TrainingProgress train_over_ranks(Communicator& ranks, Model& model, TrainingSta
                                   Callback&& callback, Stop&& stop, int sequence_ranks = 1) {
   constexpr const char* kWho = "train_over_ranks";
   check_same_run(ranks, model, state);
+  ranks.check_agreement("the training text that was given", TextMark(text).text());
+  ranks.check_agreement("the validation text that was given", TextMark(validation).text());
   ranks.check_agreement("the sequence ranks", std::to_string(sequence_ranks));
   if (sequence_ranks < 1 || ranks.size() % sequence_ranks != 0) {
     detail::fail(kWho, "sequence_ranks", "a divisor of the ranks, " + std::to_string(ranks.size()),

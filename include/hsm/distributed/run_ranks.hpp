@@ -27,16 +27,18 @@ int run_ranks(int& argc, char**& argv, Body&& body) {
   int rank = 0, size = 1, result = 1;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &size);
+  bool threw = true;
   std::string error;
   try {
     Communicator ranks(MPI_COMM_WORLD);
     result = body(ranks);
+    threw = false;
   } catch (const std::exception& thrown) {
     error = thrown.what();
   } catch (...) {
     error = "what was thrown is no std::exception";
   }
-  if (!error.empty()) {
+  if (threw) {
     std::fprintf(stderr, "rank %d of %d: %s\n", rank, size, error.c_str());
     std::fflush(stderr);
     MPI_Abort(MPI_COMM_WORLD, 1);

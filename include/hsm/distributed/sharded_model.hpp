@@ -113,17 +113,23 @@ class ModelExchange {
   GradientSum* sum_;
 };
 
-/// Collective. Throws unless the models of all ranks have one config, and have the tokens of the shards.
+/// Collective. Throws std::runtime_error, the same on every rank, unless the models of all ranks have one config.
 template <class Model>
-void check_sharded_model(const char* who, const Model& model, const TokenShards& shards,
-                         std::span<const std::int32_t> ids) {
+void check_same_config(Communicator& ranks, const Model& model) {
   const LanguageModelConfig& config = model.config();
-  shards.ranks().check_agreement(
+  ranks.check_agreement(
       "the model", std::string(sizeof(typename Model::Scalar) == sizeof(float) ? "float" : "double") + " " +
                        std::to_string(config.vocabulary) + "/" + std::to_string(config.width) + "/" +
                        std::to_string(config.feed_forward) + "/" + std::to_string(config.context) +
                        (config.positions == Positions::kLearned ? " with positions " : " ") + config.layers +
                        " over " + config.schedule);
+}
+
+/// Collective. The same, and throws unless they have the tokens of the shards.
+template <class Model>
+void check_sharded_model(const char* who, const Model& model, const TokenShards& shards,
+                         std::span<const std::int32_t> ids) {
+  check_same_config(shards.ranks(), model);
   check_equal(who, "the number of token ids", static_cast<Index>(ids.size()), shards.tokens());
 }
 
