@@ -3,7 +3,7 @@
 #
 # What a draft is worth:   bash bench/speculation/run.sh --text FILE [PROMPTS [TOKENS [K]]]
 # Trains a model of 4.3 M parameters and a draft of 0.3 M on a text, in some ten minutes, if build/speculation does
-# not hold them yet; then writes after 1000 prompts with the draft and without, and bench/speculation/table.md.
+# not hold them yet for this text; then writes after 1000 prompts with the draft and without, and bench/speculation/table.md.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -17,7 +17,7 @@ shift 2
 bash "$root/.ci/setup" bench examples
 bash "$root/.ci/build" examples >&2
 bash "$root/.ci/build" bench >&2
-work=$root/build/speculation
+work=$root/build/speculation/$(sha256sum "$text" | cut -c 1-16)
 mkdir -p "$work"
 export OPENBLAS_NUM_THREADS=1
 
@@ -25,7 +25,8 @@ export OPENBLAS_NUM_THREADS=1
 train() {
   if [[ ! -f $work/$1.safetensors ]]; then
     "$root/build/examples/examples/hsm_lm" train --text "$text" --threads 1 --seed 1 --batch 8 --context 128 \
-      --positions none --out "$work/$1.safetensors" "${@:2}" >&2
+      --positions none --out "$work/unfinished.safetensors" "${@:2}" >&2
+    mv "$work/unfinished.safetensors" "$work/$1.safetensors"  # what is interrupted saves its model too
   fi
 }
 train model --layers 8*ab --width 256 --feed-forward 1024 --steps 300

@@ -83,6 +83,7 @@ void run_compare_command(CompareOptions& options) {
   const ComparePlan plan = plan_compare(options);
   if (options.speeds) check_speeds_fit(options, plan);
   CompareTables tables(options, plan, files);
+  if (options.speeds) check_speeds_machine(options, plan, *tables.speeds);
   Runtime runtime(options.threads);
   CompareRuns runs(options, plan, *tables.runs, *tables.curves, runtime.workspace);
   std::fprintf(stderr, "%s\n%s; at least %s of %s", plan.texts.what.c_str(),
@@ -118,7 +119,7 @@ void add_compare(CLI::App& app) {
       "the second is reported");
   add_file(*command, "--tokenizer", options->tokenizer,
            "tokenizer file of hsm_lm tokenize; a token is a byte if not given");
-  add_recipe_options(*command, *options, "attention, every mixer and hybrids");
+  add_recipe_options(*command, *options, "attention, every shift mixer and hybrids");
   add_sizes(*command, *options);
   command->add_flag("--quick", options->quick, "sizes so small that it takes seconds and tells nothing");
   command->add_flag("--speeds", options->speeds,

@@ -167,6 +167,27 @@ inline void check_speeds_fit(const CompareOptions& o, const ComparePlan& plan) {
   }
 }
 
+/// Throws std::invalid_argument where the table lacks measurements, and has some of another machine or number of threads:
+/// they would stand beside each other.
+inline void check_speeds_machine(const CompareOptions& o, const ComparePlan& plan, const RunTable& table) {
+  const std::string here = machine_line(o.threads.threads);
+  const auto lacks = [&](const char* what, const std::vector<Index>& contexts) {
+    return std::any_of(contexts.begin(), contexts.end(), [&](Index context) {
+      return std::any_of(plan.contenders.begin(), plan.contenders.end(), [&](const Contender& contender) {
+        return table.find(speed_key(contender, what, context, kSpeedRounds - 1)) == nullptr;
+      });
+    });
+  };
+  if (!lacks(kTrainingSpeed, o.speed_windows) && !lacks(kGenerationSpeed, o.speed_contexts)) return;
+  for (const Cells& key : table.keys()) {
+    const std::string& there = table.cell(key, "machine");
+    if (there == here) continue;
+    throw std::invalid_argument(
+        "--speeds: the table of speeds was measured on " + hsm::detail::in_quotes(there) + ", and this is " +
+        hsm::detail::in_quotes(here) + "; go on there, or delete it to measure all here");
+  }
+}
+
 /// Measures what the table lacks; returns false after a signal.
 inline bool measure_speeds(const CompareOptions& o, const ComparePlan& plan, RunTable& table,
                            Workspace& workspace, const InterruptGuard& guard) {

@@ -155,7 +155,6 @@ struct CompareResult {
   double rate = 0;
   bool edge = false;          ///< whether no worse rate is known on one side of it
   bool diverged = false;      ///< whether a run at this rate diverged
-  std::size_t widened = 0;    ///< rates that were added to the grid
   Spread loss{};              ///< nats per token, over the seeds
   std::vector<Cells> keys{};  ///< its runs, the first seed first
 };
@@ -167,7 +166,6 @@ inline CompareResult compare_result(const RunTable& table, const CompareOptions&
   CompareResult result;
   result.rate = search.best();
   result.edge = search.edge();
-  result.widened = search.size() - o.rates.size();
   for (const std::uint64_t seed : o.seeds) {
     const Cells key = compare_key(contender, result.rate, seed);
     result.loss.add(table.number(key, "loss"));

@@ -39,22 +39,14 @@ struct CompareSources {
 
 namespace detail {
 
-/// Training and validation as bytes.
-struct CompareBytes {
-  std::string training{}, validation{};
-};
-
-inline CompareBytes compare_bytes(const CompareSources& sources) {
+inline SplitText compare_bytes(const CompareSources& sources) {
   if (sources.text.empty()) {
     const auto stories = [](std::size_t bytes, Split split) {
       return make_stories({.bytes = bytes, .seed = 1, .split = split}).text;
     };
     return {stories(sources.story_bytes, Split::train), stories(sources.story_bytes / 10, Split::validation)};
   }
-  std::string text = read_text(sources.text);
-  if (!sources.valid.empty()) return {std::move(text), read_text(sources.valid)};
-  const std::size_t cut = text.size() - text.size() / 20;
-  return {text.substr(0, cut), text.substr(cut)};
+  return read_split_text(sources.text, sources.valid);
 }
 
 }  // namespace detail
@@ -62,7 +54,7 @@ inline CompareBytes compare_bytes(const CompareSources& sources) {
 /// Reads the texts; this is the only place that knows what a token is. Throws std::runtime_error for a file that
 /// cannot be read, std::invalid_argument for one with too little in it for windows of `context` tokens.
 inline CompareTexts read_compare_texts(const CompareSources& sources, Index context) {
-  const detail::CompareBytes bytes = detail::compare_bytes(sources);
+  const SplitText bytes = detail::compare_bytes(sources);
   CompareTexts texts;
   const TextTokenizer tokenizer = load_tokenizer_file(sources.tokenizer);
   texts.vocabulary = tokenizer.vocabulary();

@@ -11,9 +11,9 @@
 #include <memory>
 #include <numbers>
 #include <string>
+#include <string_view>
 
 #include <hsm/core/parameters.hpp>
-#include <hsm/io/utf8_stream.hpp>
 #include <hsm/model/sampler.hpp>
 #include <hsm/model/session.hpp>
 #include <hsm/training/trainer.hpp>
@@ -22,6 +22,8 @@
 #include "examples/hsm_lm/demo_scores.hpp"
 #include "examples/hsm_lm/demo_timing.hpp"
 #include "examples/hsm_lm/options.hpp"
+#include "examples/hsm_lm/text_output.hpp"
+#include "examples/hsm_lm/training_memory.hpp"
 #include "examples/support/progress.hpp"
 #include "examples/support/terminal.hpp"
 #include "examples/support/text.hpp"
@@ -111,10 +113,11 @@ void print_scores(const Model& model, const DemoText& text, Workspace& workspace
   std::fflush(stdout);
 }
 
-/// The beginning of the held-out text: two sentences of a story, or some 60 bytes.
+/// The beginning of the held-out text: two sentences of a story, or some 60 bytes, up to a whole character.
 std::string prompt_of(const DemoText& text) {
   const std::string_view held_out = text.validation;
   std::size_t end = std::min<std::size_t>(60, held_out.size());
+  while (end < held_out.size() && end > 56 && (held_out[end] & '\xC0') == '\x80') --end;
   if (!text.recalls.empty()) {
     end = held_out.find(". ");
     end = held_out.find(". ", end + 2) + 1;
@@ -126,22 +129,22 @@ void print_continuation(const Model& model, const DemoText& text, const DemoOpti
                         Workspace& workspace) {
   constexpr Index kLongest = 400;
   const std::string prompt = prompt_of(text);
-  std::printf("the model goes on from a held-out beginning, which is set off by | (temperature 0.5):\n\n%s|",
-              prompt.c_str());
+  std::printf("the model goes on from a held-out beginning, which is set off by | (temperature 0.5):\n\n");
   GenerationSession session(model, workspace, {.on_full = OnFull::kRestart});
   session.prefill(ByteTokenizer::encode((text.recalls.empty() ? "" : "\n") + prompt));
   Sampler sampler({.temperature = 0.5});
   Random random(options.training.seed);
-  Utf8Stream output;
+  TextOutput output("");
+  output.push(prompt + "|");
   for (Index i = 0; i < kLongest; ++i) {
     const std::int32_t id = sampler(session.logits(), random);
     if (id == '\n' && !text.recalls.empty()) break;  // the end of the story
-    const std::string shown = output.push(static_cast<char>(id));
-    std::fwrite(shown.data(), 1, shown.size(), stdout);
-    std::fflush(stdout);
+    const char byte = static_cast<char>(id);
+    output.push(std::string_view(&byte, 1));
     session.next(id);
   }
-  std::printf("%s\n\n", output.finish().c_str());
+  output.finish(false);
+  std::printf("\n");
 }
 
 void print_times(int threads, Workspace& workspace) {
@@ -166,8 +169,10 @@ void print_times(int threads, Workspace& workspace) {
 void run_demo(const DemoOptions& options) {
   const DemoText text = options.text.empty() ? story_text(options.training.seed)
                                              : file_text(options.text, options.model.context);
+  const LanguageModelConfig config = options.model.config();
+  check_training_fits(config, options.training);
   Random random(options.training.seed);
-  Model model(options.model.config(), random);
+  Model model(config, random);
   Runtime runtime(options.threads);
   print_text(text, options);
   print_model(model);

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include <hsm/io/byte_tokenizer.hpp>
-#include <hsm/io/text_file.hpp>
 
+#include "examples/hsm_lm/texts.hpp"
 #include "examples/support/stories.hpp"
 
 namespace hsm::examples {
@@ -35,7 +35,7 @@ inline DemoText story_text(std::uint64_t seed) {
 /// A file; its last 5 %, 200 kB at most, are for validation. Throws std::runtime_error for a file that cannot
 /// be read and std::invalid_argument for one that is too short for windows of `context` bytes.
 inline DemoText file_text(const std::string& path, Index context) {
-  std::string text = read_text_file(path);
+  std::string text = read_text(path);
   const std::size_t held_out = std::min<std::size_t>(text.size() / 20, 200'000);
   const auto least = static_cast<std::size_t>(20 * context + 40);
   if (text.size() < least) {

@@ -17,6 +17,7 @@
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
+#include "examples/hsm_lm/state_memory.hpp"
 #include "examples/hsm_lm/texts.hpp"
 #include "examples/support/progress.hpp"
 #include "examples/support/text.hpp"
@@ -80,6 +81,7 @@ void run_evaluate(const EvaluateOptions& options) {
     throw std::invalid_argument(options.text + ": must have at least 2 " + unit_of(tokenizer) +
                                 "s, one to read and one to predict, got " + std::to_string(text.size()));
   }
+  if (options.carry) check_state_fits(model.config(), static_cast<double>(text.size()));
   Runtime runtime(options.threads);
   ProgressLine line;
   constexpr Index kTokensAtATime = 8192;
@@ -111,7 +113,7 @@ void add_evaluate(CLI::App& app) {
   command->add_flag(
       "--carry", options->carry,
       "read the text as one sequence, each token predicted from all before it, instead of windows "
-      "of the model's context that know nothing of each other; for models without positions");
+      "of the model's context that know nothing of each other; for models without learned positions");
   options->threads.add_to(*command);
   command->callback([options] { run_evaluate(*options); });
 }

@@ -16,7 +16,6 @@
 
 #include <hsm/io/output_file.hpp>
 #include <hsm/io/session_file.hpp>
-#include <hsm/model/cost.hpp>
 #include <hsm/model/sampler.hpp>
 #include <hsm/model/session.hpp>
 
@@ -24,6 +23,7 @@
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
 #include "examples/hsm_lm/session_text.hpp"
+#include "examples/hsm_lm/state_memory.hpp"
 #include "examples/hsm_lm/text_output.hpp"
 #include "examples/hsm_lm/texts.hpp"
 #include "examples/hsm_lm/writer.hpp"
@@ -54,16 +54,6 @@ class Stopwatch {
 
 double rate(Index tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
 
-/// Throws where the state of the model would not fit into memory after so many tokens.
-void check_state_fits(const Model& model, double tokens) {
-  const double bytes = cost_of(model.config()).at(CostKind::kState, tokens), memory = memory_bytes();
-  if (memory > 0 && bytes > memory) {
-    throw std::runtime_error("the model needs a state of " + bytes_text(bytes) + " for this text of " +
-                             counted(tokens, "token") + ", and this machine has a memory of " +
-                             bytes_text(memory));
-  }
-}
-
 /// A prompt of any length, from a file or "-", the standard input.
 std::string read_prompt(const std::string& path) {
   if (path != "-") return read_text(path);
@@ -92,12 +82,15 @@ Beginning begin(const GenerateOptions& options, const std::string& prompt, const
     return static_cast<double>(unread.size()) + static_cast<double>(options.tokens);
   };
   if (options.session.empty()) {
-    check_state_fits(model, length());
+    check_state_fits(model.config(), length());
     Random random(seed());
     if (!draft)
       return {
           Writer(GenerationSession(model, workspace, {.on_full = on_full})), random, std::move(unread), {}};
-    check_state_fits(draft->model, length());
+    // Both states, and the large model's logits of a round.
+    const double logits = (static_cast<double>(options.draft_tokens) + 1) *
+                          static_cast<double>(model.config().vocabulary) * sizeof(float);
+    check_state_fits(draft->model.config(), length(), state_bytes(model.config(), length()) + logits);
     const SpeculationOptions together{.draft_tokens = options.draft_tokens, .on_full = on_full};
     return {Writer(model, draft->model, workspace, together), random, std::move(unread), {}};
   }
@@ -107,7 +100,7 @@ Beginning begin(const GenerateOptions& options, const std::string& prompt, const
     throw std::runtime_error(options.session + ": must hold one stream to be generated from, got " +
                              std::to_string(saved.memory.state.streams()));
   }
-  check_state_fits(model, static_cast<double>(saved.memory.state.count(0)) + length());
+  check_state_fits(model.config(), static_cast<double>(saved.memory.state.count(0)) + length());
   const SessionText text(saved.notes, tokenizer, options.session);
   if (text.last) unread.insert(unread.begin(), static_cast<std::int32_t>(*text.last));
   if (unread.empty() && !saved.memory.has_logits(0)) {
@@ -255,7 +248,7 @@ void add_generate(CLI::App& app) {
            "file for what is needed to go on later; may be that of --session");
   constexpr Index kMost = Index{1} << 40;
   add_number(*command, "--chunk", options->chunk, Bounds<Index>{1, kMost},
-             "tokens of the prompt to read at a time; changes nothing but speed");
+             "tokens of the prompt to read at a time; changes the speed, and results within rounding");
   add_number(*command, "--tokens", options->tokens, Bounds<Index>{1, kMost}, "tokens to generate");
   add_number(*command, "--temperature", options->sampler.temperature, Bounds<double>{0, 1e6},
              "0 takes the most probable token");
@@ -277,7 +270,9 @@ void add_generate(CLI::App& app) {
       add_file(
           *command, "--draft", options->draft,
           "smaller model of the same tokenizer, which proposes tokens that --model then reads in one call; "
-          "the text is the same, sooner where the draft is fast and often right")
+          "the text is the same but where two tokens are as close as rounding, and sooner where the draft is "
+          "fast and "
+          "often right")
           ->excludes(session);
   add_number(*command, "--draft-tokens", options->draft_tokens, Bounds<Index>{1, 1024},
              "tokens that the draft proposes at a time")

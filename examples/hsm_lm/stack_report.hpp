@@ -40,7 +40,7 @@ struct ModelCoverage {
 struct EqualAttention {
   LanguageModelConfig config;
   ModelCost cost;
-  /// From which context on the model costs no more, by kind; nothing where it always does.
+  /// From which context on the model costs no more, by kind; nothing where it never does.
   std::optional<double> training, generation, state;
 };
 

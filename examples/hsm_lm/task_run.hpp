@@ -57,47 +57,68 @@ struct TaskOutcome {
   bool stopped = false;  ///< by the callback; there are no scores
 };
 
+/// The tokens of a batch that have a target: what the model made of each, column by column, its target and its place.
+struct AskedTokens {
+  std::vector<float> hidden{};
+  std::vector<std::int32_t> targets{}, places{};
+};
+
+/// Those of a batch that the model has read.
+inline AskedTokens asked_tokens(const TaskBatch& batch, const Model::Saved& saved, Index C) {
+  AskedTokens asked;
+  for (std::size_t t = 0; t < batch.targets.size(); ++t) {
+    if (batch.targets[t] == kIgnoredTarget) continue;
+    const float* const column = saved.hidden.data() + static_cast<Index>(t) * C;
+    asked.hidden.insert(asked.hidden.end(), column, column + C);
+    asked.targets.push_back(batch.targets[t]);
+    asked.places.push_back(batch.places[t]);
+  }
+  return asked;
+}
+
+/// Adds the answers of `model`, some at a time, so that a large vocabulary takes no more memory than a small one.
+inline void add_answers(const Model& model, const AskedTokens& asked, TaskScore& score,
+                        Workspace& workspace) {
+  constexpr Index kLogits = Index{1} << 22;  // at a time
+  const Index C = model.config().width, V = model.config().vocabulary;
+  const auto all = static_cast<Index>(asked.targets.size());
+  const Index most = std::clamp<Index>(kLogits / V, 1, std::max<Index>(all, 1));
+  std::vector<float> logits(static_cast<std::size_t>(most * V));
+  for (Index first = 0; first < all; first += most) {
+    const Index n = std::min(most, all - first);
+    const auto begin = static_cast<std::size_t>(first);
+    const Columns<float> z(logits.data(), V, n, Eigen::OuterStride<>(V));
+    model.logits(ConstColumns<float>(asked.hidden.data() + first * C, C, n, Eigen::OuterStride<>(C)), z,
+                 workspace);
+    score.loss += cross_entropy(z, std::span(asked.targets).subspan(begin, static_cast<std::size_t>(n)),
+                                workspace.executor());
+    for (Index i = 0; i < n; ++i) {
+      const float* const column = logits.data() + i * V;
+      const std::size_t token = begin + static_cast<std::size_t>(i);
+      const bool right = std::max_element(column, column + V) - column == asked.targets[token];
+      for (TaskAnswers* answers : {&score.all, &score.by_place[asked.places[token]]}) {
+        answers->asked += 1;
+        answers->right += right;
+      }
+    }
+  }
+}
+
 /// Asks `model` for all targets of `count` sequences of `random`, some at a time; go_on() is asked before each of these
 /// parts, and ends it.
 template <class GoOn>
 TaskScore score_task(const Model& model, const Task& task, Random random, Index count, Workspace& workspace,
                      GoOn&& go_on) {
   constexpr Index kTokens = 4096;  // at a time
-  const Index C = model.config().width, V = model.config().vocabulary;
   const Index most = std::max<Index>(1, kTokens / task.time);
   TaskScore score;
   TaskBatch batch;
   Model::Saved saved;
-  std::vector<float> hidden, logits;
-  std::vector<std::int32_t> targets, places;
   for (Index first = 0; first < count && go_on(); first += most) {
     const Index B = std::min(most, count - first);
     batch.draw(task, random, B);
     model.hidden(batch.ids, B, task.time, saved, workspace);
-    hidden.clear();
-    targets.clear();
-    places.clear();
-    for (std::size_t t = 0; t < batch.targets.size(); ++t) {
-      if (batch.targets[t] == kIgnoredTarget) continue;
-      const float* const column = saved.hidden.data() + static_cast<Index>(t) * C;
-      hidden.insert(hidden.end(), column, column + C);
-      targets.push_back(batch.targets[t]);
-      places.push_back(batch.places[t]);
-    }
-    const auto n = static_cast<Index>(targets.size());
-    logits.resize(static_cast<std::size_t>(n * V));
-    const Columns<float> z(logits.data(), V, n, Eigen::OuterStride<>(V));
-    model.logits(ConstColumns<float>(hidden.data(), C, n, Eigen::OuterStride<>(C)), z, workspace);
-    score.loss += cross_entropy(z, targets, workspace.executor());
-    for (Index i = 0; i < n; ++i) {
-      const float* const column = logits.data() + i * V;
-      const auto place = static_cast<std::size_t>(i);
-      const bool right = std::max_element(column, column + V) - column == targets[place];
-      for (TaskAnswers* answers : {&score.all, &score.by_place[places[place]]}) {
-        answers->asked += 1;
-        answers->right += right;
-      }
-    }
+    add_answers(model, asked_tokens(batch, saved, model.config().width), score, workspace);
   }
   return score;
 }

@@ -26,10 +26,9 @@ class TextOutput {
   explicit TextOutput(std::string_view pending) : text_(pending) {}
 
   void push(std::string_view bytes) {
-    if (!terminal_) return write(bytes);
     std::string whole;
     for (const char byte : bytes) whole += text_.push(byte);
-    write(whole);
+    write(terminal_ ? whole : bytes);
   }
   /// Ends the line. A character that was not finished is shown as such unless the text goes on later.
   void finish(bool goes_on) {

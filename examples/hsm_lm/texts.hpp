@@ -81,26 +81,36 @@ inline std::string read_text(const std::string& path) {
   return read_text_file(path);
 }
 
+/// The bytes to train on, and those to validate on.
+struct SplitText {
+  std::string training{}, validation{};
+};
+
+/// Reads the text and, unless `valid` is empty and the last 5 % of the text stand for it, the validation text.
+inline SplitText read_split_text(const std::string& path, const std::string& valid) {
+  SplitText text{read_text(path)};
+  if (!valid.empty()) {
+    text.validation = read_text(valid);
+    return text;
+  }
+  const std::size_t cut = text.training.size() - text.training.size() / 20;
+  text.validation = text.training.substr(cut);
+  text.training.resize(cut);
+  return text;
+}
+
 /// The tokenizer in the file at `path`; bytes for an empty path. Throws std::runtime_error.
 inline TextTokenizer load_tokenizer_file(const std::string& path) {
   if (path.empty()) return TextTokenizer();
   return TextTokenizer(SentencePieceTokenizer(read_text(path), path));
 }
 
-/// Reads the text and, unless `valid` is empty and the last 5 % of the text stand for it, the validation text.
-/// Throws std::invalid_argument if they are too short for windows of `context` tokens.
+/// The texts of read_split_text as tokens. Throws std::invalid_argument if they are too short for windows of `context` tokens.
 inline Texts read_texts(const std::string& path, const std::string& valid, Index context,
                         TextTokenizer tokenizer) {
-  std::string text = read_text(path), validation;
-  if (valid.empty()) {
-    const std::size_t cut = text.size() - text.size() / 20;
-    validation = text.substr(cut);
-    text.resize(cut);
-  } else {
-    validation = read_text(valid);
-  }
-  Texts texts{tokenizer.encode(text), tokenizer.encode(validation), std::move(tokenizer), text.size(),
-              validation.size()};
+  const SplitText text = read_split_text(path, valid);
+  Texts texts{tokenizer.encode(text.training), tokenizer.encode(text.validation), std::move(tokenizer),
+              text.training.size(), text.validation.size()};
   const std::string unit = unit_of(texts.tokenizer);
   const auto got = static_cast<Index>(texts.training.size());
   if (got <= context) {

@@ -130,13 +130,18 @@ void check_ranks(const TrainOptions& options) {
   }
 }
 
-/// What a rank takes its share of: of each batch, and of the tokens of its windows.
-void check_share_fits(const TrainOptions& options, Index vocabulary) {
+/// What a rank takes its share of: of each batch, and of the tokens of its windows. A checkpoint that was read holds
+/// all that is of the size of the model but the gradients.
+void check_share_fits(const TrainOptions& options, const std::optional<TrainingCheckpoint>& resumed,
+                      Index vocabulary) {
   LanguageModelConfig config = options.model.config(vocabulary);
   TrainingConfig training = options.training;
   training.batch /= ranks().size() / options.sequence_ranks;
   config.context = (config.context - 1) / options.sequence_ranks + 1;
-  check_training_fits(config, training);
+  const double copies = resumed && resumed->state.best ? 5 : 4;
+  const double held =
+      resumed ? copies * sizeof(float) * static_cast<double>(count_parameters(resumed->model)) : 0;
+  check_training_fits(config, training, 0, held);
 }
 
 void run_train(TrainOptions options) {
@@ -154,7 +159,7 @@ void run_train(TrainOptions options) {
   if (options.training.patience > 0 && options.training.validate_every == 0)
     throw std::invalid_argument("--patience counts validations: it needs --validate-every STEPS");
   check_ranks(options);
-  check_share_fits(options, V);
+  check_share_fits(options, resumed, V);
   const Texts texts = read_texts(options.text, options.valid, options.model.context, std::move(tokenizer));
   // From here on a signal is answered between two steps.
   const InterruptGuard guard(ranks().size() > 1 ? kRanksWords : kTrainingWords);

@@ -46,10 +46,12 @@ struct TrainOptions {
     add_number(app, "--checkpoint-every", checkpoint_every, Bounds<Index>{1, kMost},
                "steps between checkpoints; one is written at the end and when a signal ends the run too")
         ->needs(to);
-    add_file(app, "--resume", resume,
-             "checkpoint to go on from, to the same bits as a run that was never stopped; the model and the "
-             "schedule are its own, and an option that says otherwise is refused. It may be the file of "
-             "--checkpoint. A --log that is there is cut after the step of the checkpoint and gone on with");
+    add_file(
+        app, "--resume", resume,
+        "checkpoint to go on from, to the same bits as a run of --steps that was never stopped; the "
+        "model and the schedule are its own, and an option that says otherwise is refused. It may be the "
+        "file of --checkpoint. A --log that is there is cut after the step of the checkpoint and gone on "
+        "with");
     model.add_to(app);
     add_schedule(app);
     add_number(app, "--seed", training.seed, kSeeds, "of first weights, windows and dropout");

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <limits>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -13,24 +14,12 @@
 
 #include "examples/support/numbers.hpp"
 #include "examples/support/plot.hpp"
+#include "examples/support/run_cells.hpp"
 #include "examples/support/text.hpp"
 
 namespace hsm::examples {
 
 namespace detail {
-
-/// The fields of a line of a table.
-inline std::vector<std::string> fields_of(const std::string& line) {
-  std::vector<std::string> fields{""};
-  for (const char c : line) {
-    if (c == ',') {
-      fields.emplace_back();
-    } else {
-      fields.back() += c;
-    }
-  }
-  return fields;
-}
 
 inline double number_in_log(const std::string& text) {
   try {
@@ -59,13 +48,13 @@ void thin_out(std::vector<Point>& points) {
 /// the first fifth would leave no room for the rest, where there are more than a few steps.
 inline std::string training_picture(const std::string& log, const std::string& recipe) {
   enum Column { kStep = 0, kSmoothed = 3, kValidation = 7, kColumns = 8 };
-  std::vector<std::vector<std::string>> rows;
+  std::vector<Cells> rows;
   std::istringstream lines(log);
   std::string line;
   std::getline(lines, line);  // the header
   while (std::getline(lines, line)) {
-    rows.push_back(detail::fields_of(line));
-    if (rows.back().size() != kColumns) rows.pop_back();  // a line that was cut
+    std::optional<Cells> cells = csv_cells(line);
+    if (cells && cells->size() == kColumns) rows.push_back(std::move(*cells));  // others were cut
   }
   LinePlot plot;
   plot.text = {"Training", recipe, {}};

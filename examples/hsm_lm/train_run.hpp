@@ -105,15 +105,24 @@ inline bool train_with_progress(TrainingCheckpoint& at, const TrainRun& run) {
   return end.finished;
 }
 
-/// Saves the weights from before a run went wrong beside the file that they were meant for, which stays as it was.
-[[noreturn]] inline void save_good_weights(const Model& model, const TextTokenizer& tokenizer,
+/// Saves the weights from before a run went wrong, and the best ones where they are kept, beside the file that they were
+/// meant for, which stays as it was.
+[[noreturn]] inline void save_good_weights(const TrainingCheckpoint& at, const TextTokenizer& tokenizer,
                                            const std::string& out, const TrainingDiverged& error) {
+  const auto saved_beside = [&](const Model& model, const std::string& mark) {
+    return hsm::detail::path_text(save_beside(model, tokenizer, out, mark));
+  };
   std::string what = error.what();
   if (what.starts_with("train: ")) what.erase(0, 7);
   if (error.good_steps() == 0) throw std::runtime_error(what + "; nothing was saved");
-  const std::string mark = "step-" + std::to_string(error.good_steps());
-  throw std::runtime_error(what + "; these weights are saved as " +
-                           hsm::detail::path_text(save_beside(model, tokenizer, out, mark)));
+  what +=
+      "; these weights are saved as " + saved_beside(at.model, "step-" + std::to_string(error.good_steps()));
+  if (at.state.best) {
+    const std::string step = std::to_string(at.state.progress.best_step);
+    what += ", and the best of the run, of step " + step + ", as " +
+            saved_beside(at.state.kept(at.model), "best-" + step);
+  }
+  throw std::runtime_error(what);
 }
 
 /// Trains and saves; the exit code.
@@ -126,7 +135,7 @@ inline int train_and_save(TrainingCheckpoint& at, const TrainRun& run) {
     ranks().together();
     if (!ranks().first()) throw;
     run.guard.begin_saving();
-    save_good_weights(at.model, run.texts.tokenizer, out, error);
+    save_good_weights(at, run.texts.tokenizer, out, error);
   } catch (const std::bad_alloc&) {
     // A step takes its memory before it changes a weight.
     const TrainingState<Model>& state = at.state;

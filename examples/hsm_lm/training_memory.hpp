@@ -38,11 +38,12 @@ inline TrainingMemory training_memory(const LanguageModelConfig& config, const T
           .batch = tokens * sizeof(float) * (L * (4 * C + 2 * F) + 3 * C)};
 }
 
-/// Throws std::invalid_argument if the memory that this process can have is less than that.
+/// Throws std::invalid_argument if the memory that this process can have is less than that. `held`: bytes of it that the
+/// process has taken already.
 inline void check_training_fits(const LanguageModelConfig& config, const TrainingConfig& training,
-                                double copies = 0) {
+                                double copies = 0, double held = 0) {
   const TrainingMemory memory = training_memory(config, training, copies);
-  const double left = memory_left();
+  const double left = memory_left() + held;
   if (memory.total() <= left) return;
   const bool by_batch = memory.batch > memory.parameters;
   throw std::invalid_argument("training would take at least " + bytes_text(memory.total()) + " of memory, " +

@@ -48,16 +48,33 @@ inline std::optional<double> number_in_file(const std::string& path) {
   return file >> value ? std::optional(value) : std::nullopt;
 }
 
-/// The value of "<name>: <number> kB" in /proc/meminfo, in bytes.
-inline std::optional<double> meminfo(const std::string& name) {
-  std::ifstream file("/proc/meminfo");
+/// The number behind a name at the beginning of a line.
+inline std::optional<double> named_number(const std::string& path, const std::string& name) {
+  std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with(name + ":")) continue;
-    std::istringstream rest(line.substr(name.size() + 1));
-    double kilobytes = 0;
-    if (rest >> kilobytes) return kilobytes * 1024;
+    if (!line.starts_with(name + " ")) continue;
+    std::istringstream rest(line.substr(name.size()));
+    double value = 0;
+    if (rest >> value) return value;
   }
   return std::nullopt;
+}
+
+/// The value of "<name>: <number> kB" in /proc/meminfo, in bytes.
+inline std::optional<double> meminfo(const std::string& name) {
+  const auto kilobytes = named_number("/proc/meminfo", name + ":");
+  return kilobytes ? std::optional(1024 * *kilobytes) : std::nullopt;
+}
+
+/// What a control group leaves in bytes, if it has a limit. Files that were read and written count as its memory, but
+/// give way to what is asked for.
+inline std::optional<double> group_memory_left(const std::string& group) {
+  const auto most = number_in_file(group + "memory.max");
+  if (!most) return std::nullopt;
+  const std::string parts = group + "memory.stat";
+  const double files =
+      named_number(parts, "inactive_file").value_or(0) + named_number(parts, "active_file").value_or(0);
+  return std::max(0.0, *most - std::max(0.0, number_in_file(group + "memory.current").value_or(0) - files));
 }
 
 }  // namespace detail
@@ -106,10 +123,8 @@ inline double memory_left() {
   } else if (const double all = memory_bytes(); all > 0) {
     left = std::min(left, all);
   }
-  const std::string group = detail::control_group();
-  if (const auto most = detail::number_in_file(group + "memory.max"))
-    left =
-        std::min(left, std::max(0.0, *most - detail::number_in_file(group + "memory.current").value_or(0)));
+  if (const auto of_group = detail::group_memory_left(detail::control_group()))
+    left = std::min(left, *of_group);
   return left;
 }
 

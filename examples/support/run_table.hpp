@@ -17,7 +17,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -194,9 +193,7 @@ inline const std::string& RunTable::cell(const Cells& key, std::string_view colu
 inline double RunTable::number(const Cells& key, std::string_view column) const {
   const std::string& text = cell(key, column);
   double value = 0;
-  const char* const last = text.data() + text.size();
-  const auto [end, error] = std::from_chars(text.data(), last, value);
-  if (error != std::errc() || end != last || text.empty()) {
+  if (!read_word(text, "", value)) {
     fail(": " + std::string(column) + " of the run " + hsm::detail::in_quotes(csv_line(key)) +
          " must be a number, got " + hsm::detail::in_quotes(text));
   }

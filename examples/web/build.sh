@@ -42,9 +42,11 @@ train_model() {
   echo "web: training the model, about a minute"
   g++ -std=c++20 -O1 -I . -I include -isystem /usr/include/eigen3 examples/web/stories.cpp -o "$work/stories"
   "$work/stories" 2000000 >"$work/stories.txt"
-  build/examples/examples/hsm_lm train --text "$work/stories.txt" --out "$work/story.safetensors" \
+  # Under another name until it is trained: what is interrupted saves its model too.
+  build/examples/examples/hsm_lm train --text "$work/stories.txt" --out "$work/unfinished.safetensors" \
     --layers ab:heads=8,gated,gated-pair,attention:heads=4:rotary=10000:window=128,softmax-local:heads=4:taps=3,ab:heads=8 \
     --width 64 --feed-forward 192 --context 256 --batch 4 --learning-rate 6e-3 --warmup 0.04 --steps 1500 --seed 1 --threads 1
+  mv "$work/unfinished.safetensors" "$work/story.safetensors"
 }
 
 echo "web: compiling the tool that trains the model, a minute or two where it is not yet there"

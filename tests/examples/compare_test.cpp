@@ -296,6 +296,22 @@ TEST_F(HsmLmCompare, RefusesTablesThatWereEditedByHand) {
   EXPECT_EQ(read_raw(work_ / "c.csv"), runs);
 }
 
+TEST_F(HsmLmCompare, PutsNoSpeedsOfTwoMachinesBesideEachOther) {
+  const auto measured = [](const Arguments& more) {
+    Arguments all = small(more);
+    all.push_back("--speeds");
+    return all;
+  };
+  const Outcome first = run(measured({"--out", "c"}));
+  ASSERT_EQ(first.code, 0) << first.err;
+  const std::string speeds = read_raw(work_ / "c-speeds.csv");
+  const Outcome again = run(measured({"--out", "c", "--threads", "2"}));  // nothing is measured
+  EXPECT_EQ(again.code, 0) << again.err;
+  expect_refused(run(measured({"--out", "c", "--threads", "2", "--layers", "2*gated"})),
+                 {"--speeds: the table of speeds was measured on '", "1 thread,", "2 threads,"});
+  EXPECT_EQ(read_raw(work_ / "c-speeds.csv"), speeds);
+}
+
 TEST_F(HsmLmCompare, RefusesFilesOfOtherSettingsAndOfOthers) {
   ASSERT_EQ(run(small({"--out", "c"})).code, 0);
   const std::string before = read_raw(work_ / "c.csv"), page = read_raw(work_ / "c.md");

@@ -74,7 +74,8 @@ TEST_F(HsmLmErrors, RefusesTextsWithoutAnEnd) {
                               {"train", "--text", "text", "--tokenizer", "/dev/zero", "--out", "new"},
                               {"evaluate", "--model", "model", "--text", "/dev/zero"},
                               {"generate", "--model", "model", "--prompt-file", "/dev/zero"},
-                              {"compare", "--quick", "--text", "/dev/zero"}}) {
+                              {"compare", "--quick", "--text", "/dev/zero"},
+                              {"demo", "--text", "/dev/zero"}}) {
     SCOPED_TRACE(all[0]);
     expect_refused(run(all), {"/dev/zero: must be a file or a pipe", "device"});
   }

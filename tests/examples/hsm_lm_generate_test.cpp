@@ -209,6 +209,18 @@ TEST_F(HsmLmGenerate, TellsAtOnceWhatCannotBe) {
                  {"--prompt-file empty", "at least 1 byte"});
 }
 
+TEST_F(HsmLmGenerate, AsksForNoMoreMemoryThanATextCanTake) {
+  LanguageModelConfig config = small("ab,attention");
+  save("model", config);
+  const Arguments long_text{"--prompt", "a", "--tokens", "1000000000000"};
+  expect_refused(run(with(kGenerate, long_text)),
+                 {"a text of 1000000000001 tokens needs ", "for its state", "can be had"});
+  config.positions = Positions::kLearned;
+  save("model", config);
+  const Outcome learned = run(with(kGenerate, long_text));  // never more than the positions
+  EXPECT_EQ(learned.code, 0) << learned.err;
+}
+
 TEST_F(HsmLmGenerate, TheChunkChangesNothingWhereTheTextRestarts) {
   LanguageModelConfig config = small("ab,attention");
   config.positions = Positions::kLearned;
@@ -277,6 +289,12 @@ TEST_F(HsmLmGenerate, CarriesACharacterThatASessionCuts) {
     const std::string rest = std::to_string(15 - std::stoi(tokens));
     EXPECT_EQ(start + run_on_terminal(generate({"--session", "session", "--tokens", rest})), whole) << tokens;
   }
+  // Through a pipe the bytes are not held back, and the session knows of them all the same.
+  const std::string start =
+      run(generate({"--prompt", "\xE2\x82\xAC\xC3\xA9", "--tokens", "1", "--save-session", "s"})).out;
+  EXPECT_EQ(start, "\xE2\x82\xAC\xC3\xA9\xE2\n");
+  const std::string rest = run_on_terminal(generate({"--session", "s", "--tokens", "14"}));
+  EXPECT_TRUE(rest.starts_with("\xE2\x82\xAC")) << rest;
 }
 
 TEST_F(HsmLmGenerate, RefusesToComputeWithWeightsThatAreTooLarge) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "examples/hsm_lm/training_memory.hpp"
 #include "examples/training_runner.hpp"
 
 namespace hsm::test::training_limits_test {
@@ -201,6 +202,47 @@ TEST_F(TrainingLimits, ABatchThatDoesNotFitIsToldBefore) {
               {"training would take at least", "can be had", "a smaller --batch"});
   expect_told(shell("ulimit -v 4000000; exec $lm train --text text --out model --width 4096 --layers '4*ab'"),
               {"training would take at least", "a smaller model"});
+  expect_told(shell("exec $lm demo --batch 1048576 --context 1048576 --threads 1"),
+              {"training would take at least", "a smaller --batch"});
+}
+
+TEST(TrainingMemory, WhatARunHoldsAlreadyIsNotAskedForAgain) {
+  const double left = examples::memory_left();
+  if (!(left < 1e18)) GTEST_SKIP() << "the system does not tell how much memory there is";
+  const LanguageModelConfig config{.vocabulary = 256,
+                                   .width = 1024,
+                                   .feed_forward = 1 + static_cast<Index>(1.5 * left / (20 * 2 * 1024)),
+                                   .context = 16,
+                                   .layers = "ab"};
+  const TrainingConfig training{.batch = 1};
+  EXPECT_THROW(examples::check_training_fits(config, training), std::invalid_argument);
+  const double weights = examples::training_memory(config, training).parameters / 5;
+  EXPECT_NO_THROW(examples::check_training_fits(config, training, 0, 4 * weights));
+}
+
+TEST(GroupMemory, FilesThatWereReadGiveWay) {
+  const TemporaryDirectory directory;
+  const std::string group = (directory / "").string();
+  EXPECT_FALSE(examples::detail::group_memory_left(group).has_value());
+  write_raw(directory / "memory.max", "max\n");
+  EXPECT_FALSE(examples::detail::group_memory_left(group).has_value());
+  write_raw(directory / "memory.max", "1000\n");
+  write_raw(directory / "memory.current", "900\n");
+  EXPECT_EQ(examples::detail::group_memory_left(group), 100);
+  write_raw(directory / "memory.stat", "anon 50\nfile 850\ninactive_file 500\nactive_file 300\n");
+  EXPECT_EQ(examples::detail::group_memory_left(group), 900);
+  write_raw(directory / "memory.current", "2000\n");
+  EXPECT_EQ(examples::detail::group_memory_left(group), 0);
+}
+
+TEST_F(TrainingLimits, TheBestOfARunThatDivergesIsSavedToo) {
+  const Ending end = shell(
+      "exec $lm train --text text --out model --layers ab --width 16 --context 16 --threads 1 "
+      "--learning-rate 1000 --weight-decay 1000 --warmup 1 --steps 100 --validate-every 1 --keep-best");
+  expect_told(end, {"must be finite", "these weights are saved as ", ", and the best of the run, of step "});
+  const std::string where = named_after(end.err, ", as ");
+  EXPECT_TRUE(fs::path(where).filename().string().starts_with("model.best-")) << where;
+  expect_model(where);
 }
 
 TEST_F(TrainingLimits, NothingNotFiniteReplacesAFileAndTheLastGoodWeightsAreSavedBeside) {

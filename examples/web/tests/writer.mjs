@@ -100,6 +100,23 @@ test('a text that is taken back is written again, and a fork goes on otherwise',
   });
 });
 
+test('a fork past the last branch is refused and changes nothing', async () => {
+  await withPage('writer', async (page) => {
+    await begin(page, 0.8, 5);
+    await page.locator('#story').focus();
+    for (let branches = 2; branches <= 12; ++branches) {
+      await page.keyboard.press('f');
+      await until(page, (n) => document.querySelectorAll('#branches button').length === n, branches);
+    }
+    await page.keyboard.press('f');
+    await until(page, () => document.querySelector('#writer-problem').textContent.includes('12 branches'));
+    const text = await story(page);
+    await page.waitForTimeout(300);
+    assert.equal(await story(page), text);
+    assert.match(await textOf(page, '#writer-problem'), /12 branches/);
+  });
+});
+
 test('a click beside the lines marks the place to its left', async () => {
   await withPage('writer', async (page) => {
     await begin(page, 0.6);

@@ -20,7 +20,7 @@ let queue = Promise.resolve(); // what waits for its turn with the library
 
 const branch = () => branches[current];
 
-/** Runs f when nobody writes, and tells what it refuses. */
+/** Runs f when nobody writes, and tells what it refuses; resolves to whether it did not. */
 function alone(f) {
   stopping = true;
   queue = queue.then(async () => {
@@ -30,8 +30,10 @@ function alone(f) {
     try {
       await f();
       tell($('writer-problem'), '');
+      return true;
     } catch (error) {
       tell($('writer-problem'), error.message);
+      return false;
     }
   });
   return queue;
@@ -79,7 +81,7 @@ const takeBack = () =>
   });
 
 async function fork() {
-  await alone(async () => {
+  const done = await alone(async () => {
     if (branches.length === most_branches) throw new Error(`This page keeps ${most_branches} branches; begin again.`);
     const length = text.mark,
       seed = Number($('seed').value) + branches.length;
@@ -87,7 +89,7 @@ async function fork() {
     branches[answer.branch] = {name: `at ${whole(length)}, seed ${seed}`, given: length};
     show(answer.branch, answer);
   });
-  write();
+  if (done) write();
 }
 
 /** How many tokens to ask for, by the pace and by what the last ones took. */
