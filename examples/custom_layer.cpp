@@ -85,10 +85,10 @@ class FadingSum {
       saved->pasts.reserve(segments.size());
       saved->before.reserve(static_cast<std::size_t>(C * x.count()));
     }
+    // [shown]
     for (const hsm::Segment& segment : segments) {
       if (!segment.fresh()) state->make_room(state->count(segment.stream) + segment.count);
     }
-    // [shown]
     for (const hsm::Segment& segment : segments) {
       const hsm::Index past = segment.fresh() ? 0 : state->count(segment.stream);
       if (saved) saved->pasts.push_back(past);

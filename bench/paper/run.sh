@@ -10,6 +10,7 @@
 #   bash bench/paper/run.sh task TASK [OPTION OF hsm_lm task...]
 #       recall, selective-copy, copy, induction, parity or listops; writes bench/paper/TASK*
 #
+# --speeds measures speeds after all training, best on a machine that does nothing else.
 # All resume where they were stopped, and only report where all is done. Seeds and sizes settle all losses, so
 # another machine finds the same but for the last digits; the columns of seconds and speeds are of the machine.
 set -euo pipefail
@@ -63,4 +64,4 @@ bash "$root/.ci/build" examples >&2
 if [[ $form == task ]]; then
   exec "$root/build/examples/examples/hsm_lm" task "$task" --out "$here/$task" ${arguments[@]+"${arguments[@]}"}
 fi
-exec "$root/build/examples/examples/hsm_lm" compare --speeds --out "$here/$name" ${arguments[@]+"${arguments[@]}"}
+exec "$root/build/examples/examples/hsm_lm" compare --out "$here/$name" ${arguments[@]+"${arguments[@]}"}

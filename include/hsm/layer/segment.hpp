@@ -46,7 +46,7 @@ struct StateOptions {
                        ///< doubling. Mixers, and attention with a window, ignore it
   Index spare =
       0;  ///< mixers, recurrences, hkt, attention with a window: how many tokens can be taken back by
-          ///< rewind(); dense attention can always
+          ///< rewind(); attention without a window can always
 };
 
 namespace detail {

@@ -4,7 +4,7 @@
 //
 //   forward     x, y [B,T,C]             whole sequences from their start
 //   packed      x, y [1,N,C], offsets    documents one after another; nothing leaks across their boundaries
-//   step        one token per stream     no allocation with a workspace and a state that have served such a call
+//   step        one token per stream     no allocation with a workspace and a state that have their memory
 //   extend      x, y [streams,T,C]       any number of further tokens per stream
 //   fill        x                        the same without results: only the state is brought past the tokens
 //   all three   also on chosen streams   one buffer [1,N,C], by offsets; no other stream changes a bit
@@ -14,7 +14,8 @@
 // each to its last, so they cannot interleave in one buffer. Scratch and threads come from the Workspace; without
 // one a call is serial and may allocate. With one that has served such a call before, and records likewise, only
 // Eigen's products allocate: two packing spaces per block of at most 256 rows and 256 columns of the result, where
-// they pass 128 KB; none for a single column, so step with one stream makes no allocation. A const mixer serves many
+// they pass 128 KB; none for a single column, so step with one stream makes no allocation, but where a state grows: rings of
+// more than 16 MiB in all before make_room, a cache of attention without capacity. A const mixer serves many
 // threads, each with a workspace of its own. Number of threads: same bits. Cut of time or batch: see the layer's file
 // for its bound. Errors: std::invalid_argument naming what was expected and what came, before anything is written;
 // std::out_of_range where a stream has no room. Where a call throws later (no memory, an executor that throws)
