@@ -16,6 +16,37 @@ template <class Scalar>
 class AttentionGradients : public testing::Test {};
 TYPED_TEST_SUITE(AttentionGradients, Scalars);
 
+/// The gradient of the weight of the first value, where the result of each of T tokens counts once, and each sees a key
+/// of the first token that outweighs all others: its product with the query is large^2.
+template <class Scalar>
+double value_gradient(Index C, Index T, double large) {
+  Random random(1);
+  Attention<Scalar> parameters(C, 1, random);
+  parameters.project.weight.setZero();
+  parameters.project.weight(0, 0) = parameters.project.weight(C, C - 1) = static_cast<Scalar>(large);
+  parameters.output.weight.setZero();
+  parameters.output.weight(0, 0) = 1;
+  Matrix<Scalar> x = Matrix<Scalar>::Zero(C, T);
+  x.row(0).setOnes();
+  x(C - 1, 0) = 1;
+  const ForthAndBack<Scalar> run(CausalAttention<Scalar>(parameters), x, x);
+  return static_cast<double>(run.gradients.project.weight(2 * C, 0));
+}
+
+TYPED_TEST(AttentionGradients, WeightsOfLargeScoresAreWeights) {
+  // A token alone weighs 1. Its score is computed in another way forth than back: rounding may take all of it.
+  for (const double large : {46340.0, 46342.0, 1e3, 2000.3, 3e5, 1e9}) {
+    const double got = value_gradient<TypeParam>(1, 1, large);
+    EXPECT_TRUE(got >= 0 && got <= 1) << large << ": " << got;
+  }
+  EXPECT_NEAR(value_gradient<TypeParam>(1, 1, 10), 1, 1e-4);
+  // Whole tiles compute the same bits again: 64 tokens give 1 each.
+  for (const Index C : {12, 16, 20, 48}) {
+    for (const double large : {10.0, 1.5e5, 1e9})
+      EXPECT_NEAR(value_gradient<TypeParam>(C, 64, large), 64, 1e-2) << C << " " << large;
+  }
+}
+
 TYPED_TEST(AttentionGradients, GradientsAreThoseOfCentralDifferences) {
   struct Size {
     Index C, H, T;

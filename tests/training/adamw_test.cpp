@@ -294,6 +294,16 @@ TYPED_TEST(AdamWOf, RefusesAConfigOutsideItsBounds) {
   EXPECT_THROW(make({.beta2 = std::nan("")}), std::invalid_argument);
   EXPECT_THROW(make({.epsilon = 0}), std::invalid_argument);
   EXPECT_THROW(make({.epsilon = 1 / 0.0}), std::invalid_argument);
+  // What rounds to the end of its bounds.
+  const bool rounds = std::is_same_v<TypeParam, float>;
+  for (const AdamWConfig& config :
+       {AdamWConfig{.beta1 = 1 - 1e-9}, AdamWConfig{.beta2 = 1 - 1e-9}, AdamWConfig{.epsilon = 1e-46}}) {
+    if (rounds) {
+      EXPECT_THROW(make(config), std::invalid_argument);
+    } else {
+      EXPECT_NO_THROW(make(config));
+    }
+  }
   EXPECT_THROW(make({.weight_decay = -0.1}), std::invalid_argument);
   EXPECT_THROW(make({.weight_decay = std::nan("")}), std::invalid_argument);
 }

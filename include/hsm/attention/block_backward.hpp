@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <span>
 
 #include <hsm/attention/block_choice.hpp>
@@ -54,8 +53,8 @@ Index load_gathered(Index width, Index count, const Number& number, Scalar scale
   for (Index first = 0; first < count; first += kStrip) {
     const Index n = (std::min)(kStrip, count - first);
     gather_strip(
-        n, width, [&](Index i) { return queries + number(first + i) * width; },
-        scale * Scalar(std::numbers::log2e), s.query_strips + first * width);
+        n, width, [&](Index i) { return queries + number(first + i) * width; }, bits_scale<Scalar>(width),
+        s.query_strips + first * width);
     gather_strip(
         n, width, [&](Index i) { return forward.d_out + number(first + i) * forward.stride; }, Scalar(1),
         s.d_out_strips + first * width);

@@ -8,7 +8,7 @@
 //   chosen are the K blocks b < t / B with the largest  q_t . (1/B) sum_{j in b} k_j,  the earlier ones of equals
 //
 // for each head and query, by keys as they are seen, turned where positions are rotary. The choice has no gradient.
-// Where a product is NaN it counts as less than all others. Cost 4 C (K+1) B flop per token at most, and 2 C T / B of
+// Where a product is NaN it counts as -infinity. Cost 4 C (K+1) B flop per token at most, and 2 C T / B of
 // choosing; up to (K+1) B tokens it is dense attention, to the bit. The state is that of dense attention, with C / B
 // values more per token: the sums of the keys of each block, so that a step reads T / B of them and not T keys.
 //

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <span>
 
 #include <hsm/attention/block_choice.hpp>
@@ -135,7 +134,7 @@ void attend_blocks(Index width, Index first, Index count, Index past, const Head
   std::fill_n(s.largest, count, kLeastScore<Scalar>);
   std::fill_n(s.sums, count, Scalar(0));
 
-  const Scalar scale = Scalar(std::numbers::log2e) / std::sqrt(static_cast<Scalar>(width));
+  const Scalar scale = bits_scale<Scalar>(width);
   alignas(64) Scalar factor[kStrip];
   // n queries, of which number(i) is the i-th, lane 0 at position `query`, against the keys key ... end - 1.
   const auto add_keys = [&](Index n, const auto& number, Index query, Index key, Index end, bool finish) {

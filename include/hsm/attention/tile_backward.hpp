@@ -14,7 +14,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <type_traits>
 #include <utility>
 
@@ -91,8 +90,7 @@ void load_backward(Index width, Index count, Scalar scale, const Scalar* queries
   constexpr Index kStrip = kLanes<Scalar>;
   for (Index i = 0; i < s.room; i += kStrip) {
     const Index n = std::clamp(count - i, Index{0}, kStrip);
-    load_strip(n, width, queries + i * width, width, scale * Scalar(std::numbers::log2e),
-               s.query_strips + i * width);
+    load_strip(n, width, queries + i * width, width, bits_scale<Scalar>(width), s.query_strips + i * width);
     load_strip(n, width, forward.d_out + i * forward.stride, forward.stride, Scalar(1),
                s.d_out_strips + i * width);
   }
@@ -167,7 +165,7 @@ void backward_tile(Index width, Index key, Index keys, const HeadTokens<Scalar>&
     if constexpr (!kPlain) start(seen, position(query), weights, kTile);
     strip_product<kPlain ? Write::kOverwrite : Write::kAdd>(
         rows, width, own_keys, s.query_strips + query * width, kStrip, weights, kTile);
-    exp2_shifted(rows, weights, kTile, StripRow<Scalar>::from(s.log_sum + query));
+    weights_again(rows, weights, kTile, StripRow<Scalar>::from(s.log_sum + query));
     hide_unseen(seen, position(query), head.window, weights, kTile, Scalar(0));
     strip_product<Write::kOverwrite>(rows, width, own_values, s.d_out_strips + query * width, kStrip,
                                      d_scores, kTile);

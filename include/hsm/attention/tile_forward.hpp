@@ -231,7 +231,7 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
   Scalar* query_strips = scratch;
   Scalar* sums = query_strips + strips<Scalar>(kQueryTile) * width * kStrip;
   Scalar* scores = sums + strips<Scalar>(kQueryTile) * width * kStrip;
-  const Scalar scale = Scalar(std::numbers::log2e) / std::sqrt(static_cast<Scalar>(width));
+  const Scalar scale = bits_scale<Scalar>(width);
   for (Index s = 0; s * kStrip < count; ++s) {
     load_strip((std::min)(kStrip, count - s * kStrip), width, queries + s * kStrip * width, width, scale,
                query_strips + s * width * kStrip);

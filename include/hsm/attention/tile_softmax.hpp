@@ -6,6 +6,7 @@
 //
 //   exp2_shifted   2^(score - shift) per query; error 4 epsilon (|score - shift| + 1), never below 2^-126 (float)
 //                  or 2^-1022 (double)
+//   weights_again  the same for backward, at most 1
 //   hide_unseen    puts a given value where the key is later than the query, or before its window
 //   OnlineSoftmax  the running maximum and sum over tiles of keys (arXiv 1805.02867)
 //
@@ -14,6 +15,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numbers>
 #include <type_traits>
@@ -86,6 +88,13 @@ inline Packet<Scalar> exp2_nonpositive(const Packet<Scalar>& x) {
   return pmul(exp2_series<0, Scalar>(r), load(scale));
 }
 
+/// What queries are multiplied by so that scores come in bits; forth and back by this one expression, so that whole tiles
+/// compute the same scores again.
+template <class Scalar>
+Scalar bits_scale(Index width) {
+  return Scalar(std::numbers::log2e) / std::sqrt(static_cast<Scalar>(width));
+}
+
 /// Two packets: one value per query of a strip.
 template <class Scalar>
 struct StripRow {
@@ -111,6 +120,20 @@ StripRow<Scalar> exp2_shifted(Index rows, Scalar* values, Index stride, const St
     sum.high = padd(sum.high, row.high);
   }
   return sum;
+}
+
+/// values = 2^(values - log_sum), the weights of scores that are computed again. A score that then comes out above log_sum,
+/// which for large ones it may by rounding, counts as equal to it. NaN stays NaN.
+template <class Scalar>
+void weights_again(Index rows, Scalar* values, Index stride, const StripRow<Scalar>& log_sum) {
+  using Eigen::internal::pmin, Eigen::internal::psub;
+  const Packet<Scalar> zero = broadcast(Scalar(0));
+  for (Index j = 0; j < rows; ++j) {
+    auto row = StripRow<Scalar>::from(values + j * stride);
+    row.low = exp2_nonpositive<Scalar>(pmin(psub(row.low, log_sum.low), zero));  // in this order NaN is kept
+    row.high = exp2_nonpositive<Scalar>(pmin(psub(row.high, log_sum.high), zero));
+    row.to(values + j * stride);
+  }
 }
 
 /// values[j][lane] = value for every key seen.first + j that the query at position query + lane does not see, being

@@ -15,7 +15,7 @@ constexpr float bfloat16_to_float(std::uint16_t bits) {
   return detail::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
-/// The bits of the bfloat16 next to x, of two equally near the one whose last bit is 0: off by at most 2^-9 |x| where
+/// The bits of the bfloat16 next to x, of two equally near the one whose last bit is 0: off by at most 2^-8 |x| where
 /// |x| is a normal number. Infinity and NaN stay what they are; from about 3.396e38 on, numbers become infinity.
 constexpr std::uint16_t float_to_bfloat16(float x) {
   const auto bits = detail::bit_cast<std::uint32_t>(x);

@@ -3,12 +3,12 @@
 // A matrix of weights [rows, columns] in fewer bytes than a float has, for inference: to be multiplied by, not to be
 // trained. What is stored of a weight w, and what it is worth:
 //
-//   bf16   the bfloat16 next to it                                         off by at most 2^-9 |w|      2 bytes
+//   bf16   the bfloat16 next to its float                                  off by at most 2^-8 |w|      2 bytes
 //   int8   q = w / scale, rounded to even, -127 to 127; worth q scale      off by at most scale / 2     1.125 bytes
 //
-// where int8 has one scale, a float, for each 32 values of a row one after another (the last ones may be fewer): the
-// largest of their magnitudes / 127, rounded down, so that 127 scale is no more than it. Where that falls below the
-// smallest normal float the scale and all 32 values are 0.
+// the first where |w| is a normal number. int8 has one scale, a float, for each 32 values of a row one after another (the
+// last ones may be fewer): the largest of their magnitudes / 127, rounded down, so that 127 scale is no more than it. Where
+// that falls below the smallest normal float the scale and all 32 values are 0.
 //
 // Whoever walks the tensors of a model by `visit` and can deal with such matrices says so (SeesStorage). Everybody else,
 // training above all, is stopped by a sentence: nobody takes a matrix that is not there for an empty one.

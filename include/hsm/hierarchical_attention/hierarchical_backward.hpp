@@ -14,7 +14,6 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <utility>
 
 #include <hsm/attention/tile_backward.hpp>
@@ -95,7 +94,8 @@ template <class Scalar>
 void load_lanes(Index width, Index count, Index lead, Scalar weight, const Scalar* queries,
                 const HeadForward<Scalar>& forward, BackwardScratch<Scalar>& s) {
   constexpr Index kStrip = kLanes<Scalar>;
-  const Scalar scale = weight / std::sqrt(static_cast<Scalar>(width));
+  const Scalar scale = weight / std::sqrt(static_cast<Scalar>(width)),
+               in_bits = bits_scale<Scalar>(width) * weight;
   for (Scalar* strips_of : {s.query_strips, s.d_out_strips, s.d_query})
     std::fill_n(strips_of, s.room * width, Scalar(0));
   std::fill_n(s.queries, s.room * s.padded, Scalar(0));
@@ -107,7 +107,7 @@ void load_lanes(Index width, Index count, Index lead, Scalar weight, const Scala
     const Scalar* query = queries + i * width;
     const Scalar* d_out = forward.d_out + i * forward.stride;
     for (Index d = 0; d < width; ++d) {
-      s.query_strips[place + d * kStrip] = scale * Scalar(std::numbers::log2e) * query[d];
+      s.query_strips[place + d * kStrip] = in_bits * query[d];
       s.d_out_strips[place + d * kStrip] = d_out[d];
       s.queries[lane * s.padded + d] = scale * query[d];
     }
@@ -130,7 +130,7 @@ void load_levels(Index width, const HierarchyHead<Scalar>& head, HierarchyBackwa
     std::fill_n(own.d_scores, lanes * stride, Scalar(0));
     for (Index t = 0; t < tiles; ++t) {
       const Index start = head.start() + t * kBackwardTile;
-      load_level(width, l, start, head.weight(l) * scale * Scalar(std::numbers::log2e), head.level(l),
+      load_level(width, l, start, head.weight(l) * bits_scale<Scalar>(width), head.level(l),
                  own.query_strips + t * stride * width);
       for (Index j = 0; j < lanes; ++j) {
         const Scalar* query = head.level(l).query(width, level_query(start, l) + j);

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <span>
 #include <utility>
 
@@ -81,7 +80,7 @@ void attend_hierarchy(Index width, Index first, Index lanes, const HierarchyHead
   Scalar* sums = next(strips<Scalar>(kQueryTile) * width * kStrip);
   Scalar* scores = next(kKeyTile * kStrip);
   LevelTiles<Scalar> tiles;
-  const Scalar scale = Scalar(std::numbers::log2e) / std::sqrt(static_cast<Scalar>(width));
+  const Scalar scale = bits_scale<Scalar>(width);
   for (Index l = 1; l < head.level_count; ++l) {
     const auto i = static_cast<std::size_t>(l);
     tiles.query_strips[i] = next(level_stride<Scalar>(l) * width);

@@ -4,7 +4,7 @@
 // output of every residual branch is set to 0 with probability p, and what stays is multiplied so that the mean
 // is kept:
 //
-//   y[i] = bits[i] < n ? 0 : x[i] / (1 - n / 2^32),   n = floor(2^32 p),   i over [C, B T], a token's channels first
+//   y[i] = bits[i] < n ? 0 x[i] : x[i] / (1 - n / 2^32),   n = floor(2^32 p),   i over [C, B T], a token's channels first
 //
 // bits[i] are 32 bits of the numbers that Random gives from a seed made of the call's key and the place in the
 // model: half of number i / 2, the low half first. So a mask is settled by (key, place, i) alone, the same for any

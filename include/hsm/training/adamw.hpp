@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -51,7 +52,8 @@ class AdamW {
   /// Moments of 0 in the shape of `like`. Throws std::invalid_argument for a config outside its bounds.
   explicit AdamW(const Parameters& like, AdamWConfig config = {})
       : config_(checked(config)), first_(like), second_(like) {
-    const auto zero = [](std::string_view, auto& m, auto& v) {
+    const auto zero = [this](std::string_view, auto& m, auto& v) {
+      check_rounded<typename std::remove_cvref_t<decltype(m)>::Scalar>(config_);
       m.setZero();
       v.setZero();
     };
@@ -122,10 +124,23 @@ class AdamW {
     Scalar minus_decay;  // -r decay
   };
 
+  static void check(bool good, const char* what, const char* expected, double got) {
+    if (good) return;
+    char text[32];
+    std::snprintf(text, sizeof text, "%.9g", got);
+    detail::fail("AdamW", what, expected, text);
+  }
+  /// What is in its bounds as a double may round to their end.
+  template <class Scalar>
+  static void check_rounded(const AdamWConfig& config) {
+    check(static_cast<Scalar>(config.beta1) < 1, "beta1", "below 1 as a scalar of the parameters",
+          config.beta1);
+    check(static_cast<Scalar>(config.beta2) < 1, "beta2", "below 1 as a scalar of the parameters",
+          config.beta2);
+    check(static_cast<Scalar>(config.epsilon) > 0, "epsilon", "above 0 as a scalar of the parameters",
+          config.epsilon);
+  }
   static AdamWConfig checked(const AdamWConfig& config) {
-    const auto check = [](bool good, const char* what, const char* expected, double got) {
-      if (!good) detail::fail("AdamW", what, expected, std::to_string(got));
-    };
     check(config.beta1 >= 0 && config.beta1 < 1, "beta1", "in [0, 1)", config.beta1);
     check(config.beta2 >= 0 && config.beta2 < 1, "beta2", "in [0, 1)", config.beta2);
     check(config.epsilon > 0 && detail::is_finite(config.epsilon), "epsilon", "above 0 and finite",
