@@ -132,7 +132,9 @@ int main() {
   float largest = 0, off = 0;
   for (std::size_t i = 0; i < dx.size(); ++i) {
     largest = (std::max)(largest, std::abs(dx[i]));
-    off = (std::max)(off, std::abs(chunked[i] - dx[i]));
+    const float difference = std::abs(chunked[i] - dx[i]);
+    if (!(difference <= off)) off = difference;
+    if (!(off == off)) break;  // NaN
   }
   std::printf("%-28s off by %.0e of the largest\n", "dx of two chunks", static_cast<double>(off / largest));
   wrong += !(off <= 1e-5F * largest);

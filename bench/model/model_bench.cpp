@@ -106,7 +106,7 @@ void add_prefill(Index T, int threads, Target target, double budget) {
       subject->read(subject->ids);
       const Eigen::MatrixXf logits = subject->logits;
       subject->read(std::span(subject->ids).last(256));
-      const float error = (logits - subject->logits).cwiseAbs().maxCoeff();
+      const float error = (logits - subject->logits).cwiseAbs().maxCoeff<Eigen::PropagateNaN>();
       return error <= 1e-4F * (1 + logits.cwiseAbs().maxCoeff())
                  ? std::string()
                  : "the last logits differ from those of the last 256 tokens by " + std::to_string(error);

@@ -130,8 +130,9 @@ def main():
       ours, torches, *seconds = compare(recipe, positions or "none", options, pathlib.Path(folder))
     if len(ours) != len(torches):
       sys.exit(f"twin.py: {layers}: {len(ours)} losses by hsm_lm, {len(torches)} by PyTorch")
-    off = max(abs(a - b) for a, b in zip(ours, torches))
-    worst = max(worst, off if off == off else math.inf)
+    gaps = [abs(a - b) for a, b in zip(ours, torches)]
+    off = max(gap if gap == gap else math.inf for gap in gaps)  # max forgets NaN
+    worst = max(worst, off)
     lines.append(f"| `{layers}` | {ours[0]:.4f} | {ours[-1]:.6f} | {torches[-1]:.6f} | {off:.1e} | {seconds[0]:.1f} | "
                  f"{seconds[1]:.1f} |")
     print(lines[-1], flush=True)

@@ -87,10 +87,10 @@ def ring_step(ranks, tokens, link):
     return computing, LAYERS * (moving + (ranks - 2) * max(0, moving - each) if ranks > 1 else 0)
 
 
-def gradients(ranks, link):
-    """The sum of gradients, in a ring, nothing of it hidden."""
+def gradients(ranks, link, step):
+    """The sum of gradients, in a ring, nothing of it hidden: of norms, feed-forward networks and what attention projects."""
     _, delay, rate = link
-    parameters = LAYERS * (8 * WIDTH * WIDTH + 9 * WIDTH)
+    parameters = LAYERS * (8 * WIDTH * WIDTH + 9 * WIDTH + (4 * WIDTH * WIDTH + 4 * WIDTH if step is ring_step else 0))
     return 0 if ranks == 1 else 2 * (ranks - 1) * (delay + SCALAR * parameters / ranks / rate)
 
 
@@ -118,7 +118,7 @@ def weak_table(link):
             (ring_step, LAYERS * sum(ring_bytes(WIDTH, ranks - 2, ranks, tokens)) if ranks > 1 else 0),
         ):
             alone = sum(step(1, tokens, link))
-            time = sum(step(ranks, tokens, link)) + gradients(ranks, link)
+            time = sum(step(ranks, tokens, link)) + gradients(ranks, link, step)
             cells += [size(sent), duration(time), f"{100 * alone / time:.3g} %"]
         print("| " + " | ".join(cells) + " |")
 
@@ -131,7 +131,7 @@ def strong_table(link):
         cells = [str(ranks), f"{tokens:.2g}"]
         for step in (shift_step, ring_step):
             computing, moving = step(ranks, tokens, link)
-            moving += gradients(ranks, link)
+            moving += gradients(ranks, link, step)
             cells += [duration(computing + moving), f"{100 * moving / (computing + moving):.2g} %"]
         print("| " + " | ".join(cells) + " |")
 

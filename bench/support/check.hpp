@@ -27,8 +27,9 @@ inline std::string check_columns(const Eigen::MatrixXf& y, const std::vector<Ind
                                  const Eigen::MatrixXd& expected) {
   const double scale = 1 + expected.cwiseAbs().maxCoeff();
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const double error =
-        (expected.col(static_cast<Index>(i)) - y.col(tokens[i]).cast<double>()).cwiseAbs().maxCoeff();
+    const double error = (expected.col(static_cast<Index>(i)) - y.col(tokens[i]).cast<double>())
+                             .cwiseAbs()
+                             .maxCoeff<Eigen::PropagateNaN>();
     if (!(error <= 1e-4 * scale))
       return "token " + std::to_string(tokens[i]) + ": off by " + std::to_string(error);
   }

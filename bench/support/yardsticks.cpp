@@ -77,7 +77,7 @@ bool Sgemm::correct() {
   run(false);
   const Matrix plain = c_;
   run(blas_);
-  return (plain - c_).cwiseAbs().maxCoeff() <= 1e-3F;
+  return (plain - c_).cwiseAbs().maxCoeff<Eigen::PropagateNaN>() <= 1e-3F;
 }
 
 Products::Products(Team& team, bool blas, const std::vector<std::pair<Index, Index>>& weights, Index T,

@@ -72,7 +72,8 @@ def per_channel(values, channels):
 def partner(u, shifts):
   """u[t - s] of every channel at the distance of its head, 0 where there is no such token."""
   batch, time, channels = u.shape
-  source = torch.arange(time)[:, None] - per_channel(torch.tensor(shifts), channels)[None, :]
+  distances = per_channel(torch.tensor(shifts, device=u.device), channels)
+  source = torch.arange(time, device=u.device)[:, None] - distances[None, :]
   found = torch.gather(u, 1, source.clamp(min=0).expand(batch, time, channels))
   return torch.where(source >= 0, found, torch.zeros_like(found))
 
@@ -127,15 +128,16 @@ def attend(p, x, heads, allowed):
 def mix_softmax_local(p, x, shifts, options):
   """Attention over t, t-s, ..., t-(K-1)s alone, those that there are."""
   time = x.shape[1]
-  behind = torch.arange(time)[:, None] - torch.arange(time)[None, :]  # how far key j lies behind query t
+  places = torch.arange(time, device=x.device)
+  behind = places[:, None] - places[None, :]  # how far key j lies behind query t
   taps = range(options.get("taps", 2))
-  allowed = torch.stack([torch.isin(behind, torch.tensor([k * s for k in taps])) for s in shifts])
+  allowed = torch.stack([torch.isin(behind, torch.tensor([k * s for k in taps], device=x.device)) for s in shifts])
   return attend(p, x, len(shifts), allowed)
 
 
-def seen_keys(time, window):
+def seen_keys(time, window, device):
   """[T,T]: which key (last) each query sees, the last `window` up to its own; 0 for all."""
-  seen = torch.ones(time, time, dtype=torch.bool).tril()
+  seen = torch.ones(time, time, dtype=torch.bool, device=device).tril()
   return seen.triu(1 - window) if window else seen
 
 
@@ -145,8 +147,9 @@ def turned(u, heads, base):
   batch, time, channels = u.shape
   width = channels // heads
   real, imaginary = u.reshape(batch, time, heads, 2, width // 2).unbind(3)
-  speeds = base ** (-2 * torch.arange(width // 2, dtype=torch.float64) / width)
-  angles = (torch.arange(time, dtype=torch.float64)[:, None] * speeds)[:, None, :]
+  exact = {"dtype": torch.float64, "device": u.device}
+  speeds = base ** (-2 * torch.arange(width // 2, **exact) / width)
+  angles = (torch.arange(time, **exact)[:, None] * speeds)[:, None, :]
   z = torch.complex(real, imaginary) * torch.polar(torch.ones_like(angles), angles)
   return torch.stack([z.real, z.imag], dim=3).reshape(batch, time, channels).to(u.dtype)
 
@@ -156,14 +159,14 @@ def block_keys(q, k, block, top, least_gap=0.0):
   whose mean key has the largest product with it (arXiv 2502.13189); q and k are [B,H,T,D]. A block that is nearer than
   `least_gap` to one that was chosen is an error: another implementation could choose it."""
   time = q.shape[2]
-  of = torch.arange(time) // block
-  causal = seen_keys(time, 0)
+  of = torch.arange(time, device=q.device) // block
+  causal = seen_keys(time, 0, q.device)
   seen = (causal & (of[:, None] == of)).expand(*q.shape[:2], -1, -1).clone()
   blocks = time // block  # that are whole
   if not blocks:
     return seen
   means = k[:, :, :blocks * block].unflatten(2, (blocks, block)).mean(3)
-  products = (q @ means.transpose(2, 3)).detach().masked_fill(torch.arange(blocks) >= of[:, None], -math.inf)
+  products = (q @ means.transpose(2, 3)).detach().masked_fill(torch.arange(blocks, device=q.device) >= of[:, None], -math.inf)
   best = products.topk(min(top + 1, blocks), dim=3)
   if blocks > top:
     gap = best.values[..., top - 1] - best.values[..., top]
@@ -184,13 +187,16 @@ def mix_attention(p, x, shifts, options):
   heads, (batch, time, channels) = len(shifts), x.shape
   base, window, block = (options.get(name, 0) for name in ("rotary", "window", "block"))
   if not base and not block:
-    return attend(p, x, heads, seen_keys(time, window).repeat(heads, 1, 1))
+    return attend(p, x, heads, seen_keys(time, window, x.device).repeat(heads, 1, 1))
   q, k, v = (x @ p["project.weight"].T + p["project.bias"]).chunk(3, dim=2)
   if base:
     q, k = turned(q, heads, base), turned(k, heads, base)
   q, k, v = (split_heads(u, heads) for u in (q, k, v))
   scores = q @ k.transpose(2, 3) / math.sqrt(channels // heads)
-  seen = block_keys(q, k, block, options["top"], options.get("least_gap", 0.0)) if block else seen_keys(time, window)
+  if block:
+    seen = block_keys(q, k, block, options["top"], options.get("least_gap", 0.0))
+  else:
+    seen = seen_keys(time, window, x.device)
   mixed = scores.masked_fill(~seen, -math.inf).softmax(dim=3) @ v
   return mixed.transpose(1, 2).reshape(batch, time, channels) @ p["output.weight"].T + p["output.bias"]
 
@@ -199,7 +205,7 @@ def mix_ema(p, x, _shifts, _):
   """The damped moving average (arXiv 2209.10655) as the convolution that it is."""
   time, channels = x.shape[1:]
   a, d = torch.sigmoid(p["alpha"]), torch.sigmoid(p["delta"])
-  steps = torch.arange(time, dtype=x.dtype)
+  steps = torch.arange(time, dtype=x.dtype, device=x.device)
   kernel = torch.einsum("nc,nct->ct", p["eta"] * a * p["beta"], (1 - a * d)[:, :, None] ** steps)
   padded = functional.pad(x.transpose(1, 2), (time - 1, 0))
   return functional.conv1d(padded, kernel.flip(1)[:, None, :], groups=channels).transpose(1, 2)
@@ -210,10 +216,11 @@ def mix_linear_attention(p, x, shifts, options):
   quadratic form; of `shifts` only the number of heads counts. hsm's features have a floor, far below those of usual keys."""
   heads, (batch, time, channels) = len(shifts), x.shape
   q, k, v = (split_heads(u, heads) for u in (x @ p["project.weight"].T + p["project.bias"]).chunk(3, dim=2))
-  kept = torch.ones(heads, dtype=x.dtype)
+  kept = torch.ones(heads, dtype=x.dtype, device=x.device)
   if options.get("decay"):
-    kept = 1 - 2.0 ** (-5 - torch.arange(heads, dtype=x.dtype))
-  behind = (torch.arange(time)[:, None] - torch.arange(time)[None, :]).clamp(min=0)
+    kept = 1 - 2.0 ** (-5 - torch.arange(heads, dtype=x.dtype, device=x.device))
+  places = torch.arange(time, device=x.device)
+  behind = (places[:, None] - places[None, :]).clamp(min=0)
   weights = (functional.elu(q) + 1) @ (functional.elu(k) + 1).transpose(2, 3) * kept[:, None, None] ** behind
   weights = weights.tril()
   mixed = weights @ v / weights.sum(dim=3, keepdim=True)
@@ -228,7 +235,7 @@ def mix_hkt(p, x, shifts, _):
   q, k, v = (x @ p["project.weight"].T + p["project.bias"]).chunk(3, dim=2)
   share = p["lambda"].softmax(0)
   scores = share[0] * split_heads(q, heads) @ split_heads(k, heads).transpose(2, 3)
-  places, blocks = torch.arange(time), x
+  places, blocks = torch.arange(time, device=x.device), x
   for l in range(1, len(share)):
     count = time // 2**l
     if not count:
@@ -242,7 +249,7 @@ def mix_hkt(p, x, shifts, _):
     taken = products[:, :, last][:, :, :, of]
     scores = scores + share[l] * taken.masked_fill(of >= last[:, None], 0)
   scores = scores / math.sqrt(channels // heads)
-  mixed = scores.masked_fill(~seen_keys(time, 0), -math.inf).softmax(dim=3) @ split_heads(v, heads)
+  mixed = scores.masked_fill(~seen_keys(time, 0, x.device), -math.inf).softmax(dim=3) @ split_heads(v, heads)
   return mixed.transpose(1, 2).reshape(batch, time, channels) @ p["output.weight"].T + p["output.bias"]
 
 
@@ -410,9 +417,10 @@ def load(path, dtype=torch.float32):
 
 
 def save(path, model):
-  """Writes the weights as a file that hsm reads."""
+  """Writes the weights as a file that hsm reads; those of less than 32 bits as floats."""
   metadata = {"format": "hsm-language-model", "version": "1", "config": json.dumps(model.config)}
   tensors = {name: value.detach().cpu() for name, value in model.named_parameters()}
+  tensors = {name: value if value.element_size() >= 4 else value.float() for name, value in tensors.items()}
   if model.tokenizer is not None:
     raise ValueError("save: a model of bytes is written, got one with SentencePiece pieces")
   pathlib.Path(path).write_bytes(encode(tensors, metadata))

@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <random>
 #include <span>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -53,9 +55,11 @@ int main() {
               static_cast<int>(end.step));
   bool ok = report(*end.validation_loss < 0.8 * first, "a model learns");
 
+  // Names of this run alone: others may run beside it.
   const auto directory = std::filesystem::temp_directory_path();
-  const auto model_path = directory / "hsm-small-model.safetensors";
-  const auto session_path = directory / "hsm-small-session.safetensors";
+  const std::string own = std::to_string(std::random_device{}()) + std::to_string(std::random_device{}());
+  const auto model_path = directory / ("hsm-small-model-" + own + ".safetensors");
+  const auto session_path = directory / ("hsm-small-session-" + own + ".safetensors");
   // [shown]
   hsm::save_model(model_path, model);
   const auto loaded = hsm::load_model<Model>(model_path);

@@ -155,9 +155,8 @@ TEST_F(TrainingSignals, TheSecondSaysWhatTheThirdDoes) {
   write_raw(work_ / "model", kFormer);
   // One step takes seconds.
   const pid_t child = start_shell(
-      "exec $lm train --text text --out model --layers '6*ab' --width 512 --context 16 --batch 256 --steps "
-      "1000 "
-      "--threads 1");
+      "exec $lm train --text text --out model --layers '6*ab' --width 1024 --context 16 --batch 256 --steps "
+      "1000 --threads 1");
   const auto await = [&](const std::string& words) {
     for (int i = 0; i < 6000 && read_raw(output_ / "err").find(words) == std::string::npos; ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -195,7 +194,7 @@ TEST_F(TrainingSignals, WhatIsIgnoredStaysIgnored) {
 TEST_F(TrainingSignals, OtherCommandsEndByTheSignalItself) {
   ASSERT_EQ(shell(command("--steps 1")).code, 0);
   const pid_t child = start_shell("exec $lm generate --model model --prompt a --tokens 100000000");
-  while (std::filesystem::file_size(output_ / "out") < 10)
+  for (int i = 0; i < 12000 && std::filesystem::file_size(output_ / "out") < 10; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   ::kill(child, SIGTERM);
   EXPECT_EQ(end_of(child).signal, SIGTERM);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Tokenizer files: the bytes of a SentencePiece model. What is not refused with std::runtime_error has 256 bytes and
-// pieces of UTF-8 as its ids. Where the library is there, it takes or refuses the same bytes, and the pieces of any
+// pieces of UTF-8 as its ids. Where the library is there, what it takes besides has these ids, and the pieces of any
 // text are the text.
 #pragma once
 
@@ -46,7 +46,9 @@ inline bool fuzz_tokenizer(Input input) {
   if (!SentencePieceTokenizer::kAvailable) return true;
 
   std::vector<SentencePieceTokenizer> tokenizer;
-  if (!accepts<std::runtime_error>("file: ", [&] { tokenizer.emplace_back(model, "file"); })) return false;
+  if (!accepts<std::runtime_error>("file: ", [&] { tokenizer.emplace_back(model, "file"); })) {
+    return false;  // what the reader lets pass, such as options of the library's, and the library does not
+  }
   require(tokenizer[0].vocabulary() == V, "the tokenizer must have the ids of its file");
   require_lossless(tokenizer[0], all);
   require_lossless(tokenizer[0], model.substr(0, 300));

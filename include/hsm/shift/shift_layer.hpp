@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 #include <span>
 #include <stdexcept>
@@ -144,7 +145,8 @@ class ShiftLayer {
   void set_shifts(std::span<const Index> head_shifts);
   Sizes sizes() const { return {channels(), heads(), taps(), detail::sum_count_of(policy_)}; }
   void check_products(const char* who) const;
-  void check_tensors(const char* who) const;
+  std::uint64_t shapes_mark() const;
+  HSM_NOINLINE void find_shape(const char* who) const;
   void check_policy_gradients() const;
   [[noreturn]] HSM_NOINLINE void fail_sizes(const char* who, const Sizes& now) const;
   [[noreturn]] HSM_NOINLINE static void fail_shape(const char* who, std::string_view name,
@@ -156,7 +158,8 @@ class ShiftLayer {
   Policy policy_;
   std::vector<detail::HeadGroup> groups_;
   Sizes sizes_;
-  std::vector<Shape<2>> shapes_;  // of the tensors that are no products'
+  std::vector<Shape<2>> shapes_;   // of the tensors that are no products'
+  std::uint64_t shapes_mark_ = 0;  // one number of them, since each call asks
 };
 
 template <class Policy>
@@ -188,6 +191,7 @@ void ShiftLayer<Policy>::set_shifts(std::span<const Index> head_shifts) {
     detail::walk_tensors<false>(policy_, [&](std::string_view, const auto& tensor) {
       shapes_.push_back({tensor.rows(), tensor.cols()});
     });
+    shapes_mark_ = shapes_mark();
   }
   check_products("Mixer");
   check_policy_gradients();
@@ -207,11 +211,23 @@ void ShiftLayer<Policy>::check(const char* who) const {
   const Sizes now = sizes();
   if (!(now == sizes_)) fail_sizes(who, now);
   check_products(who);
-  if constexpr (detail::HasSums<Policy>) check_tensors(who);
+  if constexpr (detail::HasSums<Policy>) {
+    if (shapes_mark() != shapes_mark_) find_shape(who);
+  }
 }
 
 template <class Policy>
-void ShiftLayer<Policy>::check_tensors(const char* who) const {
+std::uint64_t ShiftLayer<Policy>::shapes_mark() const {
+  std::uint64_t mark = 0;
+  detail::walk_tensors<false>(policy_, [&](std::string_view, const auto& tensor) {
+    mark = mark * 0x9E3779B97F4A7C15ull + static_cast<std::uint64_t>(tensor.rows());
+    mark = mark * 0x9E3779B97F4A7C15ull + static_cast<std::uint64_t>(tensor.cols());
+  });
+  return mark;
+}
+
+template <class Policy>
+void ShiftLayer<Policy>::find_shape(const char* who) const {
   std::size_t i = 0;
   detail::walk_tensors<false>(policy_, [&](std::string_view name, const auto& tensor) {
     const Shape<2> now{tensor.rows(), tensor.cols()},
