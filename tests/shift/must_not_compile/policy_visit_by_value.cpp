@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: MIT
 // expect: hsm: a mixing policy needs a static visit(f, self, more...) that calls f(name, self.tensor
-#include <hsm/shift/mixer.hpp>
+#include "policy_base.hpp"
 
-struct Policy {
-  using Scalar = float;
-  static constexpr std::string_view kName = "case";
-  static constexpr hsm::Stages kStages{.shifts_input = true};
-  hsm::Index channels() const { return 4; }
-  hsm::Index heads() const { return 1; }
+struct Policy : PolicyBase {
   template <class F, class Self, class... More>
   static void visit(F, Self&, More&...) {}  // a copy: what f counts would be lost
   void combine(const hsm::Run<float>&, hsm::Columns<float>) const {}
