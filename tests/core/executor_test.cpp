@@ -235,8 +235,12 @@ TEST_P(Executors, ALoopInsideOfATaskRunsThereOnTheSameWorker) {
       ++done;
       if (inner != worker || std::this_thread::get_id() != here) ++elsewhere;
     });
+    parallel_blocks(*executor, 10, 16, [&](Index, Index, int inner) {  // one task
+      ++done;
+      if (inner != worker || std::this_thread::get_id() != here) ++elsewhere;
+    });
   });
-  EXPECT_EQ(done, 30);
+  EXPECT_EQ(done, 36);
   EXPECT_EQ(elsewhere, 0);
   EXPECT_THROW(executor->run(2, [&](Index, int) { executor->run(2, [](Index, int) { throw 1; }); }), int);
 }

@@ -14,6 +14,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "support/matchers.hpp"
@@ -170,8 +171,9 @@ TYPED_TEST_SUITE(NarrowProduct, Scalars);
 struct Sizes {
   Index out, in, n;
 };
-/// Rows around a tile and a block, groups and their rests, columns around a tile and where tiles end.
-constexpr std::array<Sizes, 14> kSizes{{{1, 1, 1},
+/// Rows around a tile and a block, groups and their rests, columns around a tile and where tiles end, and more values of a
+/// column than are rounded at once, of one and of all.
+constexpr std::array<Sizes, 17> kSizes{{{1, 1, 1},
                                         {4, 32, 1},
                                         {5, 31, 1},
                                         {3, 33, 2},
@@ -184,7 +186,25 @@ constexpr std::array<Sizes, 14> kSizes{{{1, 1, 1},
                                         {66, 65, 17},
                                         {150, 37, 33},
                                         {300, 2100, 18},
+                                        {5, 16384 + 40, 2},
+                                        {3, 6000, 7},
+                                        {2, 3 * 16384, 1},
                                         {3, 0, 2}}};
+
+/// What rounding x to 16 bits may cost at most.
+template <class Scalar>
+double rounding_bound(const NarrowMatrix& w, Index row, const OwnedColumns<Scalar>& x, Index column) {
+  double bound = 0;
+  for (Index first = 0; first < w.cols(); first += 32) {
+    double largest = 0, weights = 0;
+    for (Index k = first; k < (std::min)(first + 32, w.cols()); ++k) {
+      largest = (std::max)(largest, std::abs(static_cast<double>(x(k, column))));
+      weights += std::abs(static_cast<double>(w.at(row, k)));
+    }
+    bound += largest / 32767 / 2 * weights;
+  }
+  return bound;
+}
 
 TYPED_TEST(NarrowProduct, IsThatOfPlainLoopsWithinTheBound) {
   Random random(5);
@@ -221,7 +241,9 @@ TYPED_TEST(NarrowProduct, IsThatOfPlainLoopsWithinTheBound) {
             sum += term;
             magnitude += std::abs(term);
           }
-          const double bound = static_cast<double>(in) * Tolerance<TypeParam>::epsilon * magnitude;
+          double bound = static_cast<double>(in) * Tolerance<TypeParam>::epsilon * magnitude;
+          if (std::is_same_v<TypeParam, float> && storage == Storage::kInt8 && n <= 16)
+            bound += rounding_bound(w, i, x, j);
           ASSERT_LE(std::abs(static_cast<double>(y(i, j)) - sum), bound) << i << "," << j;
         }
         for (Index i = out; i < out + gap; ++i) ASSERT_EQ(y(i, j), TypeParam(-77)) << "in a gap";
@@ -248,6 +270,40 @@ TEST(NarrowProducts, OfFewColumnsHaveTheBitsOfEachColumnAlone) {
       product(w, ConstColumns<float>(x.data() + j * in, in, 1, Eigen::OuterStride<>(in)),
               Columns<float>(one.data() + j * out, out, 1, Eigen::OuterStride<>(out)), serial);
     expect_same_bits(all, one, "column by column");
+  }
+}
+
+TEST(NarrowProducts, OfInt8KeepTheSizeOfX) {
+  const Index in = 70;
+  SerialExecutor serial;
+  const NarrowMatrix w(Storage::kInt8, random_weights(3, in, 10));
+  const auto product_of = [&](const OwnedColumns<float>& x) {
+    OwnedColumns<float> y(3, 1);
+    product(w, ConstColumns<float>(x.data(), in, 1, Eigen::OuterStride<>(in)),
+            Columns<float>(y.data(), 3, 1, Eigen::OuterStride<>(3)), serial);
+    return y;
+  };
+  Random random(11);
+  OwnedColumns<float> x(in, 1);
+  for (Index i = 0; i < in; ++i) x(i) = static_cast<float>(random.normal(1.0));
+  const OwnedColumns<float> y = product_of(x);
+  for (const int power : {-80, -20, 20, 110}) {
+    const float factor = std::ldexp(1.0F, power);
+    expect_same_bits(product_of(x * factor), y * factor, "times a power of 2");
+  }
+  EXPECT_EQ(product_of(x * 0.0F), y * 0.0F);
+  expect_close_to_scale(product_of(x * std::ldexp(1.0F, -100)), y * std::ldexp(1.0F, -100), 0.1F, "tiny x");
+  const NarrowMatrix ones(Storage::kInt8,
+                          Weights<float>(Weights<float>::Ones(1, 63)));  // a group, and 31 values
+  const OwnedColumns<float> largest = OwnedColumns<float>::Constant(63, 1, 0x1p117F);
+  OwnedColumns<float> sum(1, 1);
+  product(ones, ConstColumns<float>(largest.data(), 63, 1, Eigen::OuterStride<>(63)),
+          Columns<float>(sum.data(), 1, 1, Eigen::OuterStride<>(1)), serial);
+  EXPECT_NEAR(static_cast<double>(sum(0)), 63 * 0x1p117, 0x1p117);
+  for (const float value : {Limits::infinity(), -Limits::infinity(), Limits::quiet_NaN()}) {
+    OwnedColumns<float> broken = x;
+    broken(in - 1) = value;
+    for (Index i = 0; i < 3; ++i) EXPECT_TRUE(hsm::detail::is_nan(product_of(broken)(i))) << value;
   }
 }
 

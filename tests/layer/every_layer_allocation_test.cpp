@@ -4,6 +4,9 @@
 // allocate nothing but what Eigen's products of large sizes do.
 #include <gtest/gtest.h>
 
+#include <hsm/shift/mixer.hpp>
+#include <hsm/shift/policies/gated.hpp>
+
 #include <vector>
 
 #include "layer/layer_list.hpp"
@@ -16,25 +19,44 @@ template <class Case>
 class EveryLayerAllocations : public ::testing::Test {};
 TYPED_TEST_SUITE(EveryLayerAllocations, LayerCases::Float, LayerCaseName);
 
+template <class Scalar, class Mixer>
+void expect_steps_without_allocations(const Mixer& mixer, Index C) {
+  Workspace workspace;
+  auto alone = mixer.make_state({.capacity = 20, .spare = 9}), state = mixer.make_state({.streams = 3});
+  const Vector<Scalar> x = Vector<Scalar>::Ones(C);
+  Vector<Scalar> y(C);
+  const std::vector<Index> chosen{2};
+  const auto steps = [&] {
+    for (int t = 0; t < 9; ++t) {
+      mixer.step(x, alone, y, workspace);
+      mixer.step(x, chosen, state, y, workspace);
+    }
+    alone.rewind(0, 9);
+    state.copy_stream(2, 0);
+  };
+  steps();
+  EXPECT_EQ(allocations_of(steps), 0) << "C = " << C;
+  EXPECT_EQ(state.count(0), 18);
+}
+
 TYPED_TEST(EveryLayerAllocations, AStepOfOneStreamMakesNone) {
   for (const Index C : {8, 512}) {  // 512: the weights are far beyond what Eigen copies to its stack
-    const auto mixer = TypeParam::make(TypeParam::of(C));
-    Workspace workspace;
-    auto alone = mixer.make_state({.capacity = 20, .spare = 9}), state = mixer.make_state({.streams = 3});
-    const Vector<float> x = Vector<float>::Ones(C);
-    Vector<float> y(C);
-    const std::vector<Index> chosen{2};
-    const auto steps = [&] {
-      for (int t = 0; t < 9; ++t) {
-        mixer.step(x, alone, y, workspace);
-        mixer.step(x, chosen, state, y, workspace);
-      }
-      alone.rewind(0, 9);
-      state.copy_stream(2, 0);
-    };
-    steps();
-    EXPECT_EQ(allocations_of(steps), 0) << "C = " << C;
-    EXPECT_EQ(state.count(0), 18);
+    auto mixer = TypeParam::make(TypeParam::of(C));
+    expect_steps_without_allocations<float>(mixer, C);
+    for (const Storage storage : {Storage::kBfloat16, Storage::kInt8}) {
+      SCOPED_TRACE(storage_name(storage));
+      store_matrices(mixer.parameters(), storage);
+      expect_steps_without_allocations<float>(mixer, C);
+    }
+  }
+}
+
+TEST(StoredAllocations, AStepInDoubleMakesNone) {
+  Random random(62);
+  for (const Storage storage : {Storage::kBfloat16, Storage::kInt8}) {
+    Mixer<Gated<double>> mixer(Gated<double>(300, random), 3);
+    store_matrices(mixer.parameters(), storage);
+    expect_steps_without_allocations<double>(mixer, 300);
   }
 }
 

@@ -83,6 +83,13 @@ TEST(CheckPolicyHeads, RightOnesPass) {
   EXPECT_TRUE(check_policy(FaultyPair(PolicyFault::kNone, 4), {1, 17}).ok());
 }
 
+TEST(CheckOfMixers, SeesTokensThatLieFarBack) {
+  const auto mixer_of = [](PolicyFault fault) { return Mixer(FaultyPair(fault, 4), 20); };
+  expect_sentence(check_layer(mixer_of(PolicyFault::kEmptyAdjoint)), "Mixer: the gradient that output ",
+                  ", 20 before it, is 0 in channel ");
+  EXPECT_EQ(check_layer(mixer_of(PolicyFault::kNone)).what(), "");
+}
+
 class CheckLayer : public ::testing::TestWithParam<Case<LayerFault>> {};
 
 TEST_P(CheckLayer, FindsTheFault) {

@@ -3,7 +3,7 @@
 // What the code of this translation unit is compiled for, as the name of an inline namespace that everything in
 // hsm lives in:
 //
-//   hsm::eigen_avx_fma::Mixer    named hsm::Mixer in source
+//   hsm::eigen_avx2_fma::Mixer    named hsm::Mixer in source
 //
 // The headers become other instructions under other flags: products by Eigen or by cblas, vectors of another
 // width, a multiply-add that rounds once or twice, exceptions or none. Two units of one program may differ in
@@ -24,8 +24,12 @@
 
 #if defined(EIGEN_DONT_VECTORIZE)
 #define HSM_DETAIL_VECTORS _scalar
-#elif defined(__AVX512F__)
+#elif defined(__AVX512F__) && defined(__AVX512BW__)
 #define HSM_DETAIL_VECTORS _avx512
+#elif defined(__AVX512F__)
+#define HSM_DETAIL_VECTORS _avx512f
+#elif defined(__AVX2__)
+#define HSM_DETAIL_VECTORS _avx2
 #elif defined(__AVX__)
 #define HSM_DETAIL_VECTORS _avx
 #else

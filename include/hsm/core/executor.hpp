@@ -57,8 +57,11 @@ class Executor {
 
   /// Calls task(i, worker) for i = 0 ... tasks-1 in any order, no two of a worker at the same time. The first
   /// exception of a task is thrown again here once no task is running; tasks that had not begun may then be left
-  /// out. A task may call this again: all tasks of that loop then run on its thread, as its worker. Two threads
-  /// may call it at the same time only where the executor says so, as those of the library do.
+  /// out. A task may call this again: all tasks of that loop then run on its thread, as its worker. That holds through
+  /// other executors too: where a task has another executor's loop run tasks that call this one, all of them are the
+  /// worker that it is, and may be so at the same time. A loop of one task may run it as if there were no loop: outside
+  /// of any as worker 0, where it may start loops of its own. Two threads may call it at the same time only where the
+  /// executor says so, as those of the library do.
   virtual void run(Index tasks, TaskRef task) = 0;
 };
 
@@ -79,12 +82,7 @@ void parallel_blocks(Executor& executor, Index count, Index block, F&& f) {
     const Index first = i * block;
     f(first, count - first < block ? count - first : block, worker);
   };
-  const TaskRef task(body);
-  if (tasks == 1) {
-    task(0, 0);
-  } else {
-    executor.run(tasks, task);
-  }
+  executor.run(tasks, TaskRef(body));
 }
 
 }  // namespace hsm::inline HSM_ABI

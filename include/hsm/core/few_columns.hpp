@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
 // Y = W X of few columns, in float: W [out, in] is read once, row by row as it lies, and not copied first, as product
-// libraries do: that takes longer than so few products. A *Row* says how a row is stored:
+// libraries do: that takes longer than so few products. A *Row* says how a row is stored and multiplied:
 //
-//   Row(w, r)       row r
-//   read(i)         what is stored of the values from i on, as many as a register holds
-//   kScaled         whether they are worth scale(i) times that, the same for the 32 of a step
-//   at(i)           what value i is worth
-//   kRows           rows of a tile with one column
-//   kFetches        whether the values of a later page are asked for (detail::prefetch)
+//   Row(w, r, i)        row r from value i on
+//   values              where that is
+//   X<kColumns>         the columns as it is multiplied by them: X(x, stride, depth)
+//   kMost               values of a column that an X takes at most
+//   columns(depth)      columns of that depth that an X takes at most
+//   kApart              whether the rows of a tile lie far from each other, and later values are asked for
+//                       (detail::prefetch). In fewer bytes they are too short one after another: one thread of a Zen 3
+//                       reads 18 to 20 GB/s of int8 from two places far apart, from one 14 to 17, from 8 rows 6 to 8
+//   rows(columns)       rows of a tile
+//   add_group(rows, x, i, sums)   adds the products of kGroup values from i on
+//   finish(row, x, column, i, depth, sums)   the sum of sums and of the products of the values from i on, fewer than kGroup
 //
 // 2 out in n flop. Sizes are the caller's to check (core/product.hpp, core/narrow_product.hpp): `in` of W and X agree.
 // Every element of Y is summed in the same order whatever n, its tile and the block it is computed in: it has the bits of
@@ -18,6 +23,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -30,107 +36,148 @@ namespace hsm::inline HSM_ABI::detail {
 inline constexpr Index kGroup = 32;
 static_assert(kGroup % Floats::kSize == 0);
 
+/// Columns as they are.
+template <int kColumns>
+struct FloatColumns {
+  const float* values;
+  Index stride;
+
+  FloatColumns(const float* x, Index x_stride, Index) : values(x), stride(x_stride) {}
+  HSM_INLINE const float* at(int column, Index i) const { return values + column * stride + i; }
+};
+
+/// What rows have in common that are multiplied as floats: read(i), as many values from i on as a register holds, and at(i).
+struct WideRow {
+  template <int kColumns>
+  using X = FloatColumns<kColumns>;
+  static constexpr Index kMost = (std::numeric_limits<Index>::max)();
+  static constexpr Index columns(Index) { return 4; }
+
+  template <class Row, std::size_t kRows, int kColumns>
+  static HSM_INLINE void add_group(const std::array<Row, kRows>& rows, const FloatColumns<kColumns>& x,
+                                   Index group, Floats (&sums)[kRows][kColumns]) {
+    HSM_WRITTEN_OUT
+    for (Index i = group; i < group + kGroup; i += Floats::kSize) {
+      Floats part[kColumns];
+      HSM_WRITTEN_OUT
+      for (int c = 0; c < kColumns; ++c) part[c] = Floats::read(x.at(c, i));
+      HSM_WRITTEN_OUT
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const Floats weights = rows[r].read(i);
+        HSM_WRITTEN_OUT
+        for (int c = 0; c < kColumns; ++c) sums[r][c].add_product(weights, part[c]);
+      }
+    }
+  }
+
+  template <class Row, int kColumns>
+  static float finish(const Row& row, const FloatColumns<kColumns>& x, int column, Index i, Index depth,
+                      const Floats& sums) {
+    float sum = sums.sum();
+    for (; i < depth; ++i) sum = multiply_add(row.at(i), *x.at(column, i), sum);
+    return sum;
+  }
+};
+
 /// A row of floats.
-struct FloatRow {
-  static constexpr bool kScaled = false, kFetches = false;
-  static constexpr int kRows = 4;
+struct FloatRow : WideRow {
+  static constexpr bool kApart = false;
+  static constexpr int rows(int columns) {
+    return columns == 1 ? 4 : (std::min)(8, (Floats::kRegisters - columns) / columns);
+  }
   const float* values;
 
-  FloatRow(const Weights<float>& matrix, Index row) : values(matrix.data() + row * matrix.cols()) {}
+  FloatRow(const Weights<float>& matrix, Index row, Index i)
+      : values(matrix.data() + row * matrix.cols() + i) {}
   HSM_INLINE Floats read(Index i) const { return Floats::read(values + i); }
   float at(Index i) const { return values[i]; }
 };
 
-/// y of kRows rows from `row` on and kColumns columns.
+/// A stretch of the rows and columns of W, which is multiplied by an X as long as it is deep.
+struct Stretch {
+  Index row, rows, first, depth;
+};
+
+/// y of kRows rows, the first of which is `row` of the stretch and the next ones `apart` rows further each. What is not at
+/// the beginning of rows of W adds to y.
 template <class Row, int kRows, int kColumns, class Matrix>
-void multiply_tile(const Matrix& w, Index row, const float* x, Index x_stride, float* y, Index y_stride) {
-  const auto rows = [&]<std::size_t... kAt>(std::index_sequence<kAt...>) {
-    return std::array<Row, kRows>{Row(w, row + static_cast<Index>(kAt))...};
-  }
-  (std::make_index_sequence<kRows>{});
+void multiply_tile(const Matrix& w, const Stretch& stretch, Index row, Index apart,
+                   const typename Row::template X<kColumns>& x, float* y, Index y_stride) {
+  const auto read = [&]<std::size_t... kAt>(std::index_sequence<kAt...>) {
+    return std::array<Row, kRows>{
+        Row(w, stretch.row + row + static_cast<Index>(kAt) * apart, stretch.first)...};
+  };
+  const std::array<Row, kRows> rows = read(std::make_index_sequence<kRows>{});
   Floats sums[kRows][kColumns];
-  const Index depth = w.cols(), whole = depth / kGroup * kGroup;
+  const Index whole = stretch.depth / kGroup * kGroup;
   for (Index group = 0; group < whole; group += kGroup) {
-    if constexpr (Row::kFetches && kRows > 1) {
+    if constexpr (Row::kApart) {
       HSM_WRITTEN_OUT
       for (std::size_t r = 0; r < kRows; ++r) prefetch(rows[r].values + group);
     }
-    Floats of_group[kRows][kColumns];
-    auto& to = Row::kScaled ? of_group : sums;
-    HSM_WRITTEN_OUT
-    for (Index i = 0; i < kGroup / Floats::kSize; ++i) {
-      const Index place = group + i * Floats::kSize;
-      Floats part[kColumns];
-      HSM_WRITTEN_OUT
-      for (int c = 0; c < kColumns; ++c) part[c] = Floats::read(x + c * x_stride + place);
-      HSM_WRITTEN_OUT
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const Floats weights = rows[r].read(place);
-        HSM_WRITTEN_OUT
-        for (int c = 0; c < kColumns; ++c) to[r][c].add_product(weights, part[c]);
-      }
-    }
-    if constexpr (Row::kScaled) {
-      HSM_WRITTEN_OUT
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const Floats scale = rows[r].scale(group);
-        HSM_WRITTEN_OUT
-        for (int c = 0; c < kColumns; ++c) sums[r][c].add_product(of_group[r][c], scale);
-      }
-    }
+    Row::add_group(rows, x, group, sums);
   }
   HSM_WRITTEN_OUT
   for (std::size_t r = 0; r < kRows; ++r) {
     HSM_WRITTEN_OUT
     for (int c = 0; c < kColumns; ++c) {
-      float sum = sums[r][c].sum();
-      for (Index i = whole; i < depth; ++i) sum = multiply_add(rows[r].at(i), x[c * x_stride + i], sum);
-      y[c * y_stride + static_cast<Index>(r)] = sum;
+      float& to = y[c * y_stride + row + static_cast<Index>(r) * apart];
+      const float sum = Row::finish(rows[r], x, c, whole, stretch.depth, sums[r][c]);
+      to = stretch.first == 0 ? sum : to + sum;
     }
   }
 }
 
-/// y of rows `row` to row + rows for kColumns columns.
+/// y of the rows of a stretch for kColumns columns.
 template <class Row, int kColumns, class Matrix>
-HSM_NOINLINE void multiply_columns(const Matrix& w, Index row, const float* x, Index x_stride, float* y,
-                                   Index y_stride, Index rows) {
-  // Registers for the sums, beside the parts of x: half of them where weights are widened and scaled.
-  constexpr int kSums =
-      std::is_same_v<Row, FloatRow> ? Floats::kRegisters - kColumns : Floats::kRegisters / 2;
-  constexpr int kRows = kColumns == 1 ? Row::kRows : (std::min)(8, kSums / kColumns);
-  Index r = 0;
-  for (; r + kRows <= rows; r += kRows)
-    multiply_tile<Row, kRows, kColumns>(w, row + r, x, x_stride, y + r, y_stride);
-  for (; r < rows; ++r) multiply_tile<Row, 1, kColumns>(w, row + r, x, x_stride, y + r, y_stride);
+HSM_NOINLINE void multiply_columns(const Matrix& w, const Stretch& stretch, const float* x, Index x_stride,
+                                   float* y, Index y_stride) {
+  const typename Row::template X<kColumns> columns(x, x_stride, stretch.depth);
+  constexpr int kRows = Row::rows(kColumns);
+  const Index tiles = stretch.rows / kRows;
+  for (Index tile = 0; tile < tiles; ++tile) {
+    multiply_tile<Row, kRows, kColumns>(w, stretch, Row::kApart ? tile : tile * kRows,
+                                        Row::kApart ? tiles : 1, columns, y, y_stride);
+  }
+  for (Index row = tiles * kRows; row < stretch.rows; ++row)
+    multiply_tile<Row, 1, kColumns>(w, stretch, row, 1, columns, y, y_stride);
 }
 
-/// A block of Y: the rows of W from `row` on, by four columns and the rest.
+/// A block of Y: the rows of W from `row` on, by four columns, or as many as an X takes, and the rest. Where these are not
+/// all, strips of W stay in the second-level cache from column to column.
 template <class Row, class Matrix>
 void multiply_few_columns(const Matrix& w, Index row, const ConstColumns<float>& x, Columns<float>& y) {
-  constexpr Index kStrip =
-      Index{1} << 15;  // values, which stay in the second-level cache from column to column
-  const Index most = std::clamp<Index>(kStrip / std::max<Index>(1, w.cols()), 24, 512);
-  for (Index r = 0; r < y.rows(); r += most) {
-    const Index rows = (std::min)(most, y.rows() - r);
-    for (Index c = 0; c < y.cols(); c += 4) {
-      const auto run = [&](auto count) {
-        multiply_columns<Row, decltype(count)::value>(w, row + r, x.data() + c * x.outerStride(),
-                                                      x.outerStride(), y.data() + r + c * y.outerStride(),
-                                                      y.outerStride(), rows);
-      };
-      switch ((std::min)(Index{4}, y.cols() - c)) {
-        case 1:
-          run(std::integral_constant<int, 1>{});
-          break;
-        case 2:
-          run(std::integral_constant<int, 2>{});
-          break;
-        case 3:
-          run(std::integral_constant<int, 3>{});
-          break;
-        default:
-          run(std::integral_constant<int, 4>{});
-      }
+  constexpr Index kStrip = Index{1} << (Row::kApart ? 17 : 15);  // values
+  const Index depth = w.cols(), most = Row::columns(depth);
+  const Index strip = Row::kApart && y.cols() <= most
+                          ? y.rows()
+                          : std::clamp<Index>(kStrip / std::max<Index>(1, depth), 24, 512);
+  for (Index r = 0; r < y.rows(); r += strip) {
+    for (Index c = 0; c < y.cols(); c += most) {
+      Index first = 0;
+      do {
+        const Stretch stretch{row + r, (std::min)(strip, y.rows() - r), first,
+                              (std::min)(Row::kMost, depth - first)};
+        const auto run = [&](auto count) {
+          multiply_columns<Row, decltype(count)::value>(w, stretch, x.data() + c * x.outerStride() + first,
+                                                        x.outerStride(), y.data() + r + c * y.outerStride(),
+                                                        y.outerStride());
+        };
+        switch ((std::min)(most, y.cols() - c)) {
+          case 1:
+            run(std::integral_constant<int, 1>{});
+            break;
+          case 2:
+            run(std::integral_constant<int, 2>{});
+            break;
+          case 3:
+            run(std::integral_constant<int, 3>{});
+            break;
+          default:
+            run(std::integral_constant<int, 4>{});
+        }
+        first += stretch.depth;
+      } while (first < depth);
     }
   }
 }

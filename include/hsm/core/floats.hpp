@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
 //
 // Some floats in a register: AVX-512, AVX2 with FMA, or plain C++, whatever the translation unit is compiled for. Read from
-// memory, or widened from bfloat16 and 8 bits.
+// memory, widened from bfloat16 and 8 bits, or summed of products of whole numbers.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #include <hsm/core/bfloat16.hpp>
 #include <hsm/core/types.hpp>
 
-#if !defined(EIGEN_DONT_VECTORIZE) && \
-    (defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__) && defined(__AVX__)))
+#if !defined(EIGEN_DONT_VECTORIZE) && ((defined(__AVX512F__) && defined(__AVX512BW__)) || \
+                                       (defined(__AVX2__) && defined(__FMA__) && defined(__AVX__)))
 #include <immintrin.h>
 #define HSM_FLOATS_IN_REGISTERS 1
 #else
@@ -21,8 +22,8 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
-#if defined(__AVX512F__) && !defined(EIGEN_DONT_VECTORIZE)
-/// 16 floats in a register.
+#if defined(__AVX512F__) && defined(__AVX512BW__) && !defined(EIGEN_DONT_VECTORIZE)
+/// 16 floats in a register. dot(q, x): what 32 products q x sum to, over all of them. write_whole(to): the next whole numbers.
 struct Floats {
   static constexpr Index kSize = 16;
   static constexpr int kRegisters = 32;
@@ -37,6 +38,13 @@ struct Floats {
   static Floats widen(const std::int8_t* from) {
     return {
         _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))))};
+  }
+  static Floats dot(const std::int8_t* q, const std::int16_t* x) {
+    const __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)));
+    return {_mm512_cvtepi32_ps(_mm512_madd_epi16(wide, _mm512_loadu_si512(x)))};
+  }
+  void write_whole(std::int16_t* to) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(values)));
   }
   Floats times(Floats factor) const { return {_mm512_mul_ps(values, factor.values)}; }
   void add_product(Floats a, Floats x) { values = _mm512_fmadd_ps(a.values, x.values, values); }
@@ -59,6 +67,19 @@ struct Floats {
   static Floats widen(const std::int8_t* from) {
     return {
         _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))))};
+  }
+  static Floats dot(const std::int8_t* q, const std::int16_t* x) {
+    const auto half = [&](int i) {
+      const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q + i));
+      return _mm256_madd_epi16(_mm256_cvtepi8_epi16(narrow),
+                               _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i)));
+    };
+    return {_mm256_cvtepi32_ps(_mm256_add_epi32(half(0), half(16)))};
+  }
+  void write_whole(std::int16_t* to) const {
+    const __m256i whole = _mm256_cvtps_epi32(values);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                     _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1)));
   }
   Floats times(Floats factor) const { return {_mm256_mul_ps(values, factor.values)}; }
   void add_product(Floats a, Floats x) { values = _mm256_fmadd_ps(a.values, x.values, values); }
@@ -90,6 +111,15 @@ struct Floats {
     return {{static_cast<float>(from[0]), static_cast<float>(from[1]), static_cast<float>(from[2]),
              static_cast<float>(from[3])}};
   }
+  static Floats dot(const std::int8_t* q, const std::int16_t* x) {
+    std::int32_t sums[4] = {};
+    for (int i = 0; i < 32; ++i) sums[i % 4] += std::int32_t{q[i]} * x[i];
+    return {{static_cast<float>(sums[0]), static_cast<float>(sums[1]), static_cast<float>(sums[2]),
+             static_cast<float>(sums[3])}};
+  }
+  void write_whole(std::int16_t* to) const {
+    for (int i = 0; i < 4; ++i) to[i] = static_cast<std::int16_t>(std::lrint(values[i]));
+  }
   Floats times(Floats factor) const {
     Floats result;
     for (int i = 0; i < 4; ++i) result.values[i] = values[i] * factor.values[i];
@@ -104,8 +134,7 @@ struct Floats {
 #endif
 
 /// Asks for what lies two pages behind a place of a matrix, into the second-level cache: rows in fewer bytes end before a
-/// processor has seen that it could fetch ahead. With it and 8 rows one thread of a Zen 5 reads some 22 GB/s of bf16,
-/// with 4 rows and without it 14.
+/// processor has seen that it could fetch ahead.
 template <class Value>
 HSM_INLINE void prefetch(const Value* place) {
 #if defined(__GNUC__) || defined(__clang__)

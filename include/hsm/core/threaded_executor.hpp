@@ -66,6 +66,7 @@ class ThreadedExecutor final : public Executor {
       for (Index i = 0; i < tasks; ++i) task(i, place->worker);
       return;
     }
+    if (tasks == 1) return task(0, 0);
     const std::lock_guard<std::mutex> turn(turn_);
     Loop loop(task, place_);
     const auto bound = [&](std::int64_t i) { return static_cast<Index>(i * tasks / threads_); };
@@ -74,7 +75,7 @@ class ThreadedExecutor final : public Executor {
       share.next.store(bound(i));
       share.end = bound(i + 1);
     }
-    const bool shared = threads_ > 1 && tasks > 1;
+    const bool shared = threads_ > 1 && tasks > 0;
     if (shared) {
       loop_.store(&loop);
       published_.fetch_add(1);

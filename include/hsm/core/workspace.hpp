@@ -88,10 +88,9 @@ class Workspace {
  private:
   static constexpr std::size_t kAlignment = 64;
 
-  /// The bytes of n values; where their number would wrap around to a small one, what no memory can hold, for
-  /// the allocation to refuse.
+  /// The bytes of n values; where these are more than half of all addresses, as many as that, which no allocation gives.
   static std::size_t bytes_of(Index n, std::size_t size) {
-    constexpr std::size_t kMost = (std::numeric_limits<std::size_t>::max)() / 4;
+    constexpr std::size_t kMost = (std::numeric_limits<std::size_t>::max)() / 2;
     return n < 0 || static_cast<std::size_t>(n) > kMost / size ? kMost : static_cast<std::size_t>(n) * size;
   }
 

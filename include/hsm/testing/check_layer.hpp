@@ -96,6 +96,15 @@ CheckResult check_mixer(const std::string& name, const CheckOptions& options, In
   return wrong.empty() ? CheckResult() : CheckResult(name + ": " + wrong);
 }
 
+/// Tokens after which a layer has left behind what each of them sees.
+template <class Layer>
+Index tokens_seen(const Layer& layer) {
+  const LayerFootprint footprint = layer.footprint();
+  Index seen = (std::max)({footprint.reads, footprint.window, (footprint.top + 1) * footprint.block});
+  if constexpr (requires { layer.state_reach(); }) seen = (std::max)(seen, layer.state_reach());
+  return 2 * seen + 5;
+}
+
 }  // namespace detail
 
 /// Tries `layer`, a MixingLayer or a TokenMixer of one (CausalAttention, Mixer), as testing/check.hpp says. The layer is
@@ -106,7 +115,7 @@ CheckResult check_layer(const LayerOrMixer& layer, const CheckOptions& options =
   if constexpr (requires { typename LayerOrMixer::Layer; }) {
     return check_layer(layer.layer(), options);
   } else {
-    const Index tokens = detail::tokens_of("check_layer", options, 2 * layer.footprint().reads + 5);
+    const Index tokens = detail::tokens_of("check_layer", options, detail::tokens_seen(layer));
     return detail::check_mixer<LayerOrMixer>(
         std::string(LayerOrMixer::kType), options, tokens, [&] { return TokenMixer<LayerOrMixer>(layer); },
         [](const auto&, const detail::LayerTrial&) { return std::string(); });
