@@ -31,6 +31,7 @@ if [[ $# == 0 ]]; then compilers=(g++ clang++); fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+bash "$root/.ci/setup" tests
 read -ra eigen < <(pkg-config --cflags eigen3 | sed 's/-I/-isystem /g')
 echo -e '#include <Eigen/Core>\nint main() {}' >"$work/1.cpp"
 echo -e '#include <hsm/hsm.hpp>\nint main() {}' >"$work/2.cpp"
@@ -75,7 +76,12 @@ for compiler in "${compilers[@]}"; do
     for ((run = 0; run <= runs; ++run)); do  # run 0 warms the file cache
       for program in 1 2 3 4 5 6; do
         if [[ $program -ge 5 && $run != 1 ]]; then continue; fi
-        seconds=$({ time "$compiler" "${flags[@]}" -I "$root/include" "${eigen[@]}" -c "$work/$program.cpp" -o "$work/o"; } 2>&1)
+        command=("$compiler" "${flags[@]}" -I "$root/include" "${eigen[@]}" -c "$work/$program.cpp" -o "$work/o")
+        if ! seconds=$({ time "${command[@]}" 2>"$work/said"; } 2>&1); then
+          echo "bench/compile_time.sh: ${command[*]}" >&2
+          cat "$work/said" >&2
+          exit 1
+        fi
         if [[ $run -gt 0 ]]; then echo "$seconds" >>"$work/$program.times"; fi
       done
     done

@@ -36,6 +36,11 @@ awk -F'"' '
   END { for (key in machine) print key " " machine[key] > "'"$work"'/machine" }
 ' "$1" >"$work/rows"
 
+if ! awk '$1 == "mixer" && $2 == "attention" && $3 == "forward" { found = 1 } END { exit !found }' "$work/rows"; then
+  echo "figures: $1 must hold all cases of a run, got none of mixer/attention/forward" >&2
+  exit 2
+fi
+
 machine() { sed -n "s/^$1 //p" "$work/machine"; }
 title="C = 512, $(machine processor), $(awk '$7 > most { most = $7 } END { print most }' "$work/rows") threads, float, products by $(machine products)"
 threads=$(awk '$7 > most { most = $7 } END { print most }' "$work/rows")

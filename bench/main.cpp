@@ -141,7 +141,9 @@ int run(std::vector<char*> arguments) {
     return 0;
   }
   RowReporter reporter;
-  benchmark::RunSpecifiedBenchmarks(&reporter);
+  if (benchmark::RunSpecifiedBenchmarks(&reporter) == 0)
+    throw std::invalid_argument(
+        "--benchmark_filter: expected what the name of some case matches, got what none does");
 
   const std::vector<Row>& rows = hsm::bench::rows();
   const auto wrong =

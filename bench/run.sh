@@ -47,6 +47,13 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
+if [[ $figures == yes && ${#arguments[@]} -gt 0 && -z "$revision" ]]; then
+  for argument in "${arguments[@]}"; do
+    if [[ "$argument" == --quick || "$argument" == --benchmark_filter* ]]; then
+      fail "--figures are made from all cases, not with $argument"
+    fi
+  done
+fi
 if [[ -n "$revision" ]]; then
   if [[ $figures == yes ]]; then fail "--figures are made from a run of their own, not from --compare"; fi
   commit=$(git -C "$root" rev-parse --verify --quiet "$revision^{commit}") || fail "no revision '$revision' here"

@@ -68,7 +68,7 @@ int main() {
       return -1;
     });
     for (; left > 0; --left, ++ended) come();
-    // The clock runs as soon as every text has read its prompt once.
+    // The clock runs as soon as nearly every text has read its prompt once.
     if (turns > 0 || static_cast<hsm::Index>(last.size()) > kTexts - 20) {
       if (turns++ == 0) start = Clock::now();
     }

@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -23,6 +22,7 @@
 #include <hsm/distributed/sharded_model.hpp>
 
 #include "bench/support/machine.hpp"
+#include "bench/support/whole_number.hpp"
 
 #ifdef HSM_USE_BLAS
 #include <cblas.h>
@@ -100,7 +100,7 @@ void count_exchange(Communicator& ranks, const char* name, const Mixer& mixer, I
 
 void exchange(Communicator& ranks) {
   Random random(1);
-  const CausalAttention<float> attention(Attention<float>(kWidth, kHeads, random, 0, 0));
+  const CausalAttention<float> attention(Attention<float>(kWidth, kHeads, random));
   for (const Index tokens : {Index{256}, Index{512}}) {
     for (Index l = 0; l < kLayers; ++l) {
       const Index shift = Index{1} << l;
@@ -191,7 +191,9 @@ void prefill(Communicator& ranks, Index tokens, Index feed_forward, bool sharded
 int run(Communicator& ranks, const std::vector<std::string>& words) {
   const std::string what = words.empty() ? "" : words[0];
   const auto number = [&](std::size_t i, Index otherwise) {
-    return i < words.size() ? static_cast<Index>(std::strtoll(words[i].c_str(), nullptr, 10)) : otherwise;
+    return i < words.size()
+               ? static_cast<Index>(bench::whole_number(i == 1 ? "TOKENS" : "FEED-FORWARD", words[i]))
+               : otherwise;
   };
   if (ranks.rank() == 0) {
     std::string line;

@@ -24,6 +24,7 @@
 #include <hsm/model/speculation.hpp>
 
 #include "bench/support/machine.hpp"
+#include "bench/support/whole_number.hpp"
 
 #ifdef HSM_USE_BLAS
 #include <cblas.h>
@@ -78,26 +79,12 @@ Written write_together(SpeculativeSession<Model>& session, const Ids& prompt, Sa
   });
 }
 
-/// A whole number above 0, or std::invalid_argument.
-std::size_t whole_number(const char* what, const std::string& text) {
-  std::size_t end = 0;
-  unsigned long value = 0;
-  try {
-    value = std::stoul(text, &end);
-  } catch (const std::exception&) {
-    end = 0;
-  }
-  if (end == 0 || end != text.size() || text.front() == '-' || value == 0)
-    throw std::invalid_argument(std::string(what) + " must be a whole number above 0, got '" + text + "'");
-  return value;
-}
-
 int run(const std::vector<std::string>& arguments) {
   if (arguments.size() < 3 || arguments.size() > 6)
     throw std::invalid_argument("expected MODEL DRAFT TEXT [PROMPTS [TOKENS [K]]], got " +
                                 std::to_string(arguments.size()) + " arguments");
   const auto number = [&](std::size_t at, const char* what, std::size_t otherwise) {
-    return arguments.size() > at ? whole_number(what, arguments[at]) : otherwise;
+    return arguments.size() > at ? bench::whole_number(what, arguments[at]) : otherwise;
   };
   const std::size_t prompts = number(3, "PROMPTS", 1000), tokens = number(4, "TOKENS", 32),
                     draft_tokens = number(5, "K", 4);

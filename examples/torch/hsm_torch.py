@@ -291,6 +291,9 @@ class LanguageModel(torch.nn.Module):
     unknown = {name for name, _ in self.recipe} - MIXERS.keys()
     if unknown:
       raise ValueError(f"the recipe must be of {', '.join(MIXERS)}, got {', '.join(sorted(unknown))}")
+    for name, options in self.recipe:
+      if name != "ema" and "heads" not in options:
+        raise ValueError(f"the recipe must state every option, got {name} without heads: `hsm_lm convert` states them")
     for name, value in tensors.items():
       register(self, name, torch.nn.Parameter(value))
 
@@ -330,7 +333,7 @@ class LanguageModel(torch.nn.Module):
 
 # ----------------------------------------------------------------------------------------------------------- files
 
-KINDS = {"F64": (torch.float64, "d"), "F32": (torch.float32, "f"), "I64": (torch.int64, "q"), "I32": (torch.int32, "i"),
+KINDS = {"F64": (torch.float64, "d"), "F32": (torch.float32, "f"), "I64": (torch.int64, "q"), "I32": (torch.int32, "i"), "I16": (torch.int16, "h"),
          "U8": (torch.uint8, "B"), "I8": (torch.int8, "b")}
 
 
@@ -351,6 +354,10 @@ def from_bytes(kind, shape, data):
       halves.byteswap()
     bits = torch.tensor(halves.tolist(), dtype=torch.int64) << 16
     return torch.where(bits >= 2**31, bits - 2**32, bits).int().view(torch.float32).reshape(shape)
+  if kind == "F16":
+    return from_bytes("I16", shape, data).view(torch.float16)
+  if kind not in KINDS:
+    raise ValueError(f"tensors must be of {', '.join(KINDS)}, F16 or BF16, got {kind}")
   dtype, code = KINDS[kind]
   values = array.array(code, data)
   if sys.byteorder == "big":

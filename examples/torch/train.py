@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import hsm_layers
+import hsm_torch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -56,10 +57,12 @@ def main():
   parser = argparse.ArgumentParser(description="Trains two models with hsm's layers in PyTorch.", allow_abbrev=False)
   parser.add_argument("--library", default=ROOT / "build/examples/examples/libhsm_layers.so")
   parser.add_argument("--text", default=ROOT / "README.md")
-  parser.add_argument("--steps", type=int, default=100)
+  parser.add_argument("--steps", type=hsm_torch.count, default=100)
   options = parser.parse_args()
   hsm_layers.load(options.library)
   text = torch.tensor(list(pathlib.Path(options.text).read_bytes()))
+  if len(text) < 66:
+    sys.exit(f"train.py: {options.text} must have at least 66 bytes, got {len(text)}")
   for recipes in (["ab:heads=4"] * 6, ["ab:heads=4"] * 2 + ["attention:heads=2:rotary=10000"] + ["ab:heads=4"] * 3):
     losses = list(train(recipes, text, options.steps))
     print(f"{','.join(recipes)}: {losses[0]:.4f} nats per byte at first, {losses[-1]:.4f} after {len(losses)} steps")

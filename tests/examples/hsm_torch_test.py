@@ -51,6 +51,19 @@ class HsmTorch(unittest.TestCase):
     self.run_tool("train", "--text", "text", "--valid", "text", "--layers", recipe, "--width", 16, "--context", 24, "--batch", 2,
                   "--steps", 40, "--learning-rate", 0.02, "--threads", 1, "--out", "model", "--schedule", "rotated:cyclic=3", *more)
 
+  def test_refuses_recipes_of_files_from_before_heads_were_stated(self):
+    fixtures = pathlib.Path(__file__).resolve().parents[1] / "fixtures"
+    with self.assertRaisesRegex(ValueError, "must state every option, got [a-z-]+ without heads"):
+      hsm_torch.load(fixtures / "model-without-heads.safetensors")
+    self.run_tool("convert", "--model", fixtures / "model-without-heads.safetensors", "--storage", "float", "--out", "model")
+    hsm_torch.load(self.folder / "model")
+
+  def test_reads_halves(self):
+    tensors, _ = hsm_torch.decode(hsm_torch.encode({"a": torch.tensor([0x3C00, -0x4000], dtype=torch.int16)}, {}).replace(b"I16", b"F16"))
+    self.assertEqual(tensors["a"].tolist(), [1.0, -2.0])
+    with self.assertRaisesRegex(ValueError, "got X16"):
+      hsm_torch.decode(hsm_torch.encode({"a": torch.zeros(2, dtype=torch.int16)}, {}).replace(b"I16", b"X16"))
+
   def test_writes_the_text_that_the_tool_writes(self):
     for recipe in RECIPES:
       self.train(recipe)

@@ -38,7 +38,7 @@ class TrainRanks : public TrainingProcess {
     ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     ::setenv("ASAN_OPTIONS", "fast_unwind_on_malloc=0", 1);
-    ::setenv("LSAN_OPTIONS", "suppressions=" HSM_SOURCE_DIR "/tests/distributed/leaks.txt", 1);
+    ::setenv("LSAN_OPTIONS", "use_tls=0:suppressions='" HSM_SOURCE_DIR "/tests/distributed/leaks.txt'", 1);
   }
 
   /// The small run of `command` over so many ranks; one is the tool alone.
