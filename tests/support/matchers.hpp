@@ -219,13 +219,13 @@ bool expect_same_bits(const Actual& actual, const Reference& reference, std::str
 
 /// Fails unless f throws std::invalid_argument with exactly this message.
 inline void expect_refused(const std::function<void()>& f, const std::string& message,
-                           int line = __builtin_LINE()) {
+                           const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
   try {
     f();
-    ADD_FAILURE_AT(__FILE__, line) << "not refused; expected: " << message;
+    ADD_FAILURE_AT(file, line) << "not refused; expected: " << message;
   } catch (const std::invalid_argument& error) {
     if (error.what() != message) {
-      ADD_FAILURE_AT(__FILE__, line) << "got:      " << error.what() << "\nexpected: " << message;
+      ADD_FAILURE_AT(file, line) << "got:      " << error.what() << "\nexpected: " << message;
     }
   }
 }

@@ -9,6 +9,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <span>
 #include <stdexcept>
@@ -76,6 +77,18 @@ void check_equal(const char* who, const char* what, const Value& got, const Valu
 
 inline void check_at_least(const char* who, const char* what, Index got, Index least) {
   if (got < least) fail_at_least(who, what, got, least);
+}
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_number(const char* who, const char* what,
+                                                               const char* expected, double got) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.9g", got);
+  fail(who, what, expected, text);
+}
+
+/// Throws unless `good`, which says whether the number `got` is as expected.
+inline void check_number(const char* who, bool good, const char* what, const char* expected, double got) {
+  if (!good) fail_number(who, what, expected, got);
 }
 
 /// Throws std::out_of_range for a token id outside [0,V); `of` says of what it is one, such as " of the training text".

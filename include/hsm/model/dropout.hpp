@@ -60,8 +60,8 @@ struct Dropout {
 
   /// Throws std::invalid_argument unless the probability is in [0, 1).
   void check(const char* who) const {
-    if (!detail::is_finite(probability) || probability < 0 || probability >= 1)
-      detail::fail(who, "dropout", "a probability in [0, 1)", std::to_string(probability));
+    detail::check_number(who, probability >= 0 && probability < 1, "dropout", "a probability in [0, 1)",
+                         probability);
   }
 
  private:

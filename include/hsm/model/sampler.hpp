@@ -34,12 +34,11 @@ class Sampler {
  public:
   /// Throws std::invalid_argument for options outside their range.
   explicit Sampler(SamplerOptions options) : options_(options) {
-    if (!(options.temperature >= 0) || !detail::is_finite(options.temperature)) {
-      detail::fail("Sampler", "temperature", "at least 0", std::to_string(options.temperature));
-    }
+    detail::check_number("Sampler", options.temperature >= 0 && detail::is_finite(options.temperature),
+                         "temperature", "at least 0 and finite", options.temperature);
     detail::check_at_least("Sampler", "top_k", options.top_k, 0);
-    if (!(options.top_p > 0 && options.top_p <= 1))
-      detail::fail("Sampler", "top_p", "above 0 and at most 1", std::to_string(options.top_p));
+    detail::check_number("Sampler", options.top_p > 0 && options.top_p <= 1, "top_p", "above 0 and at most 1",
+                         options.top_p);
   }
 
   /// A token id by logits [V]. Throws std::invalid_argument for no logits or one that is NaN.

@@ -14,7 +14,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -125,10 +124,7 @@ class AdamW {
   };
 
   static void check(bool good, const char* what, const char* expected, double got) {
-    if (good) return;
-    char text[32];
-    std::snprintf(text, sizeof text, "%.9g", got);
-    detail::fail("AdamW", what, expected, text);
+    detail::check_number("AdamW", good, what, expected, got);
   }
   /// What is in its bounds as a double may round to their end.
   template <class Scalar>
@@ -174,9 +170,8 @@ class AdamW {
 template <class Parameters>
 void AdamW<Parameters>::step(Parameters& p, const Parameters& gradients, double learning_rate,
                              Executor& executor) {
-  if (!(learning_rate >= 0) || !detail::is_finite(learning_rate)) {
-    detail::fail("AdamW::step", "learning_rate", "at least 0 and finite", std::to_string(learning_rate));
-  }
+  detail::check_number("AdamW::step", learning_rate >= 0 && detail::is_finite(learning_rate), "learning_rate",
+                       "at least 0 and finite", learning_rate);
   check_shapes("AdamW::step", p, gradients);
   check_shapes("AdamW::step", first_, second_);
   ++steps_;

@@ -90,7 +90,7 @@ inline constexpr Index kSoftmaxBlock = 512;
 
 /// block[i] = exp(x[i] - shift), i < n; returns their sum.
 template <class Scalar>
-double exp_block(Index n, const Scalar* x, Scalar shift, Scalar (&block)[kSoftmaxBlock]) {
+double shifted_exps(Index n, const Scalar* x, Scalar shift, Scalar (&block)[kSoftmaxBlock]) {
   constexpr Index kLanes = 16;
   for (Index i = 0; i < n; ++i) block[i] = x[i] - shift;
   exp(n, block, block);
@@ -112,7 +112,7 @@ double column_loss(Index V, const Scalar* z, std::int32_t target) {
   const Scalar shift = largest_logit(V, z);
   double sum = 0;
   for (Index v = 0; v < V; v += kSoftmaxBlock) {
-    sum += exp_block((std::min)(kSoftmaxBlock, V - v), z + v, shift, block);
+    sum += shifted_exps((std::min)(kSoftmaxBlock, V - v), z + v, shift, block);
   }
   return std::log(sum) + (static_cast<double>(shift) - static_cast<double>(z[target]));
 }
@@ -126,7 +126,7 @@ double column_gradient(Index V, Scalar* z, std::int32_t target, double scale) {
   double sum = 0;
   for (Index v = 0; v < V; v += kSoftmaxBlock) {
     const Index n = (std::min)(kSoftmaxBlock, V - v);
-    sum += exp_block(n, z + v, shift, block);
+    sum += shifted_exps(n, z + v, shift, block);
     std::copy(block, block + n, z + v);
   }
   const Scalar factor = static_cast<Scalar>(scale / sum);

@@ -62,7 +62,7 @@ double global_norm(const Parameters& gradients) {
 /// std::invalid_argument unless max_norm > 0.
 template <class Parameters>
 double clip_global_norm(Parameters& gradients, double max_norm) {
-  if (!(max_norm > 0)) detail::fail("clip_global_norm", "max_norm", "above 0", std::to_string(max_norm));
+  detail::check_number("clip_global_norm", max_norm > 0, "max_norm", "above 0", max_norm);
   const double norm = global_norm(gradients);
   if (!detail::is_finite(norm) || norm <= max_norm) return norm;
   const double factor = max_norm / norm;

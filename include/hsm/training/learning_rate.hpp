@@ -39,24 +39,19 @@ struct WarmupCosine {
   /// warmup is 0), 1 at its end; above 1 it is the floor. Continuous. Throws std::invalid_argument for
   /// progress < 0 or NaN or a field outside its bounds.
   double at_progress(double progress) const {
-    if (!(progress >= 0)) {
-      detail::fail("WarmupCosine::at_progress", "progress", "at least 0", std::to_string(progress));
-    }
+    detail::check_number("WarmupCosine::at_progress", progress >= 0, "progress", "at least 0", progress);
     return rate("WarmupCosine::at_progress", progress * static_cast<double>(total));
   }
 
  private:
   double rate(const char* who, double x) const {
-    if (!(peak > 0) || !detail::is_finite(peak)) {
-      detail::fail(who, "peak", "above 0 and finite", std::to_string(peak));
-    }
+    detail::check_number(who, peak > 0 && detail::is_finite(peak), "peak", "above 0 and finite", peak);
     detail::check_at_least(who, "total", total, 1);
     detail::check_at_least(who, "warmup", warmup, 0);
     if (warmup > total)
       detail::fail(who, "warmup", "at most total, " + std::to_string(total), std::to_string(warmup));
-    if (!(floor_fraction >= 0 && floor_fraction <= 1)) {
-      detail::fail(who, "floor_fraction", "in [0, 1]", std::to_string(floor_fraction));
-    }
+    detail::check_number(who, floor_fraction >= 0 && floor_fraction <= 1, "floor_fraction", "in [0, 1]",
+                         floor_fraction);
     const double rise = static_cast<double>(warmup), end = static_cast<double>(total);
     if (x < rise) return peak * (x / rise);
     if (x == rise) return peak;

@@ -4,9 +4,7 @@
 // minutes are given, by the clock; with patience, earlier. The fields are walked by name, as tensors are.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <string>
 
@@ -99,17 +97,13 @@ namespace detail {
 inline void check_training(const TrainingConfig& config) {
   constexpr const char* kWho = "train";
   check_at_least(kWho, "batch", config.batch, 1);
-  if (!(config.minutes >= 0) || !detail::is_finite(config.minutes)) {
-    fail(kWho, "minutes", "at least 0 and finite", std::to_string(config.minutes));
-  }
-  if (config.minutes == 0) check_at_least(kWho, "steps", config.steps, 1);
-  if (!(config.warmup >= 0 && config.warmup <= 1)) {
-    fail(kWho, "warmup", "a share of the run, in [0, 1]", std::to_string(config.warmup));
-  }
   const auto check = [](bool good, const char* what, const char* expected, double got) {
-    if (!good) fail(kWho, what, expected, std::to_string(got));
+    check_number(kWho, good, what, expected, got);
   };
   const auto finite = [](double value) { return is_finite(value); };
+  check(config.minutes >= 0 && finite(config.minutes), "minutes", "at least 0 and finite", config.minutes);
+  if (config.minutes == 0) check_at_least(kWho, "steps", config.steps, 1);
+  check(config.warmup >= 0 && config.warmup <= 1, "warmup", "a share of the run, in [0, 1]", config.warmup);
   check(config.learning_rate > 0 && finite(config.learning_rate), "learning_rate", "above 0 and finite",
         config.learning_rate);
   check(config.final_rate >= 0 && config.final_rate <= 1, "final_rate",
