@@ -10,7 +10,7 @@
 namespace hsm::bench {
 
 void add_attention(const Selection& selection) {
-  add_layer_cases<AttentionLayer>(selection, kLongestAttention, 0.6, 0.5);
+  add_layer_cases<DenseAttention>(selection, kLongestAttention, 0.6, 0.5);
   add_layer_cases<WindowLayer>(selection, 4 * kLongestAttention, 0, 0);
   add_layer_cases<BlockLayer>(selection, 4 * kLongestAttention, 0, 0);
   add_layer_cases<HierarchyLayer>(selection, kLongestAttention, 0, 0);

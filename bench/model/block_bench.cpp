@@ -17,7 +17,7 @@ constexpr Index kChunk = 1024;  // tokens that the network works on at a time
 /// Width of the network that gives the block of L as many parameters as the one of attention has.
 template <class L>
 Index hidden_width() {
-  const Index freed = product_parameters<AttentionLayer>(kChannels) - product_weights<L>(kChannels);
+  const Index freed = product_parameters<DenseAttention>(kChannels) - product_weights<L>(kChannels);
   return kAttentionHidden + freed / (2 * kChannels);
 }
 
@@ -93,7 +93,7 @@ struct BlockSubject {
 
 template <class L>
 void add_block(const Selection& selection) {
-  constexpr bool kPaired = !std::is_same_v<L, AttentionLayer>;
+  constexpr bool kPaired = !std::is_same_v<L, DenseAttention>;
   for (Index T = 128; T <= (selection.quick ? 256 : kLongestAttention); T *= 2) {
     const int threads = selection.threads;
     add_case("block/" + L::name() + "/forward/T=" + std::to_string(T) +
@@ -110,7 +110,7 @@ void add_block(const Selection& selection) {
                const Index parameters = product_parameters<L>(kChannels) + 2 * kChannels * hidden_width<L>();
                c->flop = 2 * static_cast<double>(parameters) * c->tokens + L::own_flop(T, kChannels);
                if constexpr (kPaired) {
-                 auto attention = std::make_shared<BlockSubject<AttentionLayer>>(T, threads);
+                 auto attention = std::make_shared<BlockSubject<DenseAttention>>(T, threads);
                  c->yardstick = [attention] { attention->forward(); };
                  set_paired(*c);
                } else {
@@ -127,7 +127,7 @@ void add_block(const Selection& selection) {
 
 void add_blocks(const Selection& selection) {
   for_each_policy([&]<template <class> class Policy>() { add_block<MixerLayer<Policy>>(selection); });
-  add_block<AttentionLayer>(selection);
+  add_block<DenseAttention>(selection);
   add_block<WindowLayer>(selection);
   add_block<BlockLayer>(selection);
   add_block<HierarchyLayer>(selection);

@@ -20,7 +20,7 @@ struct MovingAverageCase {
   static std::string name() { return "ema:ndim=" + std::to_string(n); }
   static Layer make(Index C, Index /*s*/) {
     Random random(7);
-    return Layer(EmaLayer<float>(Ema<float>(C, n, random)));
+    return Layer(Ema<float>(C, n, random));
   }
   static std::vector<std::pair<Index, Index>> products(Index) { return {}; }
   static double own_flop(Index /*T*/, Index /*C*/) { return 0; }
@@ -55,7 +55,7 @@ struct LinearAttentionCase {
     Random random(7);
     return LinearAttention<Scalar>(C, kHeads, random);
   }
-  static Layer make(Index C, Index /*s*/) { return Layer(LinearAttentionLayer<float>(parameters<float>(C))); }
+  static Layer make(Index C, Index /*s*/) { return Layer(parameters<float>(C)); }
   static std::vector<std::pair<Index, Index>> products(Index C) { return {{3 * C, C}, {C, C}}; }
   /// What the recurrence takes: S and z move on and are multiplied by the query. A chunk computes less of that and, as
   /// a quadratic form, about as much besides, which is not counted.

@@ -101,7 +101,7 @@ struct AttentionOf {
   template <class Scalar>
   static Attention<Scalar> parameters(Index C) {
     Random random(7);
-    return Attention<Scalar>(C, kHeads, random, 0, kWindow, kBlock, kTop);
+    return Attention<Scalar>(C, kHeads, random, {.window = kWindow, .block = kBlock, .top = kTop});
   }
   static Layer make(Index C, Index /*s*/) { return Layer(parameters<float>(C)); }
   static std::vector<std::pair<Index, Index>> products(Index C) { return {{3 * C, C}, {C, C}}; }
@@ -161,7 +161,7 @@ struct AttentionOf {
 };
 
 /// Dense causal attention.
-using AttentionLayer = AttentionOf<0>;
+using DenseAttention = AttentionOf<0>;
 /// The last 256 tokens.
 using WindowLayer = AttentionOf<256>;
 /// 8 chosen blocks of 128 tokens, and the own one.
@@ -177,9 +177,7 @@ struct HierarchyLayer {
     Random random(7);
     return HierarchicalAttention<Scalar>(C, kHeads, random, kLevels);
   }
-  static Layer make(Index C, Index /*s*/) {
-    return Layer(HierarchicalAttentionLayer<float>(parameters<float>(C)));
-  }
+  static Layer make(Index C, Index /*s*/) { return Layer(parameters<float>(C)); }
   /// For each token: level l has a block for 2^l of them.
   static std::vector<std::pair<Index, Index>> products(Index C) {
     return {{3 * C, C}, {C + C / 2, C}, {C, C}};

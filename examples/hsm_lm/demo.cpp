@@ -5,7 +5,7 @@
 //   1. bits per byte on held-out text, beside a byte 5-gram model of the same training text
 //   2. how often the right word is recalled from earlier in a story, beside that model and chance
 //   3. a continuation, streamed
-//   4. the time of one forward pass of each mixer and of attention, as the text grows
+//   4. the time of one forward pass of some mixers and of attention, as the text grows
 
 #include <cstdio>
 #include <memory>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What one forward pass costs as the text grows: each mixer of the library and dense attention, at the same
+// What one forward pass costs as the text grows: some mixers of the library and dense attention, at the same
 // number of channels and threads. Runs of the contenders alternate, so that a change of the machine's clock or
 // load meets all of them, and each value is a median.
 #pragma once

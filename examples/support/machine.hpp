@@ -29,7 +29,7 @@ inline std::string processor_name() {
 }
 
 /// Who computes the matrix products of this program.
-inline std::string product_library() {
+inline std::string product_library_text() {
 #ifdef HSM_USE_BLAS
   const std::string config = openblas_get_config();  // "OpenBLAS 0.3.21 and its options"
   return config.substr(0, config.find(' ', std::min(config.size(), config.find(' ') + 1)));
@@ -41,7 +41,7 @@ inline std::string product_library() {
 /// "<processor>, 2 threads, products by OpenBLAS 0.3.21".
 inline std::string machine_line(int threads) {
   return format("%s, %s, products by %s", processor_name().c_str(), counted(threads, "thread").c_str(),
-                product_library().c_str());
+                product_library_text().c_str());
 }
 
 /// For the first line of main: OpenBLAS computes on the thread that calls it, since the library brings its own

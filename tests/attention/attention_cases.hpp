@@ -40,7 +40,8 @@ inline constexpr Form kForms[] = {{0, 0}, {10000, 0}, {0, 5}, {10000, 33}, {0, 0
 template <class Scalar>
 CausalAttention<Scalar> make_attention(Index C, Index H, const Form& form = {}) {
   Random random(5);
-  Attention<Scalar> parameters(C, H, random, form.rotary, form.window, form.block, form.top);
+  Attention<Scalar> parameters(
+      C, H, random, {.rotary = form.rotary, .window = form.window, .block = form.block, .top = form.top});
   parameters.project.weight *= Scalar(3);
   for (Index i = 0; i < 3 * C; ++i) parameters.project.bias[i] = static_cast<Scalar>(random.normal(0.3));
   for (Index i = 0; i < C; ++i) parameters.output.bias[i] = static_cast<Scalar>(random.normal(0.3));

@@ -273,27 +273,27 @@ TEST(AttentionErrors, RefuseParametersThatDoNotFit) {
             "Attention: heads must be a divisor of 10 channels, got 4");
   EXPECT_EQ(message_of([&] { Attention<float>(0, 1, random); }),
             "Attention: channels must be at least 1, got 0");
-  EXPECT_EQ(message_of([&] { Attention<float>(6, 2, random, 10000); }),
+  EXPECT_EQ(message_of([&] { Attention<float>(6, 2, random, {.rotary = 10000}); }),
             "Attention: the width of a head with rotary positions must be even, got 3 (6 channels, 2 heads)");
-  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 1); }),
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, {.rotary = 1}); }),
             "Attention: rotary must be 0 for none or a base of at least 2, got 1");
-  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, -2); }),
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, {.rotary = -2}); }),
             "Attention: rotary must be 0 for none or a base of at least 2, got -2");
-  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 0, -1); }),
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, {.window = -1}); }),
             "Attention: window must be 0 for all tokens or at least 1, at most " +
                 std::to_string(std::numeric_limits<Index>::max() / 4) + ", got -1");
   const std::string most = std::to_string(std::numeric_limits<Index>::max() / 4);
-  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 0, 0, -1, 1); }),
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, {.block = -1, .top = 1}); }),
             "Attention: block must be 0 for none or at least 1, at most " + most + ", got -1");
-  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 0, 0, 4, -2); }),
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, {.block = 4, .top = -2}); }),
             "Attention: top must be 0 for none or at least 1, at most " + most + ", got -2");
   EXPECT_EQ(
-      message_of([&] { Attention<float>(8, 2, random, 0, 0, 4, 0); }),
+      message_of([&] { Attention<float>(8, 2, random, {.block = 4}); }),
       "Attention: block and top must be both 0, for no blocks, or both at least 1, got block 4 and top 0");
   EXPECT_EQ(
-      message_of([&] { Attention<float>(8, 2, random, 0, 0, 0, 3); }),
+      message_of([&] { Attention<float>(8, 2, random, {.top = 3}); }),
       "Attention: block and top must be both 0, for no blocks, or both at least 1, got block 0 and top 3");
-  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, 0, 7, 4, 2); }),
+  EXPECT_EQ(message_of([&] { Attention<float>(8, 2, random, {.window = 7, .block = 4, .top = 2}); }),
             "Attention: one of block and window must be 0, got block 4 and window 7");
   auto windowed = make_attention<float>(8, 2, {0, 3});
   EXPECT_EQ(message_of([&] { windowed.make_state({.spare = -1}); }),

@@ -170,27 +170,26 @@ bool mixers_work(hsm::LayerList<Policies...>) {
 template <class Scalar>
 hsm::CausalAttention<Scalar> attention(Index rotary = 0, Index window = 0, Index block = 0, Index top = 0) {
   hsm::Random random(7);
-  return hsm::CausalAttention<Scalar>(hsm::Attention<Scalar>(C, H, random, rotary, window, block, top));
+  return hsm::CausalAttention<Scalar>(
+      hsm::Attention<Scalar>(C, H, random, {.rotary = rotary, .window = window, .block = block, .top = top}));
 }
 
 template <class Scalar>
 hsm::MovingAverage<Scalar> moving_average() {
   hsm::Random random(7);
-  return hsm::MovingAverage<Scalar>(hsm::EmaLayer<Scalar>(hsm::Ema<Scalar>(C, 3, random)));
+  return hsm::MovingAverage<Scalar>(hsm::Ema<Scalar>(C, 3, random));
 }
 
 template <class Scalar>
 hsm::CausalLinearAttention<Scalar> linear_attention(hsm::Index decay) {
   hsm::Random random(7);
-  return hsm::CausalLinearAttention<Scalar>(
-      hsm::LinearAttentionLayer<Scalar>(hsm::LinearAttention<Scalar>(C, H, random, decay)));
+  return hsm::CausalLinearAttention<Scalar>(hsm::LinearAttention<Scalar>(C, H, random, decay));
 }
 
 template <class Scalar>
 hsm::HierarchicalKernelAttention<Scalar> hierarchy(hsm::Index levels) {
   hsm::Random random(7);
-  return hsm::HierarchicalKernelAttention<Scalar>(
-      hsm::HierarchicalAttentionLayer<Scalar>(hsm::HierarchicalAttention<Scalar>(C, H, random, levels)));
+  return hsm::HierarchicalKernelAttention<Scalar>(hsm::HierarchicalAttention<Scalar>(C, H, random, levels));
 }
 
 /// Schedules as far as Index goes, and the random numbers that are the same everywhere.

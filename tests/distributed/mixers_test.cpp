@@ -192,8 +192,9 @@ TEST(ShardedRecurrence, EqualsOneRank) {
 TEST(ShardedAttention, EqualsOneRank) {
   Random random(3);
   for (const auto& [rotary, window] : {std::pair<Index, Index>{0, 0}, {100, 0}, {100, 6}, {0, 25}})
-    expect_sharded(CausalAttention<float>(Attention<float>(8, 2, random, rotary, window)), false,
-                   rotary == 0);
+    expect_sharded(
+        CausalAttention<float>(Attention<float>(8, 2, random, {.rotary = rotary, .window = window})), false,
+        rotary == 0);
 }
 
 }  // namespace

@@ -91,7 +91,7 @@ inline Mixer<SoftmaxLocal<float>> fuzz_local() {
 }
 inline CausalAttention<double> fuzz_attention(Index window = 0, Index block = 0, Index top = 0) {
   Random random(1);
-  Attention<double> parameters(4, 2, random, 0, window, block, top);
+  Attention<double> parameters(4, 2, random, {.window = window, .block = block, .top = top});
   set_exact(parameters);
   return CausalAttention<double>(parameters);
 }

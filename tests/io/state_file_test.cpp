@@ -107,7 +107,7 @@ TEST(AttentionStateFile, IsContinuedWithTheSameBitsAndUnderTheCapacityOfTheLoade
   Random random(3);
   Workspace workspace;
   const TemporaryDirectory directory;
-  const CausalAttention<float> attention(Attention<float>(kChannels, 3, random, 10000));
+  const CausalAttention<float> attention(Attention<float>(kChannels, 3, random, {.rotary = 10000}));
   const Activations<float> x(2, 30, kChannels, random);
   Activations<float> y(2, 30, kChannels), again = y;
   auto state = attention.make_state({.streams = 2});
@@ -143,7 +143,8 @@ TEST(AttentionStateFile, OfBlocksIsContinuedWithTheSameBits) {
   Random random(6);
   Workspace workspace;
   const TemporaryDirectory directory;
-  const CausalAttention<float> attention(Attention<float>(kChannels, 3, random, 10000, 0, 4, 2));
+  const CausalAttention<float> attention(
+      Attention<float>(kChannels, 3, random, {.rotary = 10000, .block = 4, .top = 2}));
   const Activations<float> x(2, 60, kChannels, random);
   Activations<float> y(2, 60, kChannels), again = y;
   auto state = attention.make_state({.streams = 2});
@@ -170,7 +171,8 @@ TEST(AttentionStateFile, OfAWindowHoldsWhatIsHeldAndIsContinuedWithTheSameBits) 
   Workspace workspace;
   const TemporaryDirectory directory;
   const Index window = 6, spare = 3;
-  const CausalAttention<float> attention(Attention<float>(kChannels, 3, random, 10000, window));
+  const CausalAttention<float> attention(
+      Attention<float>(kChannels, 3, random, {.rotary = 10000, .window = window}));
   const Activations<float> x(3, 60, kChannels, random);
   Activations<float> y(3, 60, kChannels), again = y;
   for (const Index before : {2, 30}) {
@@ -209,7 +211,7 @@ TEST(AttentionStateFile, OfAWindowIsCheckedForWhatItMustHold) {
   Random random(5);
   const TemporaryDirectory directory;
   const CausalAttention<float> attention(
-      Attention<float>(4, 2, random, 0, 5));  // 4 tokens are seen, 2 are spared
+      Attention<float>(4, 2, random, {.window = 5}));  // 4 tokens are seen, 2 are spared
   const auto load = [&](std::int64_t count, std::int64_t held) -> std::string {
     SafetensorsWriter writer;
     writer.set_metadata("format", "hsm-state");

@@ -53,7 +53,7 @@ TYPED_TEST(Fill, LeavesTheStateOfExtend) {
 TEST(FillAttention, LeavesTheStateOfExtend) {
   Random random(1);
   expect_filled(CausalAttention<float>(Attention<float>(12, 3, random)), 12);
-  expect_filled(CausalAttention<float>(Attention<float>(12, 3, random, 10000)), 12);
+  expect_filled(CausalAttention<float>(Attention<float>(12, 3, random, {.rotary = 10000})), 12);
 }
 
 TEST(FillAttention, ReadsMoreThanAPassOfExtendTakes) {

@@ -48,10 +48,8 @@ TEST(StoredMatrices, AgreeInAllModes) {
   expect_modes_agree(Mixer(Fusion<float>(C, random), 3));
   expect_modes_agree(Mixer(SoftmaxLocal<float>(C, random, 4), 3));
   expect_modes_agree(CausalAttention<float>(Attention<float>(C, 4, random)));
-  expect_modes_agree(
-      CausalLinearAttention<float>(LinearAttentionLayer<float>(LinearAttention<float>(C, 4, random))));
-  expect_modes_agree(HierarchicalKernelAttention<float>(
-      HierarchicalAttentionLayer<float>(HierarchicalAttention<float>(C, 4, random, 3))));
+  expect_modes_agree(CausalLinearAttention<float>(LinearAttention<float>(C, 4, random)));
+  expect_modes_agree(HierarchicalKernelAttention<float>(HierarchicalAttention<float>(C, 4, random, 3)));
 }
 
 }  // namespace

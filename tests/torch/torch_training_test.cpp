@@ -126,7 +126,7 @@ TEST(TorchTraining, HasTheLossesOfTheOwnOptimizer) {
   Random random(4);
   expect_same_losses(Mixer(ScalarPair<float>(C, 2), 3), 0.7);
   expect_same_losses(Mixer(GatedPair<float>(C, random), 3), 0.7);
-  expect_same_losses(CausalAttention<float>(Attention<float>(C, 2, random, 100)), 0.95);
+  expect_same_losses(CausalAttention<float>(Attention<float>(C, 2, random, {.rotary = 100})), 0.95);
 }
 
 }  // namespace

@@ -24,25 +24,20 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
-/// Which tokens a token sees, as the parameters say it.
-struct Sight {
-  Index window, block, top;
-};
-
 /// With blocks, sums the keys of those that queries choose from: behind what is summed of a stream in its state, which
 /// does not count it yet, else in `frame`.
 template <class Scalar>
-void sum_documents(const Sight& sight, std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
-                   AttentionState<Scalar>* state, Workspace::Frame& frame, DocumentKeys<Scalar>* documents,
-                   Executor& executor) {
+void sum_documents(const AttentionOptions& options, std::span<const Segment> segments,
+                   const HeadMemory<Scalar>& memory, AttentionState<Scalar>* state, Workspace::Frame& frame,
+                   DocumentKeys<Scalar>* documents, Executor& executor) {
   const Index D = memory.width(), H = memory.H;
   bool any = false;
-  for (std::size_t i = 0; sight.block > 0 && i < segments.size(); ++i) {
+  for (std::size_t i = 0; options.block > 0 && i < segments.size(); ++i) {
     DocumentKeys<Scalar>& document = documents[i];
     const Segment& segment = segments[i];
-    if (dense_queries(sight.block, sight.top, document.past, segment.count) == segment.count) continue;
+    if (dense_queries(options.block, options.top, document.past, segment.count) == segment.count) continue;
     any = true;
-    document.blocks = earlier_blocks(sight.block, document.past, segment.count);
+    document.blocks = earlier_blocks(options.block, document.past, segment.count);
     if (segment.fresh()) {
       document.sums_stride = block_sums_size<Scalar>(D, document.blocks);
       document.sums = frame.template take<Scalar>(H * document.sums_stride);
@@ -58,7 +53,7 @@ void sum_documents(const Sight& sight, std::span<const Segment> segments, const 
     const Index h = task % H;
     const DocumentKeys<Scalar>& document = documents[i];
     if (document.blocks == 0) return;
-    sum_blocks(D, sight.block, segments[i].fresh() ? 0 : state->summed(segments[i].stream), document.blocks,
+    sum_blocks(D, options.block, segments[i].fresh() ? 0 : state->summed(segments[i].stream), document.blocks,
                document.keys + h * document.head_stride, document.sums + h * document.sums_stride);
   });
 }
@@ -66,18 +61,19 @@ void sum_documents(const Sight& sight, std::span<const Segment> segments, const 
 /// Every query against the keys of its document that it sees. Tasks are tiles of queries, the longest of a head first,
 /// and in front of them, with blocks, what chooses.
 template <class Scalar>
-void attend_segments(const Sight& sight, std::span<const Segment> segments, const HeadMemory<Scalar>& memory,
-                     const DocumentKeys<Scalar>* documents, Workspace& workspace) {
+void attend_segments(const AttentionOptions& options, std::span<const Segment> segments,
+                     const HeadMemory<Scalar>& memory, const DocumentKeys<Scalar>* documents,
+                     Workspace& workspace) {
   struct Task {
     std::size_t segment;
     Index head, first, count;
     bool chooses;
   };
-  const Index C = memory.C, D = memory.width(), window = keys_seen(sight.window);
+  const Index C = memory.C, D = memory.width(), window = keys_seen(options.window);
   const auto dense = [&](std::size_t i) {
-    return dense_queries(sight.block, sight.top, documents[i].past, segments[i].count);
+    return dense_queries(options.block, options.top, documents[i].past, segments[i].count);
   };
-  const Index part = sight.block > 0 ? block_queries(sight.top) : 1;
+  const Index part = options.block > 0 ? block_queries(options.top) : 1;
   const auto parts = [](Index n, Index of) { return (n + of - 1) / of; };
   Index count = 0, most_queries = 0, most_blocks = 0;
   for (std::size_t i = 0; i < segments.size(); ++i) {
@@ -103,7 +99,7 @@ void attend_segments(const Sight& sight, std::span<const Segment> segments, cons
   Scalar* scratch = frame.take<Scalar>(scratch_size * workers);
   auto* block_scratch = frame.take<BlockScratch<Scalar>>(most_queries > 0 ? workers : 0);
   for (Index w = 0; most_queries > 0 && w < workers; ++w)
-    new (block_scratch + w) BlockScratch<Scalar>(D, sight.top, most_queries, most_blocks, frame);
+    new (block_scratch + w) BlockScratch<Scalar>(D, options.top, most_queries, most_blocks, frame);
 
   parallel_blocks(workspace.executor(), count, 1, [&](Index i, Index, int worker) {
     const Task& task = tasks[i];
@@ -116,7 +112,7 @@ void attend_segments(const Sight& sight, std::span<const Segment> segments, cons
                                       memory.log_sum(task.head, segment.first)};
     if (task.chooses) {
       attend_blocks(D, task.first, task.count, document.past, head,
-                    {sight.block, sight.top, document.sums + task.head * document.sums_stride}, results,
+                    {options.block, options.top, document.sums + task.head * document.sums_stride}, results,
                     block_scratch[worker]);
     } else {
       attend(D, task.first, task.count, document.past, head, results, scratch + worker * scratch_size);
@@ -134,7 +130,7 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
   const Index C = memory.C, H = memory.H, D = memory.width();
   const auto chooses = [&](std::size_t i) {
     const Index past = saved.past[i], count = saved.segments[i].count;
-    return dense_queries(saved.block, saved.top, past, count) < count;
+    return dense_queries(saved.options.block, saved.options.top, past, count) < count;
   };
   Index longest = 0, most_choosing = 0, most_keys = 0;
   for (std::size_t i = 0; i < saved.segments.size(); ++i) {
@@ -153,8 +149,8 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
   Scalar* scratch = frame.take<Scalar>(scratch_size * workers);
   auto* block_scratch = frame.take<BlockBackwardScratch<Scalar>>(most_choosing > 0 ? workers : 0);
   for (Index w = 0; most_choosing > 0 && w < workers; ++w) {
-    new (block_scratch + w)
-        BlockBackwardScratch<Scalar>(D, saved.block, saved.top, most_choosing, most_keys, frame);
+    new (block_scratch + w) BlockBackwardScratch<Scalar>(D, saved.options.block, saved.options.top,
+                                                         most_choosing, most_keys, frame);
   }
   parallel_blocks(workspace.executor(), tasks, 1, [&](Index task, Index, int worker) {
     const Index i = task / H, h = task % H;
@@ -162,7 +158,7 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
     const Index at = segment.first * C + h * D;
     Scalar* d_own = d_joint + segment.first * 3 * C + h * D;
     HeadTokens<Scalar> head{memory.queries(h, segment.first), memory.keys(h, segment.first),
-                            memory.values(h, segment.first), keys_seen(saved.window)};
+                            memory.values(h, segment.first), keys_seen(saved.options.window)};
     HeadGradients<Scalar> gradients{d_own, d_own + C, d_own + 2 * C, 3 * C, nullptr, nullptr};
     Index past = 0;
     if (!segment.fresh()) {
@@ -177,8 +173,8 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
     }
     const HeadForward<Scalar> forward{memory.mixed + at, d_mixed + at, C, memory.log_sum(h, segment.first)};
     if (chooses(static_cast<std::size_t>(i))) {
-      attend_blocks_backward<Scalar>(D, segment.count, past, head, saved.block, saved.top, forward, gradients,
-                                     block_scratch[worker]);
+      attend_blocks_backward<Scalar>(D, segment.count, past, head, saved.options.block, saved.options.top,
+                                     forward, gradients, block_scratch[worker]);
     } else {
       attend_backward<Scalar>(D, segment.count, past, head, forward, gradients,
                               scratch + worker * scratch_size);

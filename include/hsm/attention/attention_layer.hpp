@@ -52,13 +52,11 @@ class AttentionLayer {
           .name = "top", .least = 0, .most = kMostOptionValue, .usual = [](Index) -> Index { return 0; }}};
   /// The layer that options describe.
   static AttentionLayer make(Index channels, const OptionValues& options, Random& random) {
-    return AttentionLayer(Parameters(channels, options["heads"], random, options["rotary"], options["window"],
-                                     options["block"], options["top"]));
+    return AttentionLayer(Parameters(channels, options["heads"], random, of(options)));
   }
   /// Its tensors, which do not depend on rotary positions. Throws std::invalid_argument for those that it cannot have.
   static TensorSpecs describe(Index channels, const OptionValues& options) {
-    detail::check_rotary("recipe: layer 'attention'", options["rotary"], options["heads"], channels);
-    detail::check_blocks("recipe: layer 'attention'", options["block"], options["top"], options["window"]);
+    of(options).check("recipe: layer 'attention'", options["heads"], channels);
     return join({Linear<Scalar>::describe("project", 3 * channels, channels, 3 * channels),
                  Linear<Scalar>::describe("output", channels, channels, channels, true)});
   }
@@ -109,16 +107,14 @@ class AttentionLayer {
     const Index C = channels();
     detail::check_at_least(who, "channels", C, 1);
     detail::check_heads(who, heads(), C);
-    detail::check_rotary(who, rotary(), heads(), C);
-    detail::check_window(who, window());
-    detail::check_blocks(who, block(), top(), window());
+    parameters_.options().check(who, heads(), C);
     detail::check_linear(who, "project", parameters_.project, 3 * C, C, 3 * C);
     detail::check_linear(who, "output", parameters_.output, C, C, C);
   }
   /// An empty cache for each stream, which options.capacity limits; with a window options.spare tokens can be taken
   /// back.
   State make_state(StateOptions options) const {
-    return State(channels(), heads(), options, rotary(), window(), block());
+    return State(channels(), heads(), options, parameters_.options());
   }
   /// Whether the state is one of a layer of these sizes, rotary positions, window and blocks, however many of them are
   /// chosen.
@@ -128,8 +124,8 @@ class AttentionLayer {
   /// Whether the record is one of this layer, for x.
   bool fits(const Saved& saved, const Tokens<const Scalar>& x) const {
     return saved.mixed.size() == channels() * x.count() && saved.log_sums.size() == heads() * x.count() &&
-           saved.rotary == rotary() && saved.window == window() && saved.block == block() &&
-           saved.top == top() && (saved.streams == Segment::kFresh || fits_keys(saved.documents));
+           saved.options == parameters_.options() &&
+           (saved.streams == Segment::kFresh || fits_keys(saved.documents));
   }
   /// Throws unless d is a gradient of keys and values that the call left.
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
@@ -147,6 +143,9 @@ class AttentionLayer {
   }
 
  private:
+  static AttentionOptions of(const OptionValues& options) {
+    return {options["rotary"], options["window"], options["block"], options["top"]};
+  }
   bool fits_keys(const State& state) const {
     return state.channels() == channels() && state.heads() == heads() && state.rotary() == rotary();
   }

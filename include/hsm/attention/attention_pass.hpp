@@ -5,6 +5,7 @@
 // (segment_passes.hpp, attend_passes.hpp).
 #pragma once
 
+#include <algorithm>
 #include <span>
 
 #include <hsm/attention/attend_passes.hpp>
@@ -28,7 +29,8 @@ void reserve_documents(std::span<const Segment> segments, const AttentionState<S
   AttentionState<Scalar>& documents = saved.documents;
   if (documents.streams() != count || documents.channels() != state.channels() ||
       documents.heads() != state.heads() || documents.rotary() != state.rotary()) {
-    documents = AttentionState<Scalar>(state.channels(), state.heads(), {.streams = count}, state.rotary());
+    documents = AttentionState<Scalar>(state.channels(), state.heads(), {.streams = count},
+                                       {.rotary = state.rotary()});
   }
   for (Index i = 0; i < count; ++i) {
     const Segment& segment = segments[static_cast<std::size_t>(i)];
@@ -62,10 +64,7 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
     state->reserve(segments[i].stream, segments[i].count);
   if (saved) {
     saved->start(segments, state);
-    saved->rotary = parameters.rotary;
-    saved->window = parameters.window;
-    saved->block = parameters.block;
-    saved->top = parameters.top;
+    saved->options = parameters.options();
     saved->heads.resize(3 * C * N);
     saved->mixed.resize(C * N);
     saved->log_sums.resize(H * N);
@@ -84,10 +83,9 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   }
   place_documents(segments, memory, state, saved, saved || y.data, frame, documents);
   if (N > 0 && y.data) {
-    const Sight sight{parameters.window, parameters.block, parameters.top};
-    sum_documents(sight, segments, memory, state, frame, documents, workspace.executor());
-    attend_segments(sight, segments, memory, documents, workspace);
-    map_back(parameters.output, memory.mixed, x, y, workspace);
+    sum_documents<Scalar>(parameters, segments, memory, state, frame, documents, workspace.executor());
+    attend_segments<Scalar>(parameters, segments, memory, documents, workspace);
+    write_tokens<Scalar>(parameters.output, memory.mixed, y, 0, N, workspace.executor());
   }
   if (state) advance_streams(segments, memory, documents, *state, saved != nullptr);
   if (saved) {
@@ -114,16 +112,16 @@ void attention_backward(const Attention<Scalar>& parameters, const Tokens<const 
   }
   Executor& executor = workspace.executor();
   Workspace::Frame frame(workspace);
-  Columns<Scalar> d_mixed = frame.columns<Scalar>(C, N);
-  Columns<Scalar> d_joint = frame.columns<Scalar>(3 * C, N);
-  return_output(parameters.output, x, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
+  Scalar* d_mixed = frame.take<Scalar>(C * N);
+  Scalar* d_joint = frame.take<Scalar>(3 * C * N);
+  return_output(parameters.output, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
   const HeadMemory<const Scalar> memory{
       C, parameters.heads, N, saved.heads.data(), saved.mixed.data(), saved.log_sums.data()};
-  attend_segments_backward(saved, memory, d_mixed.data(), d_joint.data(), state_gradient, workspace);
+  attend_segments_backward(saved, memory, d_mixed, d_joint, state_gradient, workspace);
   const auto past = [&](std::size_t i) { return saved.past[i]; };
-  if (parameters.rotary > 0)
-    turn_segments_back(saved, C, parameters.heads, N, d_joint.data(), past, workspace);
-  return_projection(parameters.project, x, d_joint, dx, gradients.project, executor);
+  if (parameters.rotary > 0) turn_segments_back(saved, C, parameters.heads, N, d_joint, past, workspace);
+  return_projection<Scalar>(parameters.project, x, d_joint, Write::kOverwrite, dx, gradients.project,
+                            executor);
   for (Index i = 0; state_gradient && i < segments; ++i) {
     const Segment& segment = saved.segments[static_cast<std::size_t>(i)];
     state_gradient->rewind(segment.stream, segment.count);

@@ -8,7 +8,6 @@
 #include <cstddef>
 
 #include <hsm/attention/attention_state.hpp>
-#include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/layer/recorded_call.hpp>
 
@@ -18,13 +17,10 @@ namespace hsm::inline HSM_ABI {
 /// call.
 template <ComputeScalar Scalar>
 struct AttentionSaved : RecordedCall {
-  Index rotary = 0;         ///< the base that queries and keys were turned by, 0 for none
-  Index window = 0;         ///< how many tokens each one saw, 0 for all
-  Index block = 0;          ///< how many tokens a block had, 0 for none
-  Index top = 0;            ///< how many blocks were chosen
-  Vector<Scalar> heads;     ///< queries, keys (turned), values of each head: [3][H][N][C/H]
-  Vector<Scalar> mixed;     ///< the concatenated head outputs: [N][C]
-  Vector<Scalar> log_sums;  ///< log2 sum_j exp(score): [H][N]
+  AttentionOptions options;  ///< rotary positions, window and blocks of the call
+  Vector<Scalar> heads;      ///< queries, keys (turned), values of each head: [3][H][N][C/H]
+  Vector<Scalar> mixed;      ///< the concatenated head outputs: [N][C]
+  Vector<Scalar> log_sums;   ///< log2 sum_j exp(score): [H][N]
   /// After extend: stream i is the document of segment i, as the call left it, or what the segment sees of it.
   AttentionState<Scalar> documents;
 

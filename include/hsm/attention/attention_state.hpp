@@ -37,12 +37,9 @@ class AttentionState {
  public:
   AttentionState() = default;
 
-  /// Throws std::invalid_argument for options that are out of range, and where `rotary`, the base that the keys
-  /// are turned by, or `window`, how many tokens each one sees (0 for all), is none for these sizes, or `block`, the
-  /// tokens of a block (0 for none), is none beside this window. With a window options.capacity is not read, without one
-  /// options.spare.
-  AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary = 0, Index window = 0,
-                 Index block = 0);
+  /// A state of attention with options `of`, whatever its `top`. Throws std::invalid_argument for options that are out of
+  /// range. With a window options.capacity is not read, without one options.spare.
+  AttentionState(Index channels, Index heads, const StateOptions& options, const AttentionOptions& of = {});
 
   /// How many streams it holds.
   Index streams() const { return static_cast<Index>(streams_.size()); }
@@ -216,17 +213,15 @@ class AttentionState {
 };
 
 template <ComputeScalar Scalar>
-AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateOptions& options, Index rotary,
-                                       Index window, Index block)
-    : shape_{channels, heads, window, window > 0 ? options.spare : 0, block},
-      limit_(window > 0 ? 0 : options.capacity),
-      rotary_(rotary) {
+AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateOptions& options,
+                                       const AttentionOptions& of)
+    : shape_{channels, heads, of.window, of.window > 0 ? options.spare : 0, of.block},
+      limit_(of.window > 0 ? 0 : options.capacity),
+      rotary_(of.rotary) {
   constexpr const char* kWho = "AttentionState";
   detail::check_at_least(kWho, "channels", channels, 1);
   detail::check_heads(kWho, heads, channels);
-  detail::check_rotary(kWho, rotary, heads, channels);
-  detail::check_window(kWho, window);
-  detail::check_blocks(kWho, block, block, window);
+  of.check(kWho, heads, channels);
   detail::check_at_least(kWho, "streams", options.streams, 0);
   detail::check_at_least(kWho, "capacity", options.capacity, 0);
   detail::check_at_least(kWho, "spare", options.spare, 0);

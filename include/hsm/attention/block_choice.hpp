@@ -30,26 +30,6 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
-/// Throws unless `block` and `top` are both 0, for none, or both at least 1 and there is no window.
-inline void check_blocks(const char* who, Index block, Index top, Index window) {
-  const auto check = [&](const char* name, Index value) {
-    if (value < 0 || value > kWholeWindow) {
-      fail(who, name, "0 for none or at least 1, at most " + std::to_string(kWholeWindow),
-           std::to_string(value));
-    }
-  };
-  check("block", block);
-  check("top", top);
-  if ((block > 0) != (top > 0)) {
-    fail(who, "block and top", "both 0, for no blocks, or both at least 1",
-         "block " + std::to_string(block) + " and top " + std::to_string(top));
-  }
-  if (block > 0 && window > 0) {
-    fail(who, "one of block and window", "0",
-         "block " + std::to_string(block) + " and window " + std::to_string(window));
-  }
-}
-
 /// How many of `count` queries from `position` on, of which the first is the earliest, have no more than `top` blocks
 /// before their own, and so see all keys; all where there are no blocks.
 inline Index dense_queries(Index block, Index top, Index position, Index count) {

@@ -29,19 +29,6 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
-/// Throws unless `rotary` is 0, for none, or a base of at least 2 and the width of a head is even. At base 1 all
-/// pairs would turn alike; who writes it means "yes" and not that.
-inline void check_rotary(const char* who, Index rotary, Index heads, Index channels) {
-  if (rotary == 0) return;
-  if (rotary < 2) fail(who, "rotary", "0 for none or a base of at least 2", std::to_string(rotary));
-  const Index width = channels / heads;
-  if (width % 2 != 0) {
-    fail(who, "the width of a head with rotary positions", "even",
-         std::to_string(width) + " (" + detail::counted(channels, "channel") + ", " +
-             detail::counted(heads, "head") + ")");
-  }
-}
-
 /// Tokens per task of the passes here.
 inline constexpr Index kRotaryBlock = 32;
 

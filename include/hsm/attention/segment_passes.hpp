@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The passes of attention over the segments of a call, each a list of tasks for the executor: here tokens to heads and back
-// to C channels, rotary positions, and keys and values to those of their document; queries against keys are in
+// The passes of attention over the segments of a call, each a list of tasks for the executor: here tokens to heads,
+// rotary positions, and keys and values to those of their document; queries against keys are in
 // attend_passes.hpp. Heads are kept one after another,
 //
 //   heads[part][h][token][C/H], part = queries, keys, values        mixed[token][C]        log_sums[h][token]
@@ -16,7 +16,7 @@
 #include <hsm/attention/attention_state.hpp>
 #include <hsm/attention/rotary.hpp>
 #include <hsm/core/executor.hpp>
-#include <hsm/core/linear.hpp>
+#include <hsm/core/linear_passes.hpp>
 #include <hsm/core/tokens.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/core/workspace.hpp>
@@ -41,17 +41,6 @@ struct HeadMemory {
   Scalar* log_sum(Index h, Index token) const { return log_sums ? log_sums + h * N + token : nullptr; }
 };
 
-/// Runs f(first, count) on stretches of at most `most` tokens that do not cross from one sequence into
-/// another unless all views are flat.
-template <class F, class View, class... Views>
-void for_each_stretch(Index most, F&& f, const View& x, const Views&... more) {
-  const bool flat = x.is_flat() && (more.is_flat() && ...);
-  const Index length = flat ? x.count() : x.time;
-  for (Index start = 0; start < x.count(); start += length) {
-    for (Index i = 0; i < length; i += most) f(start + i, (std::min)(most, length - i));
-  }
-}
-
 /// [q; k; v] = W x + b, or of a map with fewer rows the first of these parts, sorted by head.
 template <class Scalar>
 void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
@@ -63,7 +52,7 @@ void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
   Workspace::Frame frame(workspace);
   Columns<Scalar> joint = frame.columns<Scalar>(linear.out(), (std::min)(memory.N, kStretch));
   for_each_stretch(
-      kStretch,
+      0, memory.N, kStretch,
       [&](Index first, Index count) {
         const auto sort = [&](Index row, Index column, const Columns<Scalar>& block) {
           for (Index r = 0; r < block.rows();) {
@@ -78,51 +67,6 @@ void project_heads(const Linear<Scalar>& linear, const Tokens<const Scalar>& x,
                        sort);
       },
       x);
-}
-
-/// y = W mixed + b, mixed [N][C].
-template <class Scalar>
-void map_back(const Linear<Scalar>& output, const Scalar* mixed, const Tokens<const Scalar>& x,
-              const Tokens<Scalar>& y, Workspace& workspace) {
-  const Index C = x.channels;
-  for_each_stretch(
-      x.count(),
-      [&](Index first, Index count) {
-        const ConstColumns<Scalar> part(mixed + first * C, C, count, Eigen::OuterStride<>(C));
-        output.forward(part, y.columns(first, count), workspace.executor());
-      },
-      x, Tokens<const Scalar>(y));
-}
-
-/// The adjoint of map_back: d_mixed (C, N) is overwritten, the gradient of the map is added to.
-template <class Scalar>
-void return_output(const Linear<Scalar>& output, const Tokens<const Scalar>& x, const Scalar* mixed,
-                   const Tokens<const Scalar>& dy, Columns<Scalar> d_mixed, Linear<Scalar>& gradient,
-                   Executor& executor) {
-  const Index C = x.channels, N = x.count();
-  const ConstColumns<Scalar> all(mixed, C, N, Eigen::OuterStride<>(C));
-  for_each_stretch(
-      N,
-      [&](Index first, Index count) {
-        const ConstColumns<Scalar> d_out = dy.columns(first, count);
-        output.backward_input(d_out, Write::kOverwrite, part(d_mixed, 0, C, first, count), executor);
-        Linear<Scalar>::backward_parameters(part(all, 0, C, first, count), d_out, gradient, executor);
-      },
-      x, dy);
-}
-
-/// The adjoint of the joint projection of queries, keys and values: dx is overwritten, the gradient of the map is added to.
-template <class Scalar>
-void return_projection(const Linear<Scalar>& project, const Tokens<const Scalar>& x, Columns<Scalar> d_joint,
-                       const Tokens<Scalar>& dx, Linear<Scalar>& gradient, Executor& executor) {
-  for_each_stretch(
-      x.count(),
-      [&](Index first, Index count) {
-        const ConstColumns<Scalar> d_project = read(part(d_joint, 0, 3 * x.channels, first, count));
-        Linear<Scalar>::backward_parameters(x.columns(first, count), d_project, gradient, executor);
-        project.backward_input(d_project, Write::kOverwrite, dx.columns(first, count), executor);
-      },
-      x, Tokens<const Scalar>(dx));
 }
 
 /// Turns queries and keys by the positions of their tokens; past(i): how many of its document lie before segment i.
@@ -144,8 +88,8 @@ void turn_segments_back(const AttentionSaved<Scalar>& saved, Index C, Index H, I
                         const Past& past, Workspace& workspace) {
   const Index D = C / H;
   Workspace::Frame frame(workspace);
-  const auto table =
-      make_rotary_table<Scalar>(saved.rotary, D, N, saved.segments, past, frame, workspace.executor());
+  const auto table = make_rotary_table<Scalar>(saved.options.rotary, D, N, saved.segments, past, frame,
+                                               workspace.executor());
   turn_heads(table, Turn::kBack, N, 2 * H, D, 3 * C, d_joint, workspace.executor());
 }
 

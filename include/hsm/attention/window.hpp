@@ -21,22 +21,11 @@
 #include <limits>
 #include <string>
 
+#include <hsm/attention/attention_options.hpp>
 #include <hsm/attention/tile_product.hpp>
-#include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
-
-/// What dense attention has for a window: above all positions, and sums of a few of them are still an Index.
-inline constexpr Index kWholeWindow = (std::numeric_limits<Index>::max)() / 4;
-
-/// Throws unless `window` is 0, for all tokens, or a number of tokens.
-inline void check_window(const char* who, Index window) {
-  if (window < 0 || window > kWholeWindow) {
-    fail(who, "window", "0 for all tokens or at least 1, at most " + std::to_string(kWholeWindow),
-         std::to_string(window));
-  }
-}
 
 /// How many keys a query sees at most, its own counted.
 inline Index keys_seen(Index window) { return window > 0 ? window : kWholeWindow; }

@@ -8,7 +8,7 @@
 // empty. forward runs all the same; what trains or changes weights throws std::invalid_argument.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>

@@ -20,7 +20,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <span>
@@ -60,9 +59,7 @@ class RingAttention {
   void forward(const In& x, const Out& y, Saved& saved) {
     const Index N = x.count();
     saved.template start<AttentionState<Scalar>>(segments_, nullptr);
-    saved.rotary = parameters_.rotary;
-    saved.window = parameters_.window;
-    saved.block = saved.top = 0;
+    saved.options = parameters_.options();
     saved.heads.resize(3 * C_ * N);
     saved.mixed.resize(C_ * N);
     saved.log_sums.resize(H_ * N);
@@ -77,13 +74,13 @@ class RingAttention {
       std::vector<DocumentKeys<Scalar>> documents;
       for (const Segment& segment : segments_)
         documents.push_back({memory.block(0, segment.first), memory.block(H_, segment.first), N * D_, 0});
-      attend_segments({parameters_.window, 0, 0}, std::span<const Segment>(segments_), memory,
-                      documents.data(), workspace_);
+      attend_segments<Scalar>(parameters_, std::span<const Segment>(segments_), memory, documents.data(),
+                              workspace_);
     };
     blocks_.pass(
         memory, attend_own, [](std::size_t, Block&) {},
         [&](std::size_t, Block& block) { attend_block(memory, block); });
-    if (N > 0) map_back(parameters_.output, saved.mixed.data(), x, y, workspace_);
+    write_tokens<Scalar>(parameters_.output, saved.mixed.data(), y, 0, N, workspace_.executor());
     saved.sizes = x.shape();
   }
 
@@ -98,7 +95,7 @@ class RingAttention {
     std::vector<Block> returned = blocks_.expect_returned();
     const auto return_own = [&] {
       if (N == 0) return;
-      return_output(parameters_.output, x, saved.mixed.data(), dy, d_mixed, gradients.output,
+      return_output(parameters_.output, saved.mixed.data(), dy, d_mixed.data(), gradients.output,
                     workspace_.executor());
       attend_segments_backward<Scalar>(saved, memory, d_mixed.data(), d_joint.data(), nullptr, workspace_);
     };
@@ -133,7 +130,8 @@ class RingAttention {
     }
     if (N == 0) return;
     if (parameters_.rotary > 0) turn_segments_back(saved, C_, H_, N, d_joint.data(), past(), workspace_);
-    return_projection(parameters_.project, x, d_joint, dx, gradients.project, workspace_.executor());
+    return_projection<Scalar>(parameters_.project, x, d_joint.data(), Write::kOverwrite, dx,
+                              gradients.project, workspace_.executor());
   }
 
  private:

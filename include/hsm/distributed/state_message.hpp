@@ -15,7 +15,6 @@
 #include <type_traits>
 #include <vector>
 
-#include <hsm/core/check.hpp>
 #include <hsm/distributed/communicator.hpp>
 #include <hsm/layer/ring_state.hpp>
 

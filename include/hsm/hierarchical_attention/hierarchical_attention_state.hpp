@@ -133,8 +133,6 @@ class HierarchicalAttentionState {
   }
   /// The same, to write to.
   Scalar* part(Index s, Index l, Index b) { return const_cast<Scalar*>(std::as_const(*this).part(s, l, b)); }
-  /// How far apart two parts are.
-  Index part_stride(Index s, Index l) const { return cache(s, l).room * width(); }
   /// The tail after the token at place `token` of stream `s`, one of the last 1 + spare; 2 (L-1) C values.
   Scalar* tail(Index s, Index token) { return tails_.ring(0, s).slot(token); }
   /// The same, to read.

@@ -6,8 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
-#include <vector>
 
 #include <hsm/hierarchical_attention/hierarchical_backward.hpp>
 #include <hsm/hierarchical_attention/hierarchical_pass.hpp>
@@ -170,11 +168,11 @@ void HierarchyPass<Scalar>::backward(const In& x, const Saved& saved, const In& 
   RingState<Scalar>* tails = state_gradient ? &state_gradient->tails() : nullptr;
   UnfinishedStreams<RingState<Scalar>> unfinished{tails, saved.segments};
 
-  Columns<Scalar> d_mixed = frame_.template columns<Scalar>(C_, N);
-  Columns<Scalar> d_joint(returned.d_joint, 3 * C_, N, Eigen::OuterStride<>(3 * C_));
-  return_output(parameters_.output, x, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
-  return_scores(saved, places, d_mixed.data(), returned);
-  return_projection(parameters_.project, x, d_joint, dx, gradients.project, executor);
+  Scalar* d_mixed = take(C_ * N);
+  return_output(parameters_.output, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
+  return_scores(saved, places, d_mixed, returned);
+  return_projection<Scalar>(parameters_.project, x, returned.d_joint, Write::kOverwrite, dx,
+                            gradients.project, executor);
   return_levels(x, saved, places, returned, dx, gradients);
   return_lambda(count * H_, returned.d_weights, gradients.lambda);
   for (std::size_t i = 0; state_gradient && i < saved.segments.size(); ++i) {

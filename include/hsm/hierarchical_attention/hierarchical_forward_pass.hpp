@@ -132,7 +132,7 @@ void HierarchyPass<Scalar>::forward(const In& x, const Out& y, std::span<const S
   }
   if (N > 0 && y.data) {
     attend(places, tokens, levels, state);
-    map_back(parameters_.output, tokens.mixed, x, y, workspace_);
+    write_tokens<Scalar>(parameters_.output, tokens.mixed, y, 0, N, workspace_.executor());
   }
   for (std::size_t i = 0; state && i < segments.size(); ++i) {  // nothing throws any more
     write_tails(x, places, i, levels, *state, tail);

@@ -17,7 +17,6 @@
 #include <string_view>
 #include <type_traits>
 
-#include <hsm/core/bfloat16.hpp>
 #include <hsm/core/bit_cast.hpp>
 
 namespace hsm::inline HSM_ABI {

@@ -61,11 +61,12 @@ struct LayerList {};
 
 /// What a token costs in a layer of C channels.
 struct LayerFootprint {
-  Index products = 0;      ///< matrices C x C that it is multiplied by
-  Index local = 0;         ///< planes of C values that mixing reads, besides what is kept
-  Index kept = 0;          ///< planes of C values that the state keeps of it
-  Index reads = 0;         ///< how many times mixing reads a kept plane for one token; K of a shift mixer
-  bool unbounded = false;  ///< whether all that was kept stays, and every later token reads it
+  Index products = 0;  ///< matrices C x C that it is multiplied by
+  Index local = 0;     ///< planes of C values that mixing reads, besides what is kept
+  Index kept = 0;      ///< planes of C values that the state keeps of it
+  Index reads = 0;     ///< how many times mixing reads a kept plane for one token; K of a shift mixer
+  bool unbounded =
+      false;  ///< whether all that was kept stays, for every later token to read or, with blocks, to choose from
   Index window = 0;  ///< else how many tokens, itself the last, a token reads one by one; 0 of other layers
   Index block = 0;   ///< tokens of a block, where a token reads not all but its own block and chosen ones
   Index top = 0;     ///< how many blocks are chosen

@@ -23,7 +23,6 @@
 // before or is refused until it is reset; gradients that were added to hold a part of what was to be added.
 #pragma once
 
-#include <algorithm>
 #include <concepts>
 #include <span>
 #include <string>
@@ -95,6 +94,9 @@ class TokenMixer {
 
   /// The layer, whose constructor has checked it.
   explicit TokenMixer(Layer layer) : layer_(std::move(layer)) {}
+  /// The layer of these tensors, where they are all that it is made of. Throws std::invalid_argument unless they fit together.
+  explicit TokenMixer(Parameters parameters) requires std::constructible_from<Layer, Parameters>
+      : layer_(std::move(parameters)) {}
 
   /// What is run.
   const Layer& layer() const { return layer_; }

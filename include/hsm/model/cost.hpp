@@ -66,7 +66,7 @@ struct LayerCost {
   /// In place of a number of tokens: all of them.
   static constexpr double kAll = (std::numeric_limits<double>::max)();
 
-  /// Whether it sees all tokens, and its state grows with each.
+  /// Whether its state grows with each token, all of which it sees or chooses from.
   bool unbounded() const { return spans.empty(); }
   /// Whether it sees the last tokens one by one, and no others.
   bool windowed() const { return bounded() && !unbounded(); }

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <span>
 
-#include <hsm/core/check.hpp>
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/executor.hpp>
 #include <hsm/core/narrow_product.hpp>

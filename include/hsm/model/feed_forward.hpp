@@ -9,6 +9,8 @@
 // normal(1/sqrt(C)), W_2 normal(1/sqrt(F)), drawn in this order; biases 0.
 #pragma once
 
+#include <cmath>
+
 #include <hsm/core/elementwise.hpp>
 #include <hsm/core/linear.hpp>
 #include <hsm/core/parameters.hpp>

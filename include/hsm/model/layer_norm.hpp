@@ -10,6 +10,7 @@
 // where all channels share an offset of some 1 / epsilon / 1000 times their differences (10^4 in float), it shows.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include <hsm/core/check.hpp>

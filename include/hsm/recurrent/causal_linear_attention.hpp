@@ -7,8 +7,7 @@
 //   y_t = W_o concat_h (phi(q_t)^T S_t) / (phi(q_t)^T z_t) + b_o,     phi(u) = elu(u) + 1
 //
 //   hsm::Random random(1);
-//   hsm::CausalLinearAttention<float> mixer(
-//       hsm::LinearAttentionLayer<float>(hsm::LinearAttention<float>(512, 8, random)));
+//   hsm::CausalLinearAttention<float> mixer(hsm::LinearAttention<float>(512, 8, random));
 //
 // g = 1, or with decay = 1 a constant of each head, g_h = 1 - 2^(-5-h), as in the retention of RetNet (arXiv
 // 2307.08621): the older a token the less it counts, so a head averages over about 32, 64, 128, ... tokens. Of that form

@@ -10,6 +10,8 @@
 // the record has before it. Sums are of Scalar within a block and of double beyond, those of parts added in their order.
 #pragma once
 
+#include <algorithm>
+
 #include <hsm/recurrent/ema_pass.hpp>
 
 namespace hsm::inline HSM_ABI::detail {

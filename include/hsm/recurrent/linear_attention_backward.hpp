@@ -10,6 +10,8 @@
 // Each task, a segment and a head, reads its tokens forth, computing S' again, and back; both by mix_chunk.
 #pragma once
 
+#include <algorithm>
+
 #include <hsm/recurrent/linear_attention_pass.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
@@ -104,16 +106,15 @@ void LinearAttentionPass<Scalar>::backward(const In& x, const Saved& saved, cons
   saved.make_room(state_gradient);
   const Index C = sizes_.C, H = sizes_.H, N = x.count();
   Executor& executor = workspace_.executor();
-  Columns<Scalar> d_mixed = frame_.template columns<Scalar>(C, N);
-  Columns<Scalar> d_joint = frame_.template columns<Scalar>(3 * C, N);
+  Scalar *d_mixed = take(C * N), *d_joint = take(3 * C * N);
   Scalar* scratch = take(Scratch::size(sizes_) * executor.workers());
-  return_output(parameters_.output, x, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
+  return_output(parameters_.output, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
   UnfinishedStreams<State> unfinished{state_gradient, saved.segments};
   parallel_blocks(executor, segments * H, 1, [&](Index task, Index, int worker) {
-    return_segment(saved, task / H, task % H, d_mixed.data(), d_joint.data(), state_gradient,
-                   scratch_of(scratch, worker));
+    return_segment(saved, task / H, task % H, d_mixed, d_joint, state_gradient, scratch_of(scratch, worker));
   });
-  return_projection(parameters_.project, x, d_joint, dx, gradients.project, executor);
+  return_projection<Scalar>(parameters_.project, x, d_joint, Write::kOverwrite, dx, gradients.project,
+                            executor);
   unfinished.written = false;
 }
 

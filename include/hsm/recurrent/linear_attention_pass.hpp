@@ -10,8 +10,8 @@
 #include <cstddef>
 #include <span>
 
-#include <hsm/attention/segment_passes.hpp>
 #include <hsm/core/executor.hpp>
+#include <hsm/core/linear_passes.hpp>
 #include <hsm/core/tokens.hpp>
 #include <hsm/core/workspace.hpp>
 #include <hsm/recurrent/linear_attention_layer.hpp>
@@ -88,7 +88,6 @@ class LinearAttentionPass {
   template <class F>
   void for_each_part(const In& x, const Out& y, F&& f) const;
   Index cut_pieces(std::span<const Segment> list, Index first, Index count, Index& at, Piece* pieces) const;
-  void project(const In& x, Columns<Scalar> joint) const;
   void run_piece(const Piece& piece, const Segment& segment, Index h, const Powers<Scalar>& powers,
                  State* state, const Stretch& stretch, const Scratch& own) const;
   void run_chunk(Index h, Index place, Index count, const Powers<Scalar>& powers, const Stretch& stretch,
@@ -164,23 +163,12 @@ Index LinearAttentionPass<Scalar>::cut_pieces(std::span<const Segment> list, Ind
 }
 
 template <class Scalar>
-void LinearAttentionPass<Scalar>::project(const In& x, Columns<Scalar> joint) const {
-  for_each_stretch(
-      x.count(),
-      [&](Index first, Index count) {
-        parameters_.project.forward(x.columns(first, count), part(joint, 0, joint.rows(), first, count),
-                                    workspace_.executor());
-      },
-      x);
-}
-
-template <class Scalar>
 void LinearAttentionPass<Scalar>::forward(const In& x, const Out& y, std::span<const Segment> list,
                                           State* state, Saved* saved) {
   const Index C = sizes_.C, H = sizes_.H, N = x.count();
   if (saved) start_record(x, list, state, *saved);
   make_room(list, state);
-  const Index most = (std::min)(N, (std::max)(kLinearStretch, Index{1}));
+  const Index most = (std::min)(N, kLinearStretch);
   const Index all = H * sizes_.rows * sizes_.padded;
   Scalar* joint = saved ? nullptr : take(3 * C * most);
   Scalar* mixed = saved || !y.data ? nullptr : take(C * most);
@@ -192,10 +180,9 @@ void LinearAttentionPass<Scalar>::forward(const In& x, const Out& y, std::span<c
   for_each_part(x, y, [&](Index first, const In& own_x, const Out& own_y) {
     Stretch stretch{};
     const Index count = own_x.count();
-    const Columns<Scalar> projected(saved ? saved->joint.data() + first * 3 * C : joint, 3 * C, count,
-                                    Eigen::OuterStride<>(3 * C));
-    project(own_x, projected);
-    stretch.joint = projected.data();
+    Scalar* projected = saved ? saved->joint.data() + first * 3 * C : joint;
+    project_tokens(parameters_.project, own_x, 0, count, projected, workspace_.executor());
+    stretch.joint = projected;
     stretch.mixed = saved ? saved->mixed.data() + first * C : mixed;
     stretch.sums = saved ? saved->divisors.data() + first * H : nullptr;
     stretch.left = carry[turn];
@@ -208,7 +195,8 @@ void LinearAttentionPass<Scalar>::forward(const In& x, const Out& y, std::span<c
       run_piece(piece, list[static_cast<std::size_t>(piece.segment)], h,
                 Powers<Scalar>(parameters_.kept_share(h)), state, stretch, scratch_of(scratch, worker));
     });
-    if (own_y.data) map_back(parameters_.output, stretch.mixed, own_x, own_y, workspace_);
+    if (own_y.data)
+      write_tokens<Scalar>(parameters_.output, stretch.mixed, own_y, 0, count, workspace_.executor());
   });
   unfinished.advance();
   if (saved) saved->sizes = x.shape();

@@ -4,7 +4,7 @@
 // parameters in recurrent/ema.hpp, `ema` in recipes.
 //
 //   hsm::Random random(1);
-//   hsm::MovingAverage<float> mixer(hsm::EmaLayer<float>(hsm::Ema<float>(512, 4, random)));
+//   hsm::MovingAverage<float> mixer(hsm::Ema<float>(512, 4, random));
 //
 // 6 n C flop per token, 4 n C parameters and a state of n C values per stream, whatever it has read. Tokens run one
 // after another in each channel, so threads share channels: kEmaChannels each at least. A step computes 2 n C sigmoids

@@ -15,7 +15,6 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
 
 #include <hsm/core/pack.hpp>
 #include <hsm/shift/mixer.hpp>

@@ -221,7 +221,7 @@ void ShiftPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
   const Index N = x.count();
   if (N == 0) return;
   UnfinishedStreams<State> unfinished{state_gradient, saved.segments};
-  Executor& executor = workspace.executor();
+  [[maybe_unused]] Executor& executor = workspace.executor();
   saved.make_room(state_gradient);
   fill_zeros(saved.segments, &saved.entry);
   Chunk chunk{x, saved.segments, &saved.entry, saved.projected.data(), 0, N, true, nullptr};
@@ -238,13 +238,7 @@ void ShiftPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
   if constexpr (kStages.output) {
     Scalar* dz = frame.template take<Scalar>(C() * N);
     d.mixed = dz;
-    for_each_strided(dy, dy, 0, N, [&](Index first, Index n) {
-      const auto part = dy.columns(first, n);
-      layer.parameters().output.backward_input(
-          part, Write::kOverwrite, {dz + first * C(), C(), n, Eigen::OuterStride<>(C())}, executor);
-      const ConstColumns<Scalar> z(saved.mixed.data() + first * C(), C(), n, Eigen::OuterStride<>(C()));
-      Linear<Scalar>::backward_parameters(z, part, gradients.output, executor);
-    });
+    return_output(layer.parameters().output, saved.mixed.data(), dy, dz, gradients.output, executor);
   }
   if constexpr (HasPairAdjoint<Policy>) {
     gather_adjoint(chunk, d, gradients);
@@ -252,13 +246,9 @@ void ShiftPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
     scatter_adjoint(chunk, d, gradients);
   }
   if constexpr (kStages.projected() > 0) {
-    for_each_strided(x, dx, 0, N, [&](Index first, Index n) {
-      const ConstColumns<Scalar> part(d.projected + first * projected_rows(), projected_rows(), n,
-                                      Eigen::OuterStride<>(projected_rows()));
-      layer.parameters().project.backward_input(part, kStages.shifts_input ? Write::kAdd : Write::kOverwrite,
-                                                dx.columns(first, n), executor);
-      Linear<Scalar>::backward_parameters(x.columns(first, n), part, gradients.project, executor);
-    });
+    constexpr Write kWrite = kStages.shifts_input ? Write::kAdd : Write::kOverwrite;
+    return_projection<Scalar>(layer.parameters().project, x, d.projected, kWrite, dx, gradients.project,
+                              executor);
   }
   unfinished.written = false;
 }

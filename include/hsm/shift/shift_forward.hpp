@@ -45,17 +45,16 @@ void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
                   : saved         ? saved->mixed.data()
                                   : frame.template take<Scalar>(C() * most);
   chunk.projected = projected;
+  [[maybe_unused]] Executor& executor = workspace.executor();
   UnfinishedStreams<State> unfinished{state, list, false};
   for (chunk.first = 0; chunk.first < N; chunk.first += most) {
     chunk.count = (std::min)(most, N - chunk.first);
-    project(chunk, projected);
-    if (y.data) combine(chunk, mixed, y);
-    if constexpr (kStages.output) {
-      const auto put_out = [&](Index first, Index n) {
-        const ConstColumns<Scalar> z(mixed + (first - chunk.first) * C(), C(), n, Eigen::OuterStride<>(C()));
-        layer.parameters().output.forward(z, y.columns(first, n), workspace.executor());
-      };
-      if (y.data) for_each_strided(y, y, chunk.first, chunk.count, put_out);
+    if constexpr (kStages.projected() > 0)
+      project_tokens(layer.parameters().project, x, chunk.first, chunk.count, projected, executor);
+    if (y.data) {
+      combine(chunk, mixed, y);
+      if constexpr (kStages.output)
+        write_tokens<Scalar>(layer.parameters().output, mixed, y, chunk.first, chunk.count, executor);
     }
     if (state || chunk.carry) {  // last, so that what throws before leaves the state as it was
       unfinished.written = state != nullptr;
@@ -64,17 +63,6 @@ void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
   }
   unfinished.advance();
   if (saved) saved->sizes = x.shape();
-}
-
-template <class Policy>
-void ShiftPass<Policy>::project(const Chunk& chunk, Scalar* projected) {
-  if constexpr (kStages.projected() > 0) {
-    for_each_strided(chunk.x, chunk.x, chunk.first, chunk.count, [&](Index first, Index n) {
-      Columns<Scalar> out(projected + (first - chunk.first) * projected_rows(), projected_rows(), n,
-                          Eigen::OuterStride<>(projected_rows()));
-      layer.parameters().project.forward(chunk.x.columns(first, n), out, workspace.executor());
-    });
-  }
 }
 
 template <class Policy>

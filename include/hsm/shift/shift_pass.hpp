@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <span>
 
+#include <hsm/core/linear_passes.hpp>
 #include <hsm/core/tokens.hpp>
 #include <hsm/core/workspace.hpp>
 #include <hsm/layer/segment.hpp>
@@ -21,21 +22,6 @@ namespace hsm::inline HSM_ABI::detail {
 /// The working set of a task; sizes in bytes, chosen once for the caches of current cores.
 inline constexpr Index kTaskBytes = Index{1} << 19;
 inline constexpr Index kCacheBytes = Index{1} << 13;  // of a block that is used again at once
-
-/// Calls f(first, count) for the parts of tokens [first, first + n) of x and y whose columns are evenly
-/// strided in both.
-template <class X, class Y, class F>
-void for_each_strided(const X& x, const Y& y, Index first, Index n, F&& f) {
-  if (x.is_flat() && y.is_flat()) {
-    f(first, n);
-    return;
-  }
-  for (Index end = first + n; first < end;) {
-    const Index count = (std::min)(end - first, x.time - first % x.time);
-    f(first, count);
-    first += count;
-  }
-}
 
 /// A call in progress: the mixer, its scratch, and the two passes.
 template <class Policy>
@@ -183,7 +169,6 @@ struct ShiftPass {
     }
   }
 
-  void project(const Chunk& chunk, Scalar* projected);
   void combine(const Chunk& chunk, Scalar* mixed, const Out& y);
   void keep(const Chunk& chunk, State* state);
   void mix_in_place(const Chunk& chunk, const SegmentPart& part, std::size_t g, const Out& x) const;

@@ -13,7 +13,6 @@
 #include <algorithm>
 
 #include <hsm/core/types.hpp>
-#include <hsm/shift/mixer_state.hpp>
 
 namespace hsm::inline HSM_ABI::detail {
 

@@ -11,6 +11,8 @@
 // their gradients within 1e-4 and 1e-12. Initial values: U, V normal(1/sqrt(2 C)), W normal(1/sqrt(C)), c = d = 0.
 #pragma once
 
+#include <cmath>
+
 #include <hsm/shift/mixing_policy.hpp>
 
 namespace hsm::inline HSM_ABI {

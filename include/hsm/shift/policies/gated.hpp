@@ -12,6 +12,8 @@
 // W normal(1/sqrt(C)), c = 0: gates around 1/2.
 #pragma once
 
+#include <cmath>
+
 #include <hsm/shift/mixing_policy.hpp>
 
 namespace hsm::inline HSM_ABI {

@@ -11,6 +11,8 @@
 // gradients within 1e-4 and 1e-12. Initial values: W, U normal(1/sqrt(2 C)), c = 0: gates around 1/2.
 #pragma once
 
+#include <cmath>
+
 #include <hsm/shift/mixing_policy.hpp>
 
 namespace hsm::inline HSM_ABI {

@@ -10,6 +10,8 @@
 // values: A, B normal(1/sqrt(2 C)).
 #pragma once
 
+#include <cmath>
+
 #include <hsm/shift/mixing_policy.hpp>
 
 namespace hsm::inline HSM_ABI {

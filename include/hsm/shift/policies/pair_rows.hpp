@@ -80,7 +80,7 @@ Index rows_before_streaming(Index n, const Scalar* out) {
 /// Calls row(i) for the first `head` of n rows, block(i, packs) for kPacks packs at a time and then for the lines
 /// that are left, and row(i) for the rows after them.
 template <class Scalar, Index kPacks, class Row, class Block>
-HSM_INLINE void in_blocks(Index n, Index head, Row&& row, Block&& block) {
+HSM_INLINE void in_packs(Index n, Index head, Row&& row, Block&& block) {
   Index i = 0;
   for (; i < head; ++i) row(i);
   for (; i + kPacks * Pack<Scalar>::kSize <= n; i += kPacks * Pack<Scalar>::kSize) {
@@ -98,7 +98,7 @@ void combine_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
   if constexpr (kStream) {
     for (Index i = 0; i < n; i += kPairLine<Scalar>) __builtin_prefetch(x + step + i);
   }
-  in_blocks<Scalar, kPairPacks / kCount>(
+  in_packs<Scalar, kPairPacks / kCount>(
       n, kStream ? rows_before_streaming(n, z) : 0,
       [=](Index i) {
         Scalar before = past[i];
@@ -146,7 +146,7 @@ void adjoint_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
                    Index g_step, const Scalar* next, Scalar* out, Index out_step, typename W::Sums& sums) {
   using P = Pack<Scalar>;
   P a_sums[2], b_sums[2];
-  in_blocks<Scalar, kPairPacks / kCount>(
+  in_packs<Scalar, kPairPacks / kCount>(
       n, kStream ? rows_before_streaming(n, out) : 0,
       [&](Index i) {
         auto &da = sums.a[W::kOne ? 0 : i], &db = sums.b[W::kOne ? 0 : i];

@@ -11,6 +11,8 @@
 // largest value, their gradients within 1e-4 and 1e-12. Initial values: W, W_o normal(1/sqrt(C)).
 #pragma once
 
+#include <cmath>
+
 #include <hsm/shift/mixing_policy.hpp>
 
 namespace hsm::inline HSM_ABI {
