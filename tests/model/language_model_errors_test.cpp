@@ -5,6 +5,9 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
+
+#include <hsm/training/gradient_clip.hpp>
 
 #include "model/language_model_cases.hpp"
 #include "support/matchers.hpp"
@@ -163,6 +166,84 @@ TEST(LanguageModel, BackwardRefusesRecordsGradientsAndIdsThatAreNotItsOwn) {
     EXPECT_THROW(model.backward(ids, saved, read(dh), other_gradients, workspace), std::invalid_argument)
         << layers;
   }
+}
+
+/// backward of `model` refuses the record of `other`, with nothing added.
+void expect_record_refused(const LanguageModel<float>& model, const LanguageModel<float>& other,
+                           const std::string& message) {
+  SCOPED_TRACE(other.config().layers);
+  Workspace workspace;
+  const Ids ids = {1, 2, 3, 4, 5, 6, 7, 8};
+  const Matrix<float> dh = Matrix<float>::Ones(8, 8);
+  LanguageModelSaved<float> saved;
+  other.hidden(ids, 1, 8, saved, workspace);
+  auto gradients = zeros_like(model);
+  expect_refused([&] { model.backward(ids, saved, read(dh), gradients, workspace); },
+                 "LanguageModel::backward: saved must be the record of " + message + ", got another's");
+  EXPECT_EQ(global_norm(gradients), 0);
+}
+
+TEST(LanguageModel, BackwardRefusesRecordsOfOtherPositions) {
+  const auto of = [](Positions positions, Index context) {
+    LanguageModelConfig config = small_config("ab");
+    config.positions = positions;
+    config.context = context;
+    return random_model<float>(config, 18);
+  };
+  const auto none = of(Positions::kNone, 8), few = of(Positions::kLearned, 4);
+  const auto learned = of(Positions::kLearned, 8);
+  expect_record_refused(learned, none, "this model");
+  expect_record_refused(none, learned, "this model");
+  expect_record_refused(few, learned, "this model");
+}
+
+TEST(LanguageModel, BackwardRefusesRecordsOfOtherLayersBeforeAnythingIsAdded) {
+  const auto model = random_model<float>(small_config("attention:heads=2,ab:heads=2"), 19);
+  for (const char* layers : {"attention:heads=4,ab:heads=2", "attention:heads=2:rotary=100,ab:heads=2",
+                             "attention:heads=2:window=3,ab:heads=2"})
+    expect_record_refused(model, random_model<float>(small_config(layers), 19), "this layer");
+}
+
+TEST(LanguageModel, BackwardRefusesStateGradientsBeforeAnythingIsAdded) {
+  const auto model = random_model<float>(small_config("ab:heads=2,attention:heads=2"), 20);
+  Workspace workspace;
+  const Ids ids = {1, 2, 3, 4};
+  const Matrix<float> dh = Matrix<float>::Ones(8, 4);
+  auto state = model.make_state();
+  LanguageModelSaved<float> saved;
+  model.extend(ids, state, saved, workspace);
+  auto gradients = zeros_like(model);
+  auto small = model.make_state({.capacity = 3}), broken = model.make_state();
+  std::get<RingState<float>>(broken.layers[0]).spoil(0);
+  expect_refused(
+      [&] { model.backward(ids, saved, read(dh), gradients, workspace, &small); },
+      "LanguageModel::backward: the capacity of state_gradient must be at least 4, the tokens of stream "
+      "0, got 3");
+  EXPECT_THROW(model.backward(ids, saved, read(dh), gradients, workspace, &broken), std::invalid_argument);
+  EXPECT_EQ(global_norm(gradients), 0);
+}
+
+TEST(LanguageModel, AnEmbeddingOfOtherSizesIsNoticedByLogits) {
+  auto model = random_model<float>(small_config("ab"), 21);
+  Workspace workspace;
+  const Matrix<float> h = Matrix<float>::Ones(8, 2);
+  Matrix<float> logits(11, 2);
+  for (const auto& [rows, channels] : {std::pair<Index, Index>{10, 8}, {11, 7}, {12, 8}}) {
+    model.embedding().weight.setZero(rows, channels);
+    expect_refused([&] { model.logits(read(h), block_of(logits), workspace); },
+                   "LanguageModel::logits: the shape of the embedding must be [11,8], got [" +
+                       std::to_string(rows) + "," + std::to_string(channels) + "]");
+  }
+}
+
+TEST(LanguageModel, RefusesAProductOfSizesThatOverflows) {
+  const auto model = random_model<float>(small_config("ab"), 22);
+  Workspace workspace;
+  LanguageModelSaved<float> saved;
+  constexpr Index kQuarter = Index{1} << (kIndexBits - 1);  // times 4 it is 0
+  expect_refused([&] { model.hidden({}, 4, kQuarter, saved, workspace); },
+                 "LanguageModel::hidden: [batch,time] must be small enough to count, got [4," +
+                     std::to_string(kQuarter) + "]");
 }
 
 TEST(LanguageModel, RefusesConfigsThatAreNotModels) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <hsm/core/threaded_executor.hpp>
@@ -268,6 +269,49 @@ TEST(LanguageModelLoss, BadTargetsAndIdsAreRefusedBeforeAnyGradient) {
   const Batch few = spoiled([](Batch& batch) { batch.targets.pop_back(); });
   EXPECT_THROW(add_gradients(model, few, gradients, workspace), std::invalid_argument);
   EXPECT_THROW(loss_of(model, few), std::invalid_argument);
+  EXPECT_EQ(global_norm(gradients), 0);
+}
+
+TEST(LanguageModelLoss, ListsOfAnotherLengthAreRefusedBeforeTheForwardPass) {
+  Random random(8);
+  const auto model = random_model<double>(small_config(), 8);
+  const Batch batch(1, 6, 11, random);
+  for (const std::size_t size : {std::size_t{5}, std::size_t{7}}) {
+    Values losses(size, 3.0);
+    expect_refused([&] { loss_of(model, batch, losses); },
+                   "language_model_loss: the number of losses must be 6, got " + std::to_string(size));
+    EXPECT_EQ(losses, Values(size, 3.0));
+  }
+  Workspace workspace;
+  LanguageModelSaved<double> saved;
+  auto gradients = zeros_like(model);
+  constexpr Index kQuarter = Index{1} << (kIndexBits - 1);  // times 4 it is 0
+  const std::string sizes =
+      ": [batch,time] must be small enough to count, got [4," + std::to_string(kQuarter) + "]";
+  expect_refused([&] { language_model_loss(model, {}, {}, 4, kQuarter, saved, workspace); },
+                 "language_model_loss" + sizes);
+  expect_refused([&] { language_model_gradients(model, {}, {}, 4, kQuarter, saved, gradients, workspace); },
+                 "language_model_gradients" + sizes);
+}
+
+TEST(LanguageModelLoss, GradientsOfOtherSizesAreRefusedBeforeAnyIsWritten) {
+  Random random(10);
+  const auto model = random_model<double>(small_config("ab"), 8);
+  const Batch batch(1, 6, 11, random);
+  Workspace workspace;
+  for (const auto& [vocabulary, width] : {std::pair<Index, Index>{5, 8}, {11, 4}}) {
+    LanguageModelConfig config = small_config("ab:heads=2");
+    config.vocabulary = vocabulary;
+    config.width = width;
+    auto gradients = zeros_like(random_model<double>(config, 8));
+    expect_refused([&] { add_gradients(model, batch, gradients, workspace); },
+                   "language_model_gradients: gradients must be a model of the same config, got another");
+    EXPECT_EQ(global_norm(gradients), 0);
+  }
+  auto gradients = zeros_like(model);
+  gradients.embedding().weight.setZero(5, 8);
+  expect_refused([&] { add_gradients(model, batch, gradients, workspace); },
+                 "language_model_gradients: the gradient of embedding.weight must be [11,8], got [5,8]");
   EXPECT_EQ(global_norm(gradients), 0);
 }
 

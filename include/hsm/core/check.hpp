@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <limits>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -89,6 +90,15 @@ inline void check_at_least(const char* who, const char* what, Index got, Index l
 /// Throws unless `good`, which says whether the number `got` is as expected.
 inline void check_number(const char* who, bool good, const char* what, const char* expected, double got) {
   if (!good) fail_number(who, what, expected, got);
+}
+
+/// B T, the tokens of B sequences. Throws for sizes below 0 and a product that an Index cannot hold.
+inline Index count_tokens(const char* who, Index B, Index T) {
+  check_at_least(who, "batch", B, 0);
+  check_at_least(who, "time", T, 0);
+  if (T > 0 && B > (std::numeric_limits<Index>::max)() / T)
+    fail(who, "[batch,time]", "small enough to count", to_text(Shape<2>{B, T}));
+  return B * T;
 }
 
 /// Throws std::out_of_range for a token id outside [0,V); `of` says of what it is one, such as " of the training text".

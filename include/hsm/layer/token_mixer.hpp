@@ -225,6 +225,31 @@ class TokenMixer {
                  gradients, workspace, state_gradient);
   }
 
+  /// What backward asks of a record and of the gradient of a state, null where there is none, before anything is
+  /// written. Throws std::invalid_argument, which `who` begins.
+  void check_record(const char* who, const Tokens<const Scalar>& x, const Saved& saved,
+                    const State* state_gradient) const {
+    check_input(who, x);
+    detail::check_recorded(who, x.shape(), saved.shape());
+    if (!layer_.fits(saved, x)) detail::fail(who, "saved", "the record of this layer", "another's");
+    if (!state_gradient) return;
+    check_state(who, "state_gradient", *state_gradient);
+    for (Index stream = 0; stream < state_gradient->streams(); ++stream) {
+      if (!state_gradient->is_whole(stream)) detail::fail_whole(who, stream);
+    }
+    layer_.check_state_gradient(who, saved, *state_gradient);
+  }
+  /// What it asks of the rest. Throws as check_record does.
+  void check_adjoint(const char* who, const Tokens<const Scalar>& x, const Tokens<const Scalar>& dy,
+                     const Tokens<Scalar>& dx, const Parameters& gradients) const {
+    detail::check_adjoint_buffers(who, x, dy, dx);
+    visit(
+        [who](std::string_view name, const auto& own, const auto& gradient) {
+          detail::check_gradient_of(who, name, {own.rows(), own.cols()}, {gradient.rows(), gradient.cols()});
+        },
+        parameters(), gradients);
+  }
+
   /// Calls f(name, tensor, more...) for the layer's tensors; each argument is a mixer or its Parameters.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
@@ -365,22 +390,8 @@ class TokenMixer {
   void run_backward(const In& x, const Saved& saved, const In& dy, const Out& dx, Parameters& gradients,
                     Workspace& workspace, State* state_gradient) const {
     constexpr const char* kWho = kBackward.who;
-    check_input(kWho, x);
-    detail::check_recorded(kWho, x.shape(), saved.shape());
-    if (!layer_.fits(saved, x)) detail::fail(kWho, "saved", "the record of this layer", "another's");
-    detail::check_adjoint_buffers(kWho, x, dy, dx);
-    visit(
-        [](std::string_view name, const auto& own, const auto& gradient) {
-          detail::check_gradient_of(kWho, name, {own.rows(), own.cols()}, {gradient.rows(), gradient.cols()});
-        },
-        parameters(), gradients);
-    if (state_gradient) {
-      check_state(kWho, "state_gradient", *state_gradient);
-      for (Index stream = 0; stream < state_gradient->streams(); ++stream) {
-        if (!state_gradient->is_whole(stream)) detail::fail_whole(kWho, stream);
-      }
-      layer_.check_state_gradient(kWho, saved, *state_gradient);
-    }
+    check_record(kWho, x, saved, state_gradient);
+    check_adjoint(kWho, x, dy, dx, gradients);
     layer_.run_adjoint(x, saved, dy, dx, gradients, state_gradient, workspace);
   }
 

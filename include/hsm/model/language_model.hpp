@@ -138,6 +138,7 @@ class LanguageModel {
   /// logits (V, n) = E h for hidden columns (C, n). Throws std::invalid_argument for other sizes, and columns of
   /// `out` that overlap.
   void logits(ConstColumns<Scalar> h, Columns<Scalar> out, Workspace& workspace) const {
+    check_embedding("LanguageModel::logits");
     check_logits("LanguageModel::logits", h.cols(), out);
     detail::check_equal("LanguageModel::logits", "the rows of h", h.rows(), config_.width);
     embedding_.multiply(h, out, workspace.executor());
@@ -185,6 +186,8 @@ class LanguageModel {
   Index room(const State& state) const;
   /// Throws std::invalid_argument unless `state` came from make_state of a model with these layers.
   void check_state(const char* who, const State& state) const;
+  /// Throws std::invalid_argument unless `gradients` is a model of the same config, whose tensors have the sizes of these.
+  void check_gradients(const char* who, const LanguageModel& gradients) const;
 
   /// Every tensor, in the order of visit: its shape, whether weight decay applies to it, whether it writes to the
   /// residual stream. O(L).
@@ -229,8 +232,9 @@ class LanguageModel {
   void check_segments(const char* who, std::span<const std::int32_t> ids, std::span<const Segment> segments,
                       const State& state) const;
   void check_logits(const char* who, Index n, const Columns<Scalar>& out) const;
+  void check_embedding(const char* who) const;
   void check_saved(const char* who, const Saved& saved) const;
-  void check_gradients(const char* who, const LanguageModel& gradients) const;
+  void check_records(const char* who, const Saved& saved, const State* state_gradient) const;
 
   struct Activations;
   std::span<const Segment> every_stream(const char* who, Workspace::Frame& frame,

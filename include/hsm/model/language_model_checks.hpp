@@ -12,9 +12,14 @@ template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std::int32_t> ids,
                                             Index expected) const {
   detail::check_equal(who, "the number of token ids", static_cast<Index>(ids.size()), expected);
+  check_embedding(who);
+  detail::check_token_ids(who, ids, config_.vocabulary);
+}
+
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_embedding(const char* who) const {
   detail::check_equal(who, "the shape of the embedding", Shape<2>{embedding_.rows(), embedding_.channels()},
                       Shape<2>{config_.vocabulary, config_.width});
-  detail::check_token_ids(who, ids, config_.vocabulary);
 }
 
 template <ComputeScalar Scalar, class List>
@@ -80,6 +85,7 @@ template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_saved(const char* who, const Saved& saved) const {
   if (saved.batch < 0)
     detail::fail(who, "saved", "the record of a call that ended", "one of a call that threw");
+  const auto fail_saved = [who] { detail::fail(who, "saved", "the record of this model", "another's"); };
   const Shape<2> expected{config_.width, saved.batch * saved.time};
   detail::check_equal(who, "the record's layers", static_cast<Index>(saved.blocks.size()), layer_count());
   detail::check_equal(who, "the record's last", Shape<2>{saved.last.rows(), saved.last.cols()}, expected);
@@ -90,13 +96,37 @@ void LanguageModel<Scalar, List>::check_saved(const char* who, const Saved& save
     };
     if (!std::visit(same_kind, blocks_[l].mixer) || kept.feed_forward.before.rows() != config_.feed_forward ||
         kept.feed_forward.before.cols() != expected[1]) {
-      detail::fail(who, "saved", "the record of this model", "another's");
+      fail_saved();
     }
+  }
+  const Index positions = positions_.empty() ? 0 : expected[1];
+  if (static_cast<Index>(saved.positions.size()) != positions) fail_saved();
+  for (const Index position : saved.positions) {
+    if (position >= config_.context) fail_saved();
+  }
+}
+
+/// What the layers themselves ask of their records, of a call that one process made.
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_records(const char* who, const Saved& saved,
+                                                const State* state_gradient) const {
+  for (std::size_t l = 0; l < blocks_.size(); ++l) {
+    const BlockSaved<Scalar, List>& kept = saved.blocks[l];
+    const Tokens<const Scalar> x(kept.mixer_input.data(), saved.batch, saved.time, config_.width);
+    std::visit(
+        [&](const auto& mixer) {
+          using M = std::remove_cvref_t<decltype(mixer)>;
+          using Held = const typename M::State;
+          Held* d_state = state_gradient ? &std::get<typename M::State>(state_gradient->layers[l]) : nullptr;
+          mixer.check_record(who, x, std::get<typename M::Saved>(kept.mixer), d_state);
+        },
+        blocks_[l].mixer);
   }
 }
 
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_gradients(const char* who, const LanguageModel& gradients) const {
+  detail::check_wide(who, embedding_.narrow);
   const LanguageModelConfig& other = gradients.config_;
   if (other.vocabulary != config_.vocabulary || other.width != config_.width ||
       other.feed_forward != config_.feed_forward || other.positions != config_.positions ||
@@ -104,6 +134,11 @@ void LanguageModel<Scalar, List>::check_gradients(const char* who, const Languag
       other.layers != config_.layers) {
     detail::fail(who, "gradients", "a model of the same config", "another");
   }
+  visit(
+      [&](std::string_view name, const auto& own, const auto& gradient) {
+        detail::check_gradient_of(who, name, {own.rows(), own.cols()}, {gradient.rows(), gradient.cols()});
+      },
+      *this, gradients);
 }
 
 template <ComputeScalar Scalar, class List>

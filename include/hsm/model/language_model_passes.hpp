@@ -5,6 +5,8 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
+#include <type_traits>
 
 #include <hsm/model/language_model_block.hpp>
 
@@ -143,9 +145,7 @@ template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved,
                                          Workspace& workspace, const Dropout& dropout) const {
   constexpr const char* kWho = "LanguageModel::hidden";
-  detail::check_at_least(kWho, "batch", B, 0);
-  detail::check_at_least(kWho, "time", T, 0);
-  check_ids(kWho, ids, B * T);
+  check_ids(kWho, ids, detail::count_tokens(kWho, B, T));
   check_positions(kWho, 0, T);
   dropout.check(kWho);
   Workspace::Frame frame(workspace);
@@ -213,7 +213,6 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
                                            Workspace& workspace, State* state_gradient,
                                            Exchange& exchange) const {
   constexpr const char* kWho = "LanguageModel::backward";
-  detail::check_wide(kWho, embedding_.narrow);
   check_saved(kWho, saved);
   const Index B = saved.batch, T = saved.time, C = config_.width, N = B * T;
   check_ids(kWho, ids, N);
@@ -225,6 +224,8 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
     check_state(kWho, *state_gradient);
     detail::check_equal(kWho, "the streams of state_gradient", state_gradient->streams(), saved.streams);
   }
+  if constexpr (std::derived_from<std::remove_cv_t<Exchange>, NoExchange>)
+    check_records(kWho, saved, state_gradient);
   Executor& executor = workspace.executor();
   const Dropout& dropout = saved.dropout;
   Workspace::Frame frame(workspace);

@@ -48,7 +48,6 @@ CrossEntropy hidden_gradient(const Model& model, const typename Model::Saved& sa
                              Columns<typename Model::Scalar> d_hidden, Model& gradients,
                              Workspace& workspace) {
   using Scalar = typename Model::Scalar;
-  check_wide("language_model_gradients", model.embedding().narrow);
   CrossEntropy total;
   Vector<Scalar> no_bias;
   for_each_logit_block(
@@ -74,8 +73,8 @@ CrossEntropy language_model_loss(const Model& model, std::span<const std::int32_
                                  std::span<const std::int32_t> targets, Index B, Index T,
                                  typename Model::Saved& saved, Workspace& workspace,
                                  std::span<double> losses = {}, const Dropout& dropout = {}) {
-  detail::check_equal("language_model_loss", "the number of targets", static_cast<Index>(targets.size()),
-                      B * T);
+  constexpr const char* kWho = "language_model_loss";
+  detail::check_targets(kWho, targets, model.config().vocabulary, detail::count_tokens(kWho, B, T), losses);
   model.hidden(ids, B, T, saved, workspace, dropout);
   CrossEntropy total;
   detail::for_each_logit_block(model, saved, targets, workspace,
@@ -91,7 +90,7 @@ CrossEntropy language_model_loss(const Model& model, std::span<const std::int32_
 
 /// The same, and adds the gradient of the mean loss to `gradients`: the mean over these targets, or, where they are a part
 /// of a batch, over the `batch_targets` of all of it that are not -1. `exchange` is told which gradients are complete
-/// (model/exchange.hpp).
+/// (model/exchange.hpp). Throws as above, and std::invalid_argument for gradients of another model, with nothing added.
 template <class Model, class Exchange = NoExchange>
 CrossEntropy language_model_gradients(const Model& model, std::span<const std::int32_t> ids,
                                       std::span<const std::int32_t> targets, Index B, Index T,
@@ -99,14 +98,15 @@ CrossEntropy language_model_gradients(const Model& model, std::span<const std::i
                                       const Dropout& dropout = {}, Index batch_targets = 0,
                                       Exchange&& exchange = {}) {
   using Scalar = typename Model::Scalar;
-  detail::check_equal("language_model_gradients", "the number of targets", static_cast<Index>(targets.size()),
-                      B * T);
-  detail::check_targets("language_model_gradients", targets, model.config().vocabulary, B * T, {});
+  constexpr const char* kWho = "language_model_gradients";
+  const Index N = detail::count_tokens(kWho, B, T);
+  detail::check_targets(kWho, targets, model.config().vocabulary, N, {});
+  model.check_gradients(kWho, gradients);
   model.hidden(ids, B, T, saved, workspace, dropout);
   const Index count = batch_targets > 0 ? batch_targets : count_targets(targets);
   const double scale = count == 0 ? 0.0 : 1.0 / static_cast<double>(count);
   Workspace::Frame frame(workspace);
-  const Columns<Scalar> d_hidden = frame.template columns<Scalar>(model.config().width, B * T);
+  const Columns<Scalar> d_hidden = frame.template columns<Scalar>(model.config().width, N);
   const CrossEntropy total =
       detail::hidden_gradient(model, saved, targets, scale, d_hidden, gradients, workspace);
   if constexpr (std::same_as<std::remove_cvref_t<Exchange>, NoExchange>)
