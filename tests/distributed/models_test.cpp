@@ -2,6 +2,7 @@
 //
 // A language model over a sequence that is cut over ranks: losses, gradients and what it remembers are those of one rank.
 #include <hsm/distributed/sharded_model.hpp>
+#include <hsm/training/gradient_clip.hpp>
 
 #include "attention/attention_cases.hpp"
 #include "distributed/ranks.hpp"
@@ -115,6 +116,49 @@ TEST(ShardedModel, PrefillLeavesTheStateOfTheWholeText) {
   }
 }
 
+TEST(ShardedModel, PrefillRefusesAStateWithSpareTokens) {
+  const auto model = random_model<float>(small_config("ab:heads=2,gated"), 7);
+  const TokenShards shards(*all_ranks, 1);
+  auto state = model.make_state({.spare = 3});
+  std::vector<float> logits(kVocabulary);
+  Workspace workspace;
+  expect_refused([&] { sharded_prefill(model, shards, Ids{1}, state, std::span<float>(logits), workspace); },
+                 "sharded_prefill: the spare tokens of the state must be 0, got 3");
+  EXPECT_EQ(state.count(0), 0);
+}
+
+TEST(ShardedModel, APrefillThatIsRefusedLeavesAFreshStream) {
+  const auto model = small_model<float>(Positions::kLearned, "ab:heads=2,gated");
+  Workspace workspace;
+  std::vector<float> logits(kVocabulary);
+  auto state = model.make_state();
+  const auto prefill = [&](const TokenShards& shards, const Ids& ids) {
+    sharded_prefill(model, shards, ids, state, std::span<float>(logits), workspace);
+  };
+  const TokenShards one(*all_ranks, 1), many(*all_ranks, 30);  // of 24 positions
+  EXPECT_EQ(message_of<std::out_of_range>([&] { prefill(one, {-1}); }),
+            "LanguageModel::extend: token id 0 must be 0 to 10, got -1");
+  EXPECT_NE(message_of<std::out_of_range>([&] { prefill(many, Ids(30, 1)); }), "nothing");
+  EXPECT_EQ(state.count(0), 0);
+  ASSERT_TRUE(state.is_whole(0));
+  prefill(one, {1});
+  EXPECT_EQ(state.count(0), all_ranks->rank() + 1);
+}
+
+TEST(ShardedModel, RefusesGradientsOfOtherSizes) {
+  const auto model = random_model<float>(small_config("ab:heads=2"), 7);
+  LanguageModelConfig config = small_config("ab:heads=2");
+  config.vocabulary = 5;
+  auto gradients = zeros_like(random_model<float>(config, 7));
+  const TokenShards shards(*all_ranks, 1);
+  ShardedModelSaved<Model> record;
+  Workspace workspace;
+  const Ids ids{1};
+  expect_refused([&] { sharded_gradients(model, shards, ids, ids, record, gradients, workspace); },
+                 "sharded_gradients: gradients must be a model of the same config, got another");
+  EXPECT_EQ(global_norm(gradients), 0);
+}
+
 TEST(ShardedModel, RefusesWhatCannotBeCut) {
   const auto model =
       random_model<float>(small_config("ab:heads=2,attention:heads=2:block=2:top=1,attention:heads=2"), 7);
@@ -137,6 +181,15 @@ TEST(ShardedModel, RefusesWhatCannotBeCut) {
       [&] { sharded_prefill(dense, shards, ids, state, std::span<float>(logits), workspace); },
       "sharded_prefill: a layer must be one whose state fits on one rank, such as a shift mixer, ema or "
       "linear-attention, got attention heads 2");
+}
+
+TEST(TokenShards, RefusesTokensThatCannotBeCounted) {
+  constexpr Index kHalf = Index{1} << (kIndexBits - 1);
+  EXPECT_EQ(message_of<std::invalid_argument>([&] { TokenShards(*all_ranks, kHalf); }),
+            all_ranks->size() == 1
+                ? "nothing"
+                : "TokenShards: the tokens of rank 1 must be few enough to count all, got " +
+                      std::to_string(kHalf));
 }
 
 TEST(Communicator, RefusesRanksThatDiffer) {

@@ -199,6 +199,7 @@ CrossEntropy sharded_gradients(const Model& model, const TokenShards& shards,
   detail::check_sharded_model(kWho, model, shards, ids);
   check_can_be_cut(kWho, model);
   detail::check_targets(kWho, targets, model.config().vocabulary, shards.tokens(), {});
+  model.check_gradients(kWho, gradients);
   std::int64_t count = count_targets(targets);
   shards.ranks().sum(std::span(&count, 1));
   CrossEntropy total = detail::shard_gradients({kWho, shards, ids, targets}, model,
@@ -228,9 +229,10 @@ CrossEntropy sharded_loss(const Model& model, const TokenShards& shards, std::sp
 }
 
 /// Collective. Reads a text of one document, without a record: memory for 2 C values per token of this rank.
-/// `state`, of one fresh stream of this model, holds the state behind the last token of all on the last rank, that behind
+/// `state`, of one fresh stream of this model without spare tokens, holds the state behind the last token of all on the last rank, that behind
 /// its own tokens on the others; last_logits [V] become those after the last token of all, on every rank. Throws as
-/// sharded_gradients, and std::invalid_argument for several documents, no token at all, or another state.
+/// sharded_gradients, and std::invalid_argument for several documents, no token at all, or another state; the stream then
+/// is fresh, or refused until it is reset.
 template <class Model>
 void sharded_prefill(const Model& model, const TokenShards& shards, std::span<const std::int32_t> ids,
                      typename Model::State& state, std::span<typename Model::Scalar> last_logits,
@@ -248,9 +250,26 @@ void sharded_prefill(const Model& model, const TokenShards& shards, std::span<co
   model.check_state(kWho, state);
   detail::check_equal(kWho, "the streams of the state", state.streams(), Index{1});
   detail::check_equal(kWho, "the tokens that the state has seen", state.count(0), Index{0});
+  if (!state.is_whole(0)) detail::fail_whole(kWho, 0);
+  for (const auto& layer : state.layers) {
+    std::visit(
+        [](const auto& held) {  // slots of tokens that another rank read would lie elsewhere, or not be there
+          if constexpr (requires { held.spare(); })
+            detail::check_equal(kWho, "the spare tokens of the state", held.spare(), Index{0});
+        },
+        layer);
+  }
+  struct Undo {
+    typename Model::State& state;
+    bool kept = false;
+    ~Undo() {
+      if (!kept) state.take_back(0, 0);
+    }
+  } undo{state};
   state.counts[0] = shards.arriving();
   std::vector<Scalar> last(static_cast<std::size_t>(C));
   model.extend(ids, state, last.data(), workspace, exchange);
+  undo.kept = true;
   const bool own = shards.tokens() > 0 && shards.first() + shards.tokens() == shards.total();
   if (own) {
     model.logits(ConstColumns<Scalar>(last.data(), C, 1, Eigen::OuterStride<>(C)),

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -106,8 +107,10 @@ inline TokenShards::TokenShards(Communicator& ranks, Index tokens, std::span<con
   const std::vector<Part> parts = ranks.gather(Part{tokens, hash.value()});
   for (std::size_t r = 0; r < parts.size(); ++r) {  // all ranks see the same, and throw the same
     const Index own = static_cast<Index>(parts[r].tokens);
-    if (own < 0)
-      detail::fail(kWho, "the tokens of rank " + std::to_string(r), "at least 0", std::to_string(own));
+    if (own < 0 || own > (std::numeric_limits<Index>::max)() - total_) {
+      detail::fail(kWho, "the tokens of rank " + std::to_string(r),
+                   own < 0 ? "at least 0" : "few enough to count all", std::to_string(own));
+    }
     if (parts[r].offsets != parts[0].offsets) {
       detail::raise<std::runtime_error>(
           "TokenShards: every rank must give the offsets of rank 0, got others on rank " + std::to_string(r));
