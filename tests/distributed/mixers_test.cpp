@@ -6,6 +6,7 @@
 
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/distributed/sharded_mixer.hpp>
+#include <hsm/training/gradient_clip.hpp>
 
 #include "attention/attention_cases.hpp"
 #include "distributed/ranks.hpp"
@@ -195,6 +196,75 @@ TEST(ShardedAttention, EqualsOneRank) {
     expect_sharded(
         CausalAttention<float>(Attention<float>(8, 2, random, {.rotary = rotary, .window = window})), false,
         rotary == 0);
+}
+
+/// A forward over these shards is recorded by one mixer; backward of the other refuses its record with nothing sent or
+/// written.
+template <class Mixer>
+void expect_record_refused(const Mixer& recorded, const Mixer& other, const TokenShards& forth,
+                           const TokenShards& back, const std::string& sentence) {
+  const Index N = forth.tokens(), C = other.channels();
+  Random random(7);
+  const Activations<float> x(1, N, C, random), dy(1, N, C, random);
+  Activations<float> y(1, N, C, kGarbage<float>), dx = y;
+  const std::vector<float> untouched = dx.values;
+  Workspace workspace;
+  ShardedSaved<typename Mixer::Saved> record;
+  sharded_forward(recorded, forth, x.view(), y.view(), record, workspace);
+  auto gradients = other.make_gradients();
+  const Traffic before = all_ranks->traffic();
+  expect_refused(
+      [&] { sharded_backward(other, back, x.view(), record, dy.view(), dx.view(), gradients, workspace); },
+      "sharded_backward: saved must be the record of " + sentence + ", got another's");
+  EXPECT_EQ(all_ranks->traffic().messages, before.messages);
+  EXPECT_EQ(global_norm(gradients), 0);
+  expect_same_bits(dx.values, untouched, "dx");
+}
+
+TEST(ShardedBackward, RefusesTheRecordOfAnotherLayer) {
+  const TokenShards shards(*all_ranks, 6);
+  const auto attention = [](Index heads, Index rotary, Index window) {
+    Random random(3);
+    return CausalAttention<float>(Attention<float>(8, heads, random, rotary, window));
+  };
+  const auto mixer = attention(2, 0, 0);
+  for (const auto& other : {attention(4, 0, 0), attention(2, 100, 0), attention(2, 0, 3)})
+    expect_record_refused(other, mixer, shards, shards, "this layer");
+}
+
+TEST(ShardedBackward, RefusesTheRecordOfOtherShards) {
+  using M = Mixer<ScalarPair<float>>;
+  Random random(6);
+  const M mixer(PolicyCase<ScalarPair<float>>::make(6, 3, random), Shifts{1, 3, 2});
+  const Index T = 10 * all_ranks->size();
+  std::vector<Index> each;
+  for (Index t = 0; t <= T; t += 10) each.push_back(t);
+  const TokenShards one(*all_ranks, 10), apart(*all_ranks, 10, each);  // which sends nothing
+  if (all_ranks->size() > 1) expect_record_refused(mixer, mixer, apart, one, "a call over these shards");
+}
+
+TEST(ShardedBackward, RefusesBuffersAndGradientsThatDoNotFit) {
+  Random random(3);
+  const CausalAttention<float> mixer(Attention<float>(8, 2, random));
+  const TokenShards shards(*all_ranks, 6);
+  Activations<float> x(1, 6, 8, random), y = x, dy = x, dx = x;
+  Workspace workspace;
+  ShardedSaved<AttentionSaved<float>> record;
+  sharded_forward(mixer, shards, x.view(), y.view(), record, workspace);
+  auto gradients = mixer.make_gradients();
+  const Traffic before = all_ranks->traffic();
+  const auto refused = [&](Activations<float>& to, const std::string& sentence) {
+    expect_refused(
+        [&] {
+          sharded_backward(mixer, shards, x.view(), record, dy.view(), to.view(), gradients, workspace);
+        },
+        "sharded_backward: " + sentence);
+  };
+  refused(x, "x and dx must be apart in memory, got buffers that overlap");
+  refused(dy, "dy and dx must be apart in memory, got buffers that overlap");
+  gradients.output.weight.setZero(8, 4);
+  refused(dx, "the gradient of output.weight must be [8,8], got [8,4]");
+  EXPECT_EQ(all_ranks->traffic().messages, before.messages);
 }
 
 }  // namespace

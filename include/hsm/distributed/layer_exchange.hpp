@@ -147,6 +147,16 @@ class LayerExchange<Layer> {
     out.wait();
   }
 
+  /// Throws std::invalid_argument unless they are the records of such a call over the same shards.
+  void check_record(const char* who, const TokenMixer<Layer>& mixer, const In& x, const Saved& record,
+                    const EndRecords<Saved>& ends) const {
+    const Index head = waiting(), tail = early();
+    if (ends.head_tokens != head || (tail > 0 && ends.tail.shape() != Shape<3>{1, tail, x.channels}))
+      fail(who, "saved", "the record of a call over these shards", "another's");
+    mixer.check_record(who, x.slice(head, x.time - head), record, nullptr);
+    if (head > 0) mixer.check_record(who, x.slice(0, head), ends.head, nullptr);
+  }
+
   /// run(first, count, record, d) takes `d`, the gradient 0 of such a state as it comes in, back past the tokens of a
   /// record, overwrites their dx and adds to gradients.
   template <class Run>
@@ -219,6 +229,11 @@ class LayerExchange<AttentionLayer<Scalar>> {
                Workspace& workspace, Run&&) {
     Saved own;
     RingAttention<Scalar>(layer_, shards_, workspace).forward(x, y, record ? *record : own);
+  }
+  /// Throws std::invalid_argument unless it is the record of a call of this layer.
+  void check_record(const char* who, const TokenMixer<Layer>& mixer, const In& x, const Saved& record,
+                    const EndRecords<Saved>&) const {
+    mixer.check_record(who, x, record, nullptr);
   }
   template <class Run>
   void backward(const In& x, const Saved& record, const EndRecords<Saved>&, const In& dy, const Out& dx,

@@ -105,16 +105,17 @@ void sharded_backward(const TokenMixer<Layer>& mixer, const TokenShards& shards,
   const auto x = detail::check_shard(kWho, mixer, shards, any_x, "x");
   const auto dy = detail::check_shard(kWho, mixer, shards, any_dy, "dy");
   const auto dx = detail::view<Scalar>(any_dx, "sharded_backward: dx");
-  detail::check_equal(kWho, "dx", dx.shape(), x.shape());
-  detail::check_equal(kWho, "x", x.shape(), saved.shape());
+  detail::check_recorded(kWho, x.shape(), saved.shape());
+  mixer.check_adjoint(kWho, x, dy, dx, gradients);
+  detail::LayerExchange<Layer> exchange(mixer.layer(), shards);
+  exchange.check_record(kWho, mixer, x, saved.record, saved.ends);
   auto d = mixer.make_state({.streams = shards.streams()});
-  detail::LayerExchange<Layer>(mixer.layer(), shards)
-      .backward(
-          x, saved.record, saved.ends, dy, dx, gradients, d, workspace,
-          [&](Index first, Index count, const typename Layer::Saved& record, typename Layer::State* own) {
-            mixer.backward(x.slice(first, count), record, dy.slice(first, count), dx.slice(first, count),
-                           gradients, workspace, own);
-          });
+  exchange.backward(
+      x, saved.record, saved.ends, dy, dx, gradients, d, workspace,
+      [&](Index first, Index count, const typename Layer::Saved& record, typename Layer::State* own) {
+        mixer.backward(x.slice(first, count), record, dy.slice(first, count), dx.slice(first, count),
+                       gradients, workspace, own);
+      });
 }
 
 }  // namespace hsm::inline HSM_ABI
