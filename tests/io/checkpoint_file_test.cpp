@@ -12,6 +12,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "io/io_test_support.hpp"
@@ -147,7 +148,7 @@ TEST_F(CheckpointFile, FieldsThatAreNotWhatTheyMustBeAreNamed) {
   EXPECT_TRUE(mentions(refused("\"training.dropout\":\"0.2\"", "\"training.dropout\":\"1.5\""),
                        {"dropout must be a probability in [0, 1)"}));
   EXPECT_TRUE(mentions(refused("\"training.warmup\":\"0.3\"", "\"training.warmup\":\"nan\""),
-                       {"'training.warmup' must be a number, got 'nan'"}));
+                       {"'training.warmup' must be a finite number, got 'nan'"}));
   EXPECT_TRUE(mentions(refused("\"training.keep_best\":\"true\"", "\"training.keep_best\":\"1\""),
                        {"'training.keep_best' must be 'true' or 'false'"}));
   EXPECT_TRUE(mentions(refused("\"training.keep_best\":\"true\"", "\"training.keep_best\":\"false\""),
@@ -222,6 +223,38 @@ TEST_F(CheckpointFile, NothingNotFiniteIsWrittenAndTheFormerFileStays) {
   EXPECT_TRUE(read_raw(path_) == before);
   EXPECT_EQ(directory_.entries(), 1);
   EXPECT_THROW(save_checkpoint(directory_ / "none/run", run.model, run.state), std::runtime_error);
+}
+
+TEST_F(CheckpointFile, WhatWouldNotBeReadIsNotWrittenAndTheFormerFileStays) {
+  TrainedRun run = saved_run(kConfig, 6);
+  const std::string before = read_raw(path_);
+  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN(),
+                   kInfinity = std::numeric_limits<double>::infinity();
+  const auto refuse = [&](auto& field, auto value, const std::string& message) {
+    const auto kept = field;
+    field = value;
+    EXPECT_EQ(message_of_exactly<std::runtime_error>([&] { save_checkpoint(path_, run.model, run.state); }),
+              path_.string() + ": " + message);
+    field = kept;
+  };
+  TrainingProgress& p = run.state.progress;
+  refuse(p.loss, kNaN, "metadata 'progress.loss' must be a finite number, got 'nan'");
+  refuse(p.gradient_norm, kInfinity,
+         "metadata 'progress.gradient_norm' must be a finite number, got 'infinity'");
+  refuse(p.best_loss, kInfinity,
+         "metadata 'progress.best_loss' must be a finite number or 'none', got 'infinity'");
+  refuse(run.state.smoothed, -kInfinity, "metadata 'state.smoothed' must be a finite number, got 'nan'");
+  refuse(run.state.stale, -1,
+         "metadata 'state.stale' must be a whole number from 0 on that fits its place, got '-1'");
+  refuse(run.state.stale, 7, "state.stale must be at most progress.step, 6, got 7");
+  refuse(p.step, 5, "state.updates must be progress.step, 5, got 6");
+  refuse(run.state.best, std::nullopt,
+         "state.best must say whether there is a best model to keep, got false");
+  refuse(run.state.config.batch, 0, "does not describe a run: train: batch must be at least 1, got 0");
+  EXPECT_TRUE(mentions(refused("\"progress.loss\":\"", "\"progress.loss\":\"infinity\",\"a\":\""),
+                       {"'progress.loss' must be a finite number, got 'infinity'"}));
+  EXPECT_TRUE(read_raw(path_) == before);
+  EXPECT_EQ(directory_.entries(), 1);
 }
 
 }  // namespace

@@ -80,6 +80,14 @@ TEST(TrainingState, AValidationThatWasCutShortIsMadeUpFor) {
   }
 }
 
+TEST(TrainingState, TheProgressOfARunThatDivergesStaysThatOfItsLastStep) {
+  TrainedRun run({.batch = 2, .steps = 50, .learning_rate = 1000, .warmup = 0, .weight_decay = 1000});
+  EXPECT_THROW(run.train(), TrainingDiverged);
+  ASSERT_FALSE(run.told.empty());
+  EXPECT_EQ(run.state.progress.loss, run.told.back().loss);
+  EXPECT_EQ(run.state.progress.gradient_norm, run.told.back().gradient_norm);
+}
+
 TEST(TrainingState, ARunThatIsAtItsEndStaysThere) {
   TrainedRun run(kConfig);
   run.train();

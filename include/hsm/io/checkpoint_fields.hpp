@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Fields of plain values as the metadata of a file, "<prefix>.<name>": whole numbers as digits, others as the
-// shortest decimal that reads back to the same bits or "infinity", flags as "true" and "false", what is absent
-// as "none". Anything else is refused: std::runtime_error `file: what was expected, what came`.
+// shortest decimal that reads back to the same bits (of the clip also "infinity"), flags as "true" and "false",
+// what is absent as "none". Anything else is refused: std::runtime_error `file: what was expected, what came`.
 #pragma once
 
 #include <concepts>
@@ -10,8 +10,10 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <hsm/core/quote.hpp>
 #include <hsm/io/file_checks.hpp>
@@ -72,10 +74,34 @@ inline bool parse_field(const std::string& text, std::optional<double>& value) {
   return text == "none" || parse_field(text, value.emplace());
 }
 
-/// For `visit` of a struct of fields: writes each.
-inline auto field_writer(SafetensorsWriter& writer, std::string prefix) {
-  return [&writer, prefix = std::move(prefix)](std::string_view name, const auto& field) {
-    writer.set_metadata(prefix + "." + std::string(name), field_text(field));
+/// Makes a field what its text says. Throws std::runtime_error, which `source` begins, for a text that is not one of it.
+template <class Field>
+void read_field(const std::string& source, const std::string& key, const std::string& text, Field& field) {
+  bool good = parse_field(text, field);
+  const char* expected = "a whole number from 0 on that fits its place";
+  if constexpr (std::same_as<Field, bool>) {
+    expected = "'true' or 'false'";
+  } else if constexpr (std::same_as<Field, double>) {
+    const bool infinite = key == "training.clip";  // infinity never scales
+    good = good && (infinite || is_finite(field));
+    expected = infinite ? "a number" : "a finite number";
+  } else if constexpr (std::same_as<Field, std::optional<double>>) {
+    good = good && (!field || is_finite(*field));
+    expected = "a finite number or 'none'";
+  }
+  if (good) return;
+  throw std::runtime_error(source + ": metadata " + in_quotes(key) + " must be " + expected + ", got " +
+                           in_quotes(text));
+}
+
+/// For `visit` of a struct of fields: writes each, of a file that will be at `path`. Throws where it would not be read.
+inline auto field_writer(SafetensorsWriter& writer, std::string path, std::string prefix) {
+  return [&writer, path = std::move(path), prefix = std::move(prefix)](std::string_view name,
+                                                                       const auto& field) {
+    const std::string key = prefix + "." + std::string(name), text = field_text(field);
+    auto again = field;
+    read_field(path, key, text, again);
+    writer.set_metadata(key, text);
   };
 }
 
@@ -83,18 +109,7 @@ inline auto field_writer(SafetensorsWriter& writer, std::string prefix) {
 inline auto field_reader(const FileChecks& file, std::string prefix) {
   return [&file, prefix = std::move(prefix)](std::string_view name, auto& field) {
     const std::string key = prefix + "." + std::string(name);
-    using Field = std::remove_cvref_t<decltype(field)>;
-    if (parse_field(file.metadata(key), field)) return;
-    const char* expected = "a whole number from 0 on that fits its place";
-    if constexpr (std::same_as<Field, bool>) {
-      expected = "'true' or 'false'";
-    } else if constexpr (std::same_as<Field, double>) {
-      expected = "a number";
-    } else if constexpr (std::same_as<Field, std::optional<double>>) {
-      expected = "a number or 'none'";
-    }
-    file.fail("metadata " + in_quotes(key) + " must be " + expected + ", got " +
-              in_quotes(file.metadata(key)));
+    read_field(file.source(), key, file.metadata(key), field);
   };
 }
 

@@ -69,18 +69,20 @@ void visit_checkpoint(F&& f, Model& model, State& state) {
   std::remove_const_t<State>::visit(f, state);
 }
 
-/// What the fields of a state say of each other.
+/// What the fields of a state, its number of updates and whether it has a best model say of each other. Throws
+/// std::runtime_error, which `source` begins.
 template <class Model>
-void check_state_fields(const FileChecks& file, const TrainingState<Model>& state) {
+void check_state_fields(const std::string& source, const TrainingState<Model>& state, Index updates,
+                        bool best) {
   const TrainingConfig& config = state.config;
   const TrainingProgress& p = state.progress;
   try {
     check_training(config);
   } catch (const std::invalid_argument& error) {
-    file.fail("does not describe a run: " + std::string(error.what()));
+    throw std::runtime_error(source + ": does not describe a run: " + error.what());
   }
   const auto expect = [&](bool good, const char* what, const std::string& expected, const std::string& got) {
-    if (!good) file.fail(std::string(what) + " must be " + expected + ", got " + got);
+    if (!good) throw std::runtime_error(source + ": " + what + " must be " + expected + ", got " + got);
   };
   expect(config.minutes > 0 || p.step <= config.steps, "progress.step",
          "at most training.steps, " + field_text(config.steps), field_text(p.step));
@@ -91,39 +93,45 @@ void check_state_fields(const FileChecks& file, const TrainingState<Model>& stat
   expect(p.fraction >= 0 && p.fraction <= 1, "progress.fraction", "in [0, 1]", field_text(p.fraction));
   expect(p.finished || state.validation_due || config.minutes > 0 || p.step < config.steps,
          "progress.finished", "true after the last step", field_text(p.finished));
-  expect(state.validation_seconds >= 0 && is_finite(state.validation_seconds), "state.validation_seconds",
-         "at least 0 and finite", field_text(state.validation_seconds));
+  expect(state.validation_seconds >= 0, "state.validation_seconds", "at least 0",
+         field_text(state.validation_seconds));
   expect(state.good_steps <= p.step, "state.good_steps", "at most progress.step, " + field_text(p.step),
          field_text(state.good_steps));
   expect(p.best_step <= p.step, "progress.best_step", "at most progress.step, " + field_text(p.step),
          field_text(p.best_step));
-  expect(p.seconds >= 0 && is_finite(p.seconds), "progress.seconds", "at least 0 and finite",
-         field_text(p.seconds));
+  expect(p.seconds >= 0, "progress.seconds", "at least 0", field_text(p.seconds));
+  expect(updates == p.step, "state.updates", "progress.step, " + field_text(p.step), field_text(updates));
+  if (best != (config.keeps_best() && p.best_loss)) {
+    throw std::runtime_error(source + ": state.best must say whether there is a best model to keep, got " +
+                             field_text(best));
+  }
 }
 
 }  // namespace detail
 
-/// Writes the run that stands at `model` and `state` to `path`. Throws std::runtime_error if the file cannot be
-/// written or a number is not finite, with an existing file untouched.
+/// Writes the run that stands at `model` and `state` to `path`. Throws std::runtime_error, with an existing file
+/// untouched, if the file cannot be written, a number is not finite or the state is none that load_checkpoint takes.
 template <class Model>
 void save_checkpoint(const std::filesystem::path& path, const Model& model,
                      const TrainingState<Model>& state) {
+  const std::string name_of_file = detail::path_text(path);
   SafetensorsWriter writer;
   writer.set_metadata("format", std::string(kCheckpointFormat));
   writer.set_metadata("version", std::string(kCheckpointVersion));
   writer.set_metadata("config", config_to_json(model.config()));
-  TrainingConfig::visit(detail::field_writer(writer, "training"), state.config);
-  TrainingProgress::visit(detail::field_writer(writer, "progress"), state.progress);
-  const auto write = detail::field_writer(writer, "state");
+  TrainingConfig::visit(detail::field_writer(writer, name_of_file, "training"), state.config);
+  TrainingProgress::visit(detail::field_writer(writer, name_of_file, "progress"), state.progress);
+  const auto write = detail::field_writer(writer, name_of_file, "state");
   detail::visit_state_fields(write, state);
   write("updates", state.optimizer.steps());
   write("windows", state.windows.state());
   write("dropout", state.dropout.state());
   write("best", state.best.has_value());
+  detail::check_state_fields(name_of_file, state, state.optimizer.steps(), state.best.has_value());
   const auto add = [&](std::string_view name, const auto& tensor) {
     using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
     if (!detail::all_finite(tensor)) {
-      throw std::runtime_error(detail::path_text(path) + ": tensor " + detail::in_quotes(name) +
+      throw std::runtime_error(name_of_file + ": tensor " + detail::in_quotes(name) +
                                " must hold finite numbers to be saved, got NaN or infinity");
     }
     writer.add(std::string(name), detail::file_shape(tensor),
@@ -158,12 +166,7 @@ Checkpoint<Model> read_checkpoint(const SafetensorsFile& from) {
     TrainingState<Model> state(model, training, {}, {});
     TrainingProgress::visit(detail::field_reader(file, "progress"), state.progress);
     detail::visit_state_fields(read, state);
-    detail::check_state_fields(file, state);
-    if (updates != state.progress.step)
-      file.fail("state.updates must be progress.step, " + std::to_string(state.progress.step) + ", got " +
-                std::to_string(updates));
-    if (best != (training.keeps_best() && state.progress.best_loss))
-      file.fail("state.best must say whether there is a best model to keep, got " + detail::field_text(best));
+    detail::check_state_fields(from.source(), state, updates, best);
     state.windows = Random(windows);
     state.dropout = Random(dropout);
     if (best) state.best = model;

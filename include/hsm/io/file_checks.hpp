@@ -30,6 +30,9 @@ class FileChecks {
     throw std::runtime_error(file_.source() + ": " + what);
   }
 
+  /// What messages call it.
+  const std::string& source() const { return file_.source(); }
+
   const std::string& metadata(std::string_view key) const {
     const auto found = file_.metadata().find(key);
     if (found == file_.metadata().end()) fail("must have metadata " + in_quotes(key) + ", got none");

@@ -89,10 +89,11 @@ class TrainingRun {
     CrossEntropy loss = processes_.gradients(model_, windows_from(first, rows, time_), dropout,
                                              count_targets(targets_), gradients_, workspace_);
     processes_.sum(loss);
+    check_finite("loss", loss.mean());
+    const double norm = clip_global_norm(gradients_, config_.clip);
+    check_finite("gradient norm", norm);
     progress_.loss = loss.mean();
-    check_finite("loss", progress_.loss);
-    progress_.gradient_norm = clip_global_norm(gradients_, config_.clip);
-    check_finite("gradient norm", progress_.gradient_norm);
+    progress_.gradient_norm = norm;
     copy_weights(model_, state_.good);
     state_.good_steps = progress_.step;
     state_.optimizer.step(model_, gradients_, progress_.learning_rate, workspace_.executor());
