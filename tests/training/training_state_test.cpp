@@ -80,6 +80,19 @@ TEST(TrainingState, AValidationThatWasCutShortIsMadeUpFor) {
   }
 }
 
+TEST(TrainingState, AValidationThatWasCutShortEndsTheRunWhateverTheCallbackSays) {
+  TrainedRun whole(kConfig);
+  whole.train();
+  TrainedRun parts(kConfig);
+  parts.train({}, [&] { return parts.state.progress.step == 8; });
+  ASSERT_EQ(parts.end.step, 8);
+  EXPECT_TRUE(parts.state.validation_due);
+  EXPECT_FALSE(parts.end.finished);
+  parts.told.pop_back();  // its step is told again
+  parts.train();
+  expect_same_run(parts, whole);
+}
+
 TEST(TrainingState, TheProgressOfARunThatDivergesStaysThatOfItsLastStep) {
   TrainedRun run({.batch = 2, .steps = 50, .learning_rate = 1000, .warmup = 0, .weight_decay = 1000});
   EXPECT_THROW(run.train(), TrainingDiverged);

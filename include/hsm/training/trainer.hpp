@@ -79,7 +79,8 @@ TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Mod
 /// Goes on with the run that stands at `model` and `state`, fresh or saved, to its end. callback(progress) is
 /// called after each step, with both as they are to be saved, and returns whether to go on; stopped by it, the
 /// last step is not validated. stop() is asked between the windows of a validation: where it returns true the
-/// validation ends and gives no loss; a run that goes on from there begins with it and a callback of the same step.
+/// validation ends and gives no loss, and the run ends after its callback; one that goes on from there begins with it and
+/// a callback of the same step.
 /// Returns the progress after the last step; `state.kept(model)` is what was to be kept.
 ///
 /// Throws, before anything is touched, std::invalid_argument for a config outside its bounds, another model or

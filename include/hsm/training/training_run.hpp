@@ -126,7 +126,8 @@ class TrainingRun {
     if (state_.validation_due) validate(stop);
     const bool impatient = config_.patience > 0 && state_.stale >= config_.patience;
     progress_.finished = !state_.validation_due && (progress_.fraction >= 1 || impatient);
-    return processes_.all(callback(std::as_const(progress_)));
+    // A validation that was cut short is the first thing of a run that goes on.
+    return processes_.all(callback(std::as_const(progress_))) && !state_.validation_due;
   }
 
   template <class Stop>
