@@ -225,7 +225,7 @@ TEST(ShardedBackward, RefusesTheRecordOfAnotherLayer) {
   const TokenShards shards(*all_ranks, 6);
   const auto attention = [](Index heads, Index rotary, Index window) {
     Random random(3);
-    return CausalAttention<float>(Attention<float>(8, heads, random, rotary, window));
+    return CausalAttention<float>(Attention<float>(8, heads, random, {.rotary = rotary, .window = window}));
   };
   const auto mixer = attention(2, 0, 0);
   for (const auto& other : {attention(4, 0, 0), attention(2, 100, 0), attention(2, 0, 3)})

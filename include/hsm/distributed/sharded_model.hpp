@@ -228,9 +228,9 @@ CrossEntropy sharded_loss(const Model& model, const TokenShards& shards, std::sp
   return total;
 }
 
-/// Collective. Reads a text of one document, without a record: memory for 2 C values per token of this rank.
-/// `state`, of one fresh stream of this model without spare tokens, holds the state behind the last token of all on the last rank, that behind
-/// its own tokens on the others; last_logits [V] become those after the last token of all, on every rank. Throws as
+/// Collective. Reads a text of one document, without a record: memory for 2 C values per token of this rank. `state`, of
+/// one fresh stream of this model without spare tokens, holds the state behind the last token of all on the last rank, that
+/// behind its own tokens on the others; last_logits [V] become those after the last token of all, on every rank. Throws as
 /// sharded_gradients, and std::invalid_argument for several documents, no token at all, or another state; the stream then
 /// is fresh, or refused until it is reset.
 template <class Model>

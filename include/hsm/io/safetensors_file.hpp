@@ -28,6 +28,7 @@
 #include <utility>
 #include <vector>
 
+#include <hsm/core/bfloat16.hpp>
 #include <hsm/core/check.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/io/dtype.hpp>
