@@ -14,6 +14,7 @@ if [[ ! -d $work/node/node_modules/playwright-core ]]; then
   npm install --prefix "$work/node" --no-audit --no-fund --silent playwright-core@1
 fi
 
+: >"$work/server.log"  # nothing of the last one can be read
 python3 -u -m http.server 0 --bind 127.0.0.1 --directory "$work/site" >"$work/server.log" 2>&1 &
 server=$!
 trap 'kill "$server"' EXIT
