@@ -3,7 +3,8 @@
 // Calls of the library, as promises; one that the library refuses throws an Error with its sentence.
 const worker = new Worker(new URL('worker.js', import.meta.url), {type: 'module'});
 const waiting = new Map();
-let last = 0;
+let last = 0,
+  failure = null; // why there is no library
 
 worker.onmessage = ({data}) => {
   const {resolve, reject} = waiting.get(data.id);
@@ -12,11 +13,13 @@ worker.onmessage = ({data}) => {
   else resolve(data.answer);
 };
 worker.onerror = (event) => {
-  for (const {reject} of waiting.values()) reject(new Error(`the library does not start: ${event.message ?? 'no WebAssembly'}`));
+  failure = new Error(`the library does not start: ${event.message ?? 'no WebAssembly'}`);
+  for (const {reject} of waiting.values()) reject(failure);
   waiting.clear();
 };
 
 function send(message, transfer = []) {
+  if (failure) return Promise.reject(failure);
   return new Promise((resolve, reject) => {
     waiting.set(++last, {resolve, reject});
     worker.postMessage({id: last, ...message}, transfer);
