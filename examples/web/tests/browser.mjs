@@ -55,6 +55,31 @@ export async function withPage(
   );
 }
 
+/** For withPage: a page in which hold() keeps what is asked of the library, and release() lets it go. */
+export const withHold = {
+  before: (page) =>
+    page.addInitScript(() => {
+      let kept = null;
+      window.Worker = class extends Worker {
+        postMessage(...message) {
+          if (kept) kept.push(() => super.postMessage(...message));
+          else super.postMessage(...message);
+        }
+      };
+      window.hold = () => {
+        kept = [];
+      };
+      window.release = () => {
+        const messages = kept;
+        kept = null;
+        for (const send of messages) send();
+      };
+    }),
+};
+
+export const hold = (page) => page.evaluate(() => window.hold());
+export const release = (page) => page.evaluate(() => window.release());
+
 /** What the tool prints, or its sentence where it refuses. */
 export function tool(...options) {
   const {status, stdout, stderr} = spawnSync('build/examples/examples/hsm_lm', options, {encoding: 'utf8', maxBuffer: 1 << 28});

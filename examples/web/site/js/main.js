@@ -3,24 +3,15 @@
 // The three parts of the page as tabs; the address says which is open. The model is fetched when one needs it.
 import {$, tell} from './dom.js';
 import {startExplorer} from './explorer.js';
-import {loadBuiltIn} from './model.js';
+import {loadBuiltIn, onModel} from './model.js';
 import {startWeights} from './weights.js';
 import {startWriter} from './writer.js';
 
 const tabs = [...document.querySelectorAll('.tabs [role=tab]')];
 const started = new Set();
 let shown = ''; // the part that is open
-const start = {
-  explorer: startExplorer,
-  writer: async () => {
-    startWriter();
-    await loadBuiltIn();
-  },
-  weights: async () => {
-    startWeights();
-    await loadBuiltIn();
-  },
-};
+const start = {explorer: startExplorer, writer: startWriter, weights: startWeights};
+const usesModel = (name) => name !== 'explorer';
 
 async function open(name) {
   shown = name;
@@ -31,10 +22,12 @@ async function open(name) {
     $(tab.getAttribute('aria-controls')).hidden = !chosen;
   }
   window.dispatchEvent(new CustomEvent('part', {detail: name}));
-  if (started.has(name)) return;
-  started.add(name);
   try {
-    await start[name]();
+    if (!started.has(name)) {
+      started.add(name);
+      await start[name]();
+    }
+    if (usesModel(name)) await loadBuiltIn();
   } catch (error) {
     tell($('failure'), error.message);
   }
@@ -58,5 +51,6 @@ for (const [i, tab] of tabs.entries()) {
     event.preventDefault();
   });
 }
+onModel(() => tell($('failure'), ''));
 addEventListener('hashchange', () => open(named() ?? 'explorer'));
 open(named() ?? 'explorer');
