@@ -102,3 +102,19 @@ test("a file of one's own stays, however late the built-in model comes", async (
     );
   }
 });
+
+test('of two files that are picked, one right after the other, the second one stays', async () => {
+  const files = ['own', 'other'].map((name) => path.join(work, `${name}.safetensors`));
+  for (const file of files) fs.copyFileSync(model, file);
+  await withPage(
+    'writer',
+    async (page) => {
+      await named(page, 'story.safetensors');
+      await hold(page);
+      for (const file of files) await page.setInputFiles('#model-file', file);
+      await release(page);
+      await named(page, 'other.safetensors');
+    },
+    withHold,
+  );
+});

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import {test} from 'node:test';
-import {model, textOf, tool, until, withPage, work} from './browser.mjs';
+import {hold, model, release, textOf, tool, until, withHold, withPage, work} from './browser.mjs';
 
 const prompt = 'One day Olga and Hanna met on the road.';
 
@@ -114,6 +114,98 @@ test('a fork past the last branch is refused and changes nothing', async () => {
     await page.waitForTimeout(300);
     assert.equal(await story(page), text);
     assert.match(await textOf(page, '#writer-problem'), /12 branches/);
+  });
+});
+
+/** The text of a branch as the library has it. */
+const kept = (page, branch) =>
+  page.evaluate(async (number) => {
+    const {call} = await import('./js/engine.js');
+    const ask = (length) => call({call: 'rewind', branch: number, length});
+    const {message} = await ask(1e6).catch((error) => error);
+    const {ids} = await ask(Number(message.match(/back to 1 to (\d+) tokens/)[1]));
+    return String.fromCharCode(...ids);
+  }, branch);
+
+test('Write and Space before the answer to a fork or a beginning leave every branch whole', async () => {
+  await withPage(
+    'writer',
+    async (page) => {
+      const writing = (length) => until(page, (n) => document.querySelector('#story').textContent.length > n, length);
+      const pause = async () => {
+        assert.equal(await textOf(page, '#write'), 'Pause');
+        await page.click('#write');
+        await until(page, () => document.querySelector('#write').textContent === 'Write');
+      };
+      await begin(page, 0.8, 5);
+      const first = await write(page, 200);
+      for (const [last, press] of [
+        [1, () => page.keyboard.press('Space')],
+        [2, () => page.click('#write')],
+        [4, () => page.keyboard.press('f').then(() => page.keyboard.press('Space'))], // forks the fork
+      ]) {
+        if (last > 1) await page.locator('#branches button').first().click();
+        await until(page, (text) => document.querySelector('#story').textContent === text, first);
+        await mark(page, 100);
+        await page.locator('#story').focus();
+        await hold(page);
+        await page.keyboard.press('f');
+        await press();
+        await release(page);
+        await until(page, (n) => document.querySelectorAll('#branches button').length === n, last + 1);
+        await writing(220);
+        await pause();
+        const text = await story(page);
+        assert.equal(text.slice(0, 100), first.slice(0, 100));
+        assert.equal(await kept(page, last), text);
+        assert.equal(await kept(page, 0), first);
+      }
+      assert.equal(await kept(page, 3), first.slice(0, 100));
+      await hold(page);
+      await page.click('#again'); // branch 4 is shown, and soon not there any more
+      await page.click('#write');
+      await release(page);
+      await until(page, () => document.querySelector('#branches').hidden);
+      await writing(prompt.length + 20);
+      await pause();
+      assert.equal(await textOf(page, '#writer-problem'), '');
+      assert.equal(await kept(page, 0), await story(page));
+      await hold(page);
+      await page.click('#fork');
+      await page.click('#tab-explorer'); // whoever leaves lets it rest
+      await release(page);
+      await until(page, () => document.querySelectorAll('#branches button').length === 2);
+      await page.evaluate(async () => {
+        const {call} = await import('./js/engine.js');
+        await call({call: 'weights', text: 'Olga'});
+      });
+      assert.equal(await page.locator('#write').evaluate((button) => button.textContent), 'Write');
+    },
+    withHold,
+  );
+});
+
+test('the text ends where the page stops, and goes on when it is taken back', async () => {
+  const stops = () =>
+    document.querySelector('#writer-problem').textContent.startsWith('This page stops at 6,000 tokens') &&
+    document.querySelector('#write').textContent === 'Write';
+  await withPage('writer', async (page) => {
+    await begin(page, 0.6);
+    await page.click('#write');
+    await until(page, stops);
+    for (let i = 0; i < 2; ++i) {
+      await page.locator('#writer-problem').evaluate((problem) => {
+        problem.textContent = '';
+      });
+      await page.click('#write');
+      await until(page, stops);
+    }
+    await mark(page, 5900);
+    await page.click('#take-back');
+    await until(page, () => document.querySelector('#story').childElementCount === 5900);
+    await page.click('#write');
+    await until(page, stops);
+    assert.ok((await page.locator('#story').evaluate((place) => place.childElementCount)) >= 6000);
   });
 });
 

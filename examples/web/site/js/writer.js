@@ -16,7 +16,7 @@ let branches = []; // by number: {ids, given, name}
 let current = 0;
 let writing = null; // the promise of the loop that writes
 let stopping = false;
-let queue = Promise.resolve(); // what waits for its turn with the library
+let queue = Promise.resolve(); // what waits for its turn with the library, the beginning of the loop too
 
 const branch = () => branches[current];
 
@@ -89,7 +89,7 @@ async function fork() {
     branches[answer.branch] = {name: `at ${whole(length)}, seed ${seed}`, given: length};
     show(answer.branch, answer);
   });
-  if (done) write();
+  if (done) startWriting();
 }
 
 /** How many tokens to ask for, by the pace and by what the last ones took. */
@@ -99,19 +99,21 @@ function portion(pace, last) {
 }
 
 async function writeOn() {
+  const number = current,
+    own = branch();
   let last = null,
     due = performance.now();
   text.setMark(text.length);
   try {
     while (!stopping) {
-      if (branch().ids.length >= longest)
+      if (own.ids.length >= longest)
         throw new Error(`This page stops at ${counted(longest, 'token')}; the model would not.`);
       const pace = Number($('pace').value),
         n = portion(pace, last);
-      const answer = await call({call: 'write', branch: current, tokens: n, temperature: Number($('temperature').value)});
+      const answer = await call({call: 'write', branch: number, tokens: n, temperature: Number($('temperature').value)});
       last = {n, ms: answer.milliseconds};
-      branch().ids.push(...answer.ids);
-      branch().answer = answer;
+      own.ids.push(...answer.ids);
+      own.answer = answer;
       text.append(answer.ids);
       meters.count(n, answer.milliseconds);
       meters.showState(answer);
@@ -123,19 +125,24 @@ async function writeOn() {
   }
 }
 
-async function write() {
-  if (writing) {
-    stopping = true;
-    return;
-  }
-  if (branches.length === 0) return;
-  tell($('writer-problem'), '');
-  $('write').textContent = 'Pause';
-  writing = writeOn();
-  await writing;
-  writing = null;
-  stopping = false;
-  $('write').textContent = 'Write';
+/** Writes on when what waits is done, unless somebody writes then or the writer is not shown any more. */
+function startWriting() {
+  queue = queue.then(() => {
+    if (writing || branches.length === 0 || $('writer').hidden) return;
+    stopping = false;
+    tell($('writer-problem'), '');
+    $('write').textContent = 'Pause';
+    writing = writeOn().then(() => {
+      writing = null;
+      $('write').textContent = 'Write';
+    });
+  });
+}
+
+/** What the button says. */
+function write() {
+  if (writing) stopping = true;
+  else startWriting();
 }
 
 function marked(mark, length) {
@@ -166,12 +173,11 @@ export function startWriter() {
   $('take-back').addEventListener('click', takeBack);
   $('fork').addEventListener('click', fork);
   $('story').addEventListener('keydown', key);
-  $('model-file').addEventListener('change', () =>
-    alone(async () => {
-      if ($('model-file').files.length) await loadFile($('model-file').files[0]);
-      $('model-file').value = '';
-    }),
-  );
+  $('model-file').addEventListener('change', () => {
+    const [file] = $('model-file').files;
+    $('model-file').value = ''; // the same one can be picked again
+    if (file) alone(() => loadFile(file));
+  });
   addEventListener('part', ({detail}) => {
     if (detail !== 'writer' && writing) stopping = true;
   });
