@@ -3,7 +3,7 @@
 // The shift explorer: what it computes and what it shows is what the tool says.
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
-import {textOf, tool, until, withPage} from './browser.mjs';
+import {hold, release, textOf, tool, until, withHold, withPage} from './browser.mjs';
 import {options, stacks} from './stacks.mjs';
 
 const ready = (page) =>
@@ -148,4 +148,69 @@ test('controls make the recipe, by mouse and by keyboard', async () => {
     assert.equal(await page.locator('#writer').isVisible(), true);
     assert.equal(await page.locator('#explorer').isVisible(), false);
   });
+});
+
+test('what is typed stays when another control than those of the layers changes', async () => {
+  await withPage('explorer', async (page) => {
+    await ready(page);
+    await page.locator('.sizes').evaluate((details) => {
+      details.open = true;
+    });
+    for (const change of [
+      () => page.fill('#context', '16'),
+      () => page.fill('#width', '64'),
+      () => page.fill('#feed-forward', '96'),
+      () => page.setChecked('#reversed', true),
+      () => page.setChecked('#rotated', true),
+      () => page.selectOption('#schedule', 'cyclic'),
+      () => page.fill('#schedule-number', '2'),
+      () => page.selectOption('#schedule', 'list'),
+      () => page.fill('#schedule-list', '1,2'),
+    ]) {
+      await page.fill('#recipe', 'ab,ga'); // is about to be ab,gated
+      await until(page, () => !document.querySelector('#explorer-problem').hidden);
+      await change();
+      assert.equal(await page.inputValue('#recipe'), 'ab,ga');
+    }
+    await page.setChecked('#rotated', false);
+    await page.fill('#recipe', 'ab,gated');
+    const command = 'hsm_lm info --layers ab,gated --schedule reversed:list=1,2 --width 64 --feed-forward 96 --context 16';
+    await until(page, (expected) => document.querySelector('#command').textContent === expected, command);
+    await page.fill('#context', '8');
+    assert.equal(await page.inputValue('#recipe'), 'ab,gated');
+    await page.getByRole('button', {name: 'layer 1 is attention'}).click();
+    assert.equal(await page.inputValue('#recipe'), 'ab:heads=4,attention'); // the one of the other control
+  });
+});
+
+test('layers are those of the recipe that is shown, however late the answers come', async () => {
+  await withPage(
+    'explorer',
+    async (page) => {
+      const checkLayers = async (recipe, attention) => {
+        await until(page, (text) => document.querySelector('#command').textContent.includes(`--layers ${text} `), recipe);
+        await ready(page);
+        assert.equal(await page.inputValue('#recipe'), recipe);
+        const pressed = await page
+          .locator('#chips button')
+          .evaluateAll((chips) => chips.map((chip) => chip.getAttribute('aria-pressed') === 'true'));
+        assert.deepEqual(pressed, attention);
+        assert.equal(Number(await page.inputValue('#layer-count')), attention.length);
+        assert.equal(await page.locator('#layers tbody tr').count(), attention.length);
+      };
+      await ready(page);
+      await hold(page);
+      await page.fill('#recipe', '2*ab,attention');
+      await page.getByRole('button', {name: 'Fibonacci'}).click(); // before it is answered
+      await release(page);
+      await checkLayers('6*gated-pair', Array(6).fill(false));
+      await hold(page);
+      await page.fill('#recipe', '2*ab,attention');
+      await page.selectOption('#schedule', 'dyadic');
+      await page.fill('#context', '16');
+      await release(page);
+      await checkLayers('2*ab,attention', [false, false, true]);
+    },
+    withHold,
+  );
 });

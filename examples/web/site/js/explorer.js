@@ -8,6 +8,7 @@ import {showReport} from './report.js';
 import {fitted, isAttention, mixers, presets, recipeOf, scheduleFrom, scheduleOf} from './stack.js';
 
 let layers = []; // as a recipe names them
+let typed = false; // whether the recipe was typed and the layers are not yet those of it
 let from = -1; // the offset whose paths stand out
 
 const mixer = () => $('mixer').value + ($('heads').value ? `:heads=${$('heads').value}` : '');
@@ -51,7 +52,7 @@ function showControls() {
           'aria-label': `layer ${l} is attention`,
           onclick: () => {
             layers[l] = isAttention(layer) ? mixer() : 'attention';
-            changed();
+            rebuilt();
             $('chips').children[l].focus();
           },
         },
@@ -68,7 +69,8 @@ const show = latest(async (asked) => {
     tell($('explorer-problem'), '');
     showPicture(answer, from);
     showReport(answer, asked);
-    if (asked.typed) {
+    if (typed && asked.layers === $('recipe').value) {
+      typed = false;
       layers = answer.info.stack.map(({mixer}) => mixer);
       showControls();
     }
@@ -78,12 +80,18 @@ const show = latest(async (asked) => {
   $('explorer-result').setAttribute('aria-busy', 'false');
 });
 
-/** The controls hold another stack now. */
+/** Something else than the layers is another now; a recipe that is typed stays. */
 function changed() {
   from = -1;
-  $('recipe').value = recipeOf(layers);
   showControls();
   return show(request());
+}
+
+/** The layers are others now. */
+function rebuilt() {
+  typed = false;
+  $('recipe').value = recipeOf(layers);
+  return changed();
 }
 
 function take(preset) {
@@ -98,7 +106,7 @@ function take(preset) {
   $('reversed').checked = reversed;
   $('rotated').checked = rotated;
   $('context').value = preset.context;
-  return changed();
+  return rebuilt();
 }
 
 function resize(count) {
@@ -118,12 +126,12 @@ export function startExplorer() {
   document.querySelector('#explorer form').addEventListener('submit', (event) => event.preventDefault());
   $('layer-count').addEventListener('input', () => {
     resize(Number($('layer-count').value));
-    changed();
+    rebuilt();
   });
   for (const id of ['mixer', 'heads'])
     $(id).addEventListener('change', () => {
       layers = layers.map((layer) => (isAttention(layer) ? layer : mixer()));
-      changed();
+      rebuilt();
     });
   $('schedule').addEventListener('change', () => {
     resize(layers.length);
@@ -133,7 +141,8 @@ export function startExplorer() {
     $(id).addEventListener('input', () => changed());
   $('recipe').addEventListener('input', () => {
     from = -1;
-    show({...request(), typed: true});
+    typed = true;
+    show(request());
   });
   startPicture((offset) => {
     from = offset;
