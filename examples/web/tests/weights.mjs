@@ -55,6 +55,16 @@ test('the grid has a row for each layer and follows the token', async () => {
     assert.equal(taken[0] + taken[2], 0);
     assert.ok(Math.abs(taken[1] + taken[3] - 1) < 3e-3, titles.join('; '));
     await page.selectOption('#head', '1');
+    await page.click('#tab-explorer');
+    await page.click('#tab-weights'); // which asks again
+    await page.evaluate(async () => {
+      const {call} = await import('./js/engine.js');
+      await call({call: 'weights', text: 'Olga'}); // and is answered before
+    });
+    assert.match(await textOf(page, '#token-text'), /^Token 3 of 11, w, /);
+    assert.equal(await page.inputValue('#head'), '1');
+    await page.fill('#sentence', 'It was Hanna.');
+    await until(page, () => document.querySelector('#token-text').textContent.startsWith('Token 12 of 12, ., '));
     await page.fill('#sentence', '');
     await until(
       page,

@@ -64,9 +64,11 @@ const ask = latest(async () => {
     const {ids, layers, milliseconds} = await call({call: 'weights', text: $('sentence').value});
     tell($('weights-problem'), '');
     const decoder = new TextDecoder();
-    answer = {layers, text: ids.map((id) => decoder.decode(Uint8Array.of(id), {stream: true}))};
+    const text = ids.map((id) => decoder.decode(Uint8Array.of(id), {stream: true}));
+    const other = text.join('') !== answer?.text.join('');
+    answer = {layers, text};
     $('token').max = ids.length - 1;
-    $('token').value = ids.length - 1;
+    if (other) $('token').value = ids.length - 1; // of the same sentence the token that was chosen stays
     const heads = Math.max(1, ...layers.map((layer) => layer.heads.length)),
       chosen = head();
     $('head').replaceChildren(
