@@ -102,7 +102,7 @@ int main() {
     Values over = input;
     hsm::Tokens<float> xy(over.data(), B, T, C);
     // [shown]
-    mixer.forward_in_place(xy, workspace);  // mixers without products: y over x
+    mixer.forward_in_place(xy, workspace);  // shift mixers whose policy says in_place: y over x
     // [/shown]
     report(over == whole, "in place");
   }

@@ -293,7 +293,7 @@ class LanguageModel(torch.nn.Module):
       raise ValueError(f"the recipe must be of {', '.join(MIXERS)}, got {', '.join(sorted(unknown))}")
     for name, options in self.recipe:
       if name != "ema" and "heads" not in options:
-        raise ValueError(f"the recipe must state every option, got {name} without heads: `hsm_lm convert` states them")
+        raise ValueError(f"the recipe must state every option, got {name} without heads: saved by hsm again it does")
     for name, value in tensors.items():
       register(self, name, torch.nn.Parameter(value))
 
