@@ -19,6 +19,7 @@
 
 #include <hsm/core/quote.hpp>
 #include <hsm/version.hpp>
+#include "examples/hsm_lm/command_line.hpp"
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/help_pages.hpp"
 #include "examples/hsm_lm/ranks.hpp"
@@ -83,11 +84,12 @@ int run(int argc, char** argv) {
   const std::string expected = "expected a command, " + command_names(app) + ", got ";
   if (argc < 2) return user_error(expected + "none (hsm_lm --help tells more)");
   const auto named = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
-  if (argv[1][0] != '-' && app.get_subcommands(named).empty())
+  const auto commands = app.get_subcommands(named);
+  if (argv[1][0] != '-' && commands.empty())
     return user_error(expected + hsm::detail::in_quotes(argv[1]) + " (hsm_lm --help tells more)");
   app.require_subcommand(1);
   try {
-    app.parse(argc, argv);
+    app.parse(words_of(commands.empty() ? app : *commands.front(), argc, argv));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version
     return user_error(std::string(error.what()) + " (hsm_lm --help tells more)");

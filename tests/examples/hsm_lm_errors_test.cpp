@@ -171,3 +171,35 @@ TEST_F(HsmLmErrors, RefusesBadCommands) {
 
 }  // namespace
 }  // namespace hsm::test::hsm_lm_errors_test
+TEST_F(HsmLmErrors, AnEmptyValueBehindEqualsIsTheValue) {
+  train_small({"--steps", "1"});
+  for (const auto& [all, words] : std::vector<std::pair<Arguments, std::vector<std::string>>>{
+           {training({"--steps", "1", "--log=", "--validate-every", "1"}),
+            {"--log", "must name a file, got ''"}},
+           {training({"--seed=", "5"}), {"--seed", "whole number", "got ''"}},
+           {training({"--positions=", "none"}), {"--positions"}},
+           {training({"--steps", "1", "--keep-best="}),
+            {"--keep-best must be true or false behind =, got ''"}},
+           {{"generate", "--model", "model", "--prompt=", "--stats"}, {"--prompt must have at least 1 byte"}},
+           {{"compare", "--quick", "--out=", "--speeds"}, {"--out", "must name a file"}},
+           {{"compare", "--layers=", "--quick"}, {"recipe"}},
+           {{"task", "--seeds=", "copy", "--steps", "1"}, {"--seeds", "got ''"}}}) {
+    SCOPED_TRACE(all[all.size() - 2] + " " + all.back());
+    expect_refused(run(all), words);
+    EXPECT_EQ(work_.entries(), 2);
+  }
+  // A value that looks like one stays a value.
+  const Outcome outcome = run({"generate", "--model", "model", "--prompt", "--log=", "--tokens", "1"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(outcome.out.starts_with("--log=")) << outcome.out;
+}
+
+TEST_F(HsmLmErrors, RefusesOptionsGivenTwice) {
+  expect_refused(run(training({"--width", "8"})), {"--width is given twice"});
+  expect_refused(run(training({"--text=text"})), {"--text is given twice"});
+  expect_refused(run({"info", "--layers", "ab", "--layers", "ab"}), {"--layers is given twice"});
+  expect_refused(run({"task", "copy", "--length", "8", "--context", "8"}), {"--context is given twice"});
+  const Outcome recipes = run({"compare", "--layers", "ab", "--layers", "zz"});  // a list, one at a time
+  expect_refused(recipes, {"'zz'"});
+}
+
