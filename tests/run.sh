@@ -16,32 +16,28 @@ fail() {
   exit 2
 }
 
-preset=tests-gcc
+compiler=gcc
+sanitizer=""
+fast=""
 purposes=(tests)
 selection=()
 configuration=()
 while [[ $# -gt 0 ]]; do
   case "$1" in
-    --clang)
-      case $preset in tests-gcc*) preset=${preset/gcc/clang} ;; esac
-      ;;
+    --clang) compiler=clang ;;
     --sanitize)
-      case "${2-}" in
-        address | thread) preset=tests-clang-$2 ;;
-        *) fail "--sanitize takes address or thread, got '${2-}'" ;;
-      esac
+      [[ ${2-} == address || ${2-} == thread ]] || fail "--sanitize takes address or thread, got '${2-}'"
+      [[ -z $sanitizer ]] || fail "--sanitize is given twice; each sanitizer is a run of its own"
+      sanitizer=$2
+      compiler=clang
       purposes=(tests sanitizers)
       shift
       ;;
-    --fast)
-      case $preset in
-        tests-gcc | tests-clang) preset+=-fast ;;
-        *) fail "--fast does not go with --sanitize" ;;
-      esac
-      ;;
+    --fast) fast=-fast ;;
     --tool) configuration=(-D HSM_BUILD_EXAMPLES=ON) ;;
     -R)
       [[ $# -ge 2 ]] || fail "-R takes a regular expression"
+      [[ ${#selection[@]} == 0 ]] || fail "-R is given twice; one expression may have several names, a|b"
       selection=(-R "$2")
       shift
       ;;
@@ -49,6 +45,8 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
+if [[ -n $sanitizer && -n $fast ]]; then fail "--fast does not go with --sanitize"; fi
+preset=tests-$compiler$fast${sanitizer:+-$sanitizer}
 
 bash "$root/.ci/setup" "${purposes[@]}"
 bash "$root/.ci/build" "$preset" "${configuration[@]}"

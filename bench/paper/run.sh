@@ -29,22 +29,25 @@ if [[ $form == task && $# -gt 0 ]]; then
   task=$1
   shift
 fi
-name=text
+name=""
 text=no
 arguments=()
 while [[ $# -gt 0 ]]; do
   if [[ $1 == --name=* || $1 == --text=* ]]; then set -- "${1%%=*}" "${1#*=}" "${@:2}"; fi
   case "$1" in
     --name)
+      if [[ $form != text ]]; then fail "--name goes with text alone, $form has names of its own"; fi
       name=${2-}
       if [[ ! "$name" =~ ^[A-Za-z0-9._-]+$ ]]; then fail "--name takes letters, digits and . _ -, got '$name'"; fi
       shift
       ;;
     --text)
+      if [[ -z ${2-} ]]; then fail "--text takes a file, got nothing"; fi
       text=yes
-      arguments+=("$1" "${2-}")
+      arguments+=("$1" "$2")
       shift
       ;;
+    --out | --out=*) fail "the files are bench/paper/*; of text --name says how they begin" ;;
     *) arguments+=("$1") ;;
   esac
   shift
@@ -55,7 +58,9 @@ case "$form" in
     name=stories
     ;;
   text) if [[ $text == no ]]; then fail "text needs --text FILE"; fi ;;
-  task) if [[ -z $task || $text == yes ]]; then fail "task takes the name of one, and no text"; fi ;;
+  task)
+    if [[ -z $task || $task == -* || $text == yes ]]; then fail "task takes the name of one, and no text, got '$task'"; fi
+    ;;
   *) fail "takes quick, text or task, got '$form'" ;;
 esac
 
@@ -64,4 +69,4 @@ bash "$root/.ci/build" examples >&2
 if [[ $form == task ]]; then
   exec "$root/build/examples/examples/hsm_lm" task "$task" --out "$here/$task" ${arguments[@]+"${arguments[@]}"}
 fi
-exec "$root/build/examples/examples/hsm_lm" compare --out "$here/$name" ${arguments[@]+"${arguments[@]}"}
+exec "$root/build/examples/examples/hsm_lm" compare --out "$here/${name:-text}" ${arguments[@]+"${arguments[@]}"}
