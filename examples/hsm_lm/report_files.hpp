@@ -25,12 +25,17 @@ namespace hsm::examples {
 class ReportFiles {
  public:
   /// `endings` beside ".csv". In the directory `out`, beginning with `name`, or beginning with `out`; none if `out`
-  /// is empty.
+  /// is empty. Throws std::invalid_argument for a device or a pipe.
   ReportFiles(const std::string& out, const std::string& name, std::vector<std::string> endings)
       : endings_(std::move(endings)) {
     if (out.empty()) return;
     std::error_code none;  // what cannot be looked at cannot be opened either, which is told
-    const bool directory = out.ends_with('/') || std::filesystem::is_directory(out, none);
+    const auto status = std::filesystem::status(out, none);
+    if (std::filesystem::exists(status) && !std::filesystem::is_directory(status) &&
+        !std::filesystem::is_regular_file(status))
+      throw std::invalid_argument(
+          "--out must be a directory or how the names of files begin, got a pipe or a device, " + out);
+    const bool directory = out.ends_with('/') || std::filesystem::is_directory(status);
     stem_ = directory ? (std::filesystem::path(out) / name).string() : out;
   }
 

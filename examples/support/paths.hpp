@@ -9,7 +9,7 @@
 //
 // Files are told apart by what they are, not by how they are spelled: symbolic links, hard links, other
 // spellings of a directory, and files that do not exist yet. Devices and pipes keep nothing, so they may be
-// named twice. Where the standard output and error go is written to as well.
+// named twice. Where the standard output and error go is written to as well, and the standard input may be read.
 #pragma once
 
 #include <sys/stat.h>
@@ -64,17 +64,18 @@ class CommandFiles {
     files_.push_back(std::move(file));
   }
 
-  /// A file that the standard output or error goes to would be replaced with what is printed in it, or mixed with it.
+  /// A file that the standard output or error goes to would be replaced with what is printed in it, or mixed with it; that
+  /// of the standard input is somebody's text.
   static void check_streams(const File& file) {
 #if !defined(_WIN32)
     struct stat own = {}, stream = {};
     if (::stat(file.path.c_str(), &own) != 0 || !S_ISREG(own.st_mode)) return;
-    for (const int descriptor : {1, 2}) {
+    constexpr const char* kNames[] = {"input", "output", "error"};
+    for (const int descriptor : {0, 1, 2}) {
       if (::fstat(descriptor, &stream) != 0 || stream.st_dev != own.st_dev || stream.st_ino != own.st_ino)
         continue;
-      throw std::invalid_argument(file.option + " and the standard " +
-                                  (descriptor == 1 ? "output" : "error") + " must be different files, got " +
-                                  file.path + " for both");
+      throw std::invalid_argument(file.option + " and the standard " + kNames[descriptor] +
+                                  " must be different files, got " + file.path + " for both");
     }
 #else
     static_cast<void>(file);

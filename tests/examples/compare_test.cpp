@@ -244,6 +244,7 @@ TEST_F(HsmLmCompare, RefusesBeforeAnythingIsWritten) {
            {{"--seeds", "1,1"}, {"--seeds", "once"}},
            {{"--speed-contexts", "0"}, {"--speed-contexts"}},
            {{"--valid", "none"}, {"none"}},
+           {{"--out", "/dev/null"}, {"--out must be a directory", "got a pipe or a device, /dev/null"}},
            {{"--out", std::string(300, 'c')}, {"File name too long"}},
            {{"--out", std::string(243, 'c')}, {"-positions.svg", "File name too long"}},
            {{"--out", "none/c"}, {"none/c.", "No such file"}}}) {

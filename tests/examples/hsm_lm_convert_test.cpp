@@ -82,6 +82,9 @@ TEST_F(HsmLm, RefusesConversionsThatCannotBe) {
   expect_refused(run(convert("text", "int8", "out")), {"text"});
   expect_refused(run({"convert", "--model", "model", "--out", "out"}), {"--storage"});
   EXPECT_FALSE(std::filesystem::exists(work_ / "out"));
+  std::filesystem::create_symlink("loop", work_ / "loop");
+  expect_refused(run(convert("model", "int8", "loop")), {"loop: ", "Too many levels of symbolic links"});
+  EXPECT_TRUE(std::filesystem::is_symlink(work_ / "loop"));
 }
 
 }  // namespace

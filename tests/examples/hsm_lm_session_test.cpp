@@ -70,6 +70,15 @@ TEST_F(HsmLm, ReadsThePromptInChunks) {
   EXPECT_EQ(run(with(generate, {"--chunk", "0"})).code, 2);
 }
 
+TEST_F(HsmLm, DoesNotSaveASessionOverThePromptThatItReads) {
+  train_small({"--steps", "1"});
+  write_raw(work_ / "prompt", "the cat");
+  input_ = work_ / "prompt";
+  expect_refused(run({"generate", "--model", "model", "--prompt-file", "-", "--save-session", "prompt"}),
+                 {"--save-session and the standard input must be different files, got prompt for both"});
+  EXPECT_EQ(read_raw(work_ / "prompt"), "the cat");
+}
+
 TEST_F(HsmLm, RefusesSessionsThatAreNotItsOwn) {
   train_small({"--steps", "3"});
   text_of(run(with(kBegin, {"--tokens", "3", "--save-session", "session"})));
