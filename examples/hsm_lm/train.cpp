@@ -51,6 +51,7 @@ void check_before(const TrainOptions& options) {
                                   options.log);
     static_cast<void>(OutputFile(options.picture));
   }
+  if (!options.log.empty()) StepLog::probe(options.log);
   if (!options.checkpoint.empty()) static_cast<void>(OutputFile(options.checkpoint));
 }
 
@@ -172,8 +173,8 @@ void run_train(TrainOptions options) {
   print_run(options, at, texts);
   // A validation that was cut short is made up for, and its line with it.
   const TrainingState<Model>& state = at.state;
-  const Index done = state.progress.step - (state.validation_due ? 1 : 0);
-  StepLog log(options.log, options.resume.empty() ? std::optional<Index>() : done);
+  StepLog log = options.resume.empty() ? StepLog(options.log)
+                                       : StepLog(options.log, state.progress, state.validation_due);
   ranks().ready();
   if (const int signal = ranks().signal(guard.signal()); signal != 0) {
     std::printf("ended by %s before the first step; nothing was saved\n", signal_name(signal));

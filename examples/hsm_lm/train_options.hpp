@@ -50,7 +50,7 @@ struct TrainOptions {
         app, "--resume", resume,
         "checkpoint to go on from, to the same bits as a run of --steps that was never stopped; the "
         "model and the schedule are its own, and an option that says otherwise is refused. It may be the "
-        "file of --checkpoint. A --log that is there is cut after the step of the checkpoint and gone on "
+        "file of --checkpoint. The run's own --log is cut after the step of the checkpoint and gone on "
         "with");
     model.add_to(app);
     add_schedule(app);

@@ -67,6 +67,20 @@ inline std::optional<Cells> csv_cells(std::string_view line) {
   }
 }
 
+/// What tells the header `got` from the one that is expected, for a message: all of it where not even the first
+/// column agrees, else the first column that differs, or the end of the line.
+inline std::string other_header(std::string_view expected, std::string_view got) {
+  if (got.ends_with('\r') && got.substr(0, got.size() - 1) == expected) return "lines that end with CR LF";
+  const Cells right = csv_cells(expected).value_or(Cells{}), cells = csv_cells(got).value_or(Cells{});
+  std::size_t i = 0;
+  while (i < std::min(right.size(), cells.size()) && right[i] == cells[i]) ++i;
+  if (i == 0) return hsm::detail::in_quotes(got);
+  const auto named = [i](const Cells& names) {
+    return i < names.size() ? hsm::detail::in_quotes(names[i]) : std::string("none");
+  };
+  return named(cells) + " as column " + std::to_string(i + 1) + " instead of " + named(right);
+}
+
 /// The shortest text that reads back as the same number, for keys.
 inline std::string exact_number(double value) {
   char text[32];

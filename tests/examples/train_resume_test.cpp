@@ -241,6 +241,50 @@ TEST_F(TrainResume, OptionsThatSayOtherwiseAreRefusedByName) {
   EXPECT_TRUE(read_raw(work_ / "model") == model);
 }
 
+TEST_F(TrainResume, OnlyTheLogOfTheRunIsGoneOnWith) {
+  const std::string options = "--steps 9 --validate-every 3 --log log.csv ";
+  ASSERT_EQ(shell("exec " + command(options + "--checkpoint run")).code, 0);
+  const std::string log = read_raw(work_ / "log.csv"), model = read_raw(work_ / "model");
+  const std::size_t header = log.find('\n') + 1, second = log.find('\n', header) + 1;
+  const std::size_t last = log.rfind('\n', log.size() - 2) + 1;
+  const auto refused = [&](const std::string& text, const std::vector<std::string>& words) {
+    write_raw(work_ / "log.csv", text);
+    expect_told(shell("exec " + command(options + "--resume run")), words);
+    EXPECT_EQ(read_raw(work_ / "log.csv"), text);
+  };
+  const auto taken = [&](const std::string& text, const std::string& left) {
+    write_raw(work_ / "log.csv", text);
+    const Ending end = shell("exec " + command(options + "--resume run"));
+    EXPECT_EQ(end.code, 0) << end.err;
+    EXPECT_EQ(read_raw(work_ / "log.csv"), left);
+  };
+  taken(log.substr(0, log.size() - 1), log);  // complete but for its end
+  taken(log + "10,1,1", log);                 // half a line
+  taken(log + "10,1,1,1,1,1,1,\n11,1,1,1,1,1,1,\n", log);
+  taken(log.substr(0, header), log.substr(0, header));
+  const std::string must = "log.csv: must be the log of the run to go on with, ";
+  refused(log.substr(0, last), {must + "which is at step 9, got one that ends with step 8"});
+  refused(log.substr(0, last + 5), {must + "which is at step 9, got one that ends with step 8"});
+  const std::string later = log.substr(0, header) + log.substr(second);
+  taken(later, later);  // as a run that went on begins one
+  refused(log.substr(0, header) + "1;" + log.substr(header + 2),
+          {must + "got line 2, which is no step: '1;"});
+  const std::size_t third = log.find('\n', second) + 1;
+  refused(log.substr(0, second) + log.substr(third), {must + "got step 3 in line 3, where step 2 belongs"});
+  refused(log.substr(0, header) + "11,1,1,1,1,1,1,\n",
+          {must + "got step 11 in line 2, where step 10 belongs"});
+  std::string windows = log;
+  windows.insert(header - 1, "\r");
+  refused(windows, {must + "got lines that end with CR LF"});
+  refused("steps" + log.substr(4), {must + "got 'steps,seconds"});
+  ASSERT_EQ(shell("exec " + command("--steps 12 --validate-every 3 --seed 2 --log log.csv")).code, 0);
+  refused(read_raw(work_ / "log.csv"), {must + "whose step 9 has the loss '", "' in line 10"});
+  EXPECT_TRUE(read_raw(work_ / "model") != model);
+  // What cannot be written is told before the texts are read.
+  expect_told(shell("exec " + command("--steps 9 --log none/log.csv --resume run --valid missing")),
+              {"none/log.csv"});
+}
+
 TEST_F(TrainResume, WhatDoesNotFitIsRefused) {
   const std::string resume = "exec $lm train --text text --out new --resume ";
   expect_told(shell(resume + "run"), {"run: there is no checkpoint", "without --resume"});
