@@ -90,7 +90,7 @@ void run_compare_command(CompareOptions& options) {
                counted(plan.contenders.size(), "recipe").c_str(), counted(runs.all(), "run").c_str(),
                counted(plan.steps, "step").c_str());
   if (runs.done() > 0) std::fprintf(stderr, ", %zu of them in %s", runs.done(), shown(files.table()).c_str());
-  std::fprintf(stderr, "%s\n", tables.runs->cut() ? ", where half a line at the end was cut off" : "");
+  std::fprintf(stderr, "%s\n", tables.runs->cut() ? ", where half a line at the end does not count" : "");
   const bool whole = runs.run() && (!options.speeds || measure_speeds(options, plan, *tables.speeds,
                                                                       runtime.workspace, runs.guard()));
   if (whole) return report(options, plan, tables, files);

@@ -82,7 +82,10 @@ inline RunColumns compare_columns(const CompareOptions& o, const ComparePlan& pl
   RunColumns columns = detail::compare_settings(o, plan);
   columns.results = {"parameters", "feed_forward", "selection_loss",    "loss",    "bits_per_byte",
                      "steps_done", "diverged",     "tokens_per_second", "seconds", "threads"};
-  columns.forms = {{"selection_loss", kNumberCell}, {"loss", kNumberCell}, {"diverged", kFlagCell}};
+  columns.forms = {{"selection_loss", kNumberCell},
+                   {"loss", kNumberCell},
+                   {"diverged", kFlagCell},
+                   {"threads", kCountCell}};
   return columns;
 }
 

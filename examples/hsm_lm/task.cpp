@@ -69,7 +69,7 @@ void run_task_command(TaskOptions& options) {
                plan.by_distance() ? "a model for each distance" : plan.tasks.front().sizes.c_str(),
                counted(runs.all(), "run").c_str(), counted(options.steps, "step").c_str());
   if (runs.done() > 0) std::fprintf(stderr, ", %zu of them in %s", runs.done(), shown(files.table()).c_str());
-  std::fprintf(stderr, "%s\n", table->cut() ? ", where half a line at the end was cut off" : "");
+  std::fprintf(stderr, "%s\n", table->cut() ? ", where half a line at the end does not count" : "");
   if (runs.run()) return report_task(options, plan, *table, files);
   tell_interrupted(runs.done(), runs.all(), files);
   throw Exit{ended_by(runs.signal())};

@@ -66,7 +66,8 @@ inline RunColumns task_columns(const TaskOptions& o, const TaskPlan& plan) {
                 {"test_loss", kNumberCell},
                 {"by_place", kPlacesCell},
                 {"steps_done", kCountCell},
-                {"seconds", kAmountCell}}};
+                {"seconds", kAmountCell},
+                {"threads", kCountCell}}};
   if (plan.by_distance()) columns.keys.insert(columns.keys.begin(), "distance");
   return columns;
 }

@@ -6,8 +6,9 @@
 //   keys       what tells one run from another; a run that is in the file need not be run again
 //   results    what came of it; a file whose results have not the form they should is refused
 //
-// A line is on the disk before `add` returns. Half a line, which a killed program leaves, is cut off. The file is
-// locked: two programs at once would run everything twice.
+// A line is on the disk before `add` returns. Half a line, which a killed program leaves, counts for nothing, and is cut
+// off by the first `add`; a last line that lacks nothing but its end counts, where its last result has a form: of any
+// text a part would look the same. The file is locked: two programs at once would run everything twice.
 #pragma once
 
 #include <fcntl.h>
@@ -55,7 +56,8 @@ class RunTable {
   /// A table without a file.
   explicit RunTable(RunColumns columns) : columns_(std::move(columns)) {}
   /// Opens `path`, or makes it. Throws std::runtime_error for a file that cannot be written, is in use by another
-  /// program, or is not a table of these columns and settings; it is then as it was.
+  /// program, or is not a table of these columns and settings; it is then as it was. One that is there is not written
+  /// to before a run is added.
   RunTable(const std::filesystem::path& path, RunColumns columns);
   RunTable(const RunTable&) = delete;
   RunTable& operator=(const RunTable&) = delete;
@@ -71,7 +73,7 @@ class RunTable {
     for (const auto& [key, results] : runs_) all.push_back(key);
     return all;
   }
-  /// Whether the file ended with half a line, which is gone.
+  /// Whether the file ended with half a line, which counts for nothing.
   bool cut() const { return cut_; }
 
   /// The results of a run; null if it is not there.
@@ -91,39 +93,35 @@ class RunTable {
  private:
   [[noreturn]] void fail(const std::string& what) const { throw std::runtime_error(path_.string() + what); }
   std::string read() const;
-  void parse(std::string_view text);
+  void parse(const std::string& text);
+  std::size_t of_other_form(const Cells& cells) const;
   void take(Cells cells, std::size_t line);
-  void append(const std::string& line);
+  void begin(bool made);
+  void settle();
+  void append(const std::string& line, const char* problem);
 
   RunColumns columns_;
   std::filesystem::path path_{};
   int file_ = -1;
-  bool cut_ = false;
+  bool cut_ = false, settled_ = false;
+  std::size_t kept_ = 0;     // bytes of the file that count
+  std::string behind_them_;  // what they lack: the header, or the end of the last line
   std::map<Cells, Cells> runs_{};
 };
 
 inline RunTable::RunTable(const std::filesystem::path& path, RunColumns columns)
     : columns_(std::move(columns)), path_(path) {
   struct stat status = {};
-  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
-    fail(": must be a regular file to keep finished runs in");
+  const bool there = ::stat(path.c_str(), &status) == 0;
+  if (there && !S_ISREG(status.st_mode)) fail(": must be a regular file to keep finished runs in");
   file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (file_ < 0) throw hsm::detail::file_error(path, "cannot open to keep finished runs in", errno);
   try {
     if (::flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
       fail(": is in use by another program, which adds its runs to it");
-    const std::string text = read(), header = csv_line(columns_.names()) + "\n";
-    const std::size_t whole = text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1;
-    if (whole > 0 ? !text.starts_with(header) : !header.starts_with(text)) {
-      fail(": must be empty or a table of finished runs that begins with " +
-           header.substr(0, header.size() - 1) + ", got " +
-           hsm::detail::in_quotes(text.substr(0, text.find('\n'))));
-    }
-    if (whole > 0) parse(std::string_view(text).substr(header.size(), whole - header.size()));
-    cut_ = whole < text.size();
-    if (cut_ && ::ftruncate(file_, static_cast<off_t>(whole)) != 0)
-      throw hsm::detail::file_error(path_, "cannot cut off half a line at the end", errno);
-    if (whole == 0) append(header);
+    const std::string text = read();
+    parse(text);
+    if (text.empty()) begin(!there);
   } catch (...) {
     static_cast<void>(::close(file_));
     throw;
@@ -144,15 +142,44 @@ inline std::string RunTable::read() const {
   }
 }
 
-// The lines after the header, each with its end.
-inline void RunTable::parse(std::string_view text) {
-  for (std::size_t line = 2; !text.empty(); ++line) {
-    const std::size_t end = text.find('\n');
-    auto cells = csv_cells(text.substr(0, end));
+// All of the file.
+inline void RunTable::parse(const std::string& text) {
+  const std::string names = csv_line(columns_.names()), header = names + "\n";
+  if (!text.starts_with(header)) {
+    if (!header.starts_with(text)) {
+      fail(": must be empty or a table of finished runs that begins with " + names + ", got " +
+           other_header(names, std::string_view(text).substr(0, text.find('\n'))));
+    }
+    behind_them_ = header;
+    cut_ = !text.empty();
+    return;
+  }
+  kept_ = header.size();
+  for (std::size_t line = 2; kept_ < text.size(); ++line) {
+    const std::size_t end = std::min(text.find('\n', kept_), text.size());
+    auto cells = csv_cells(std::string_view(text).substr(kept_, end - kept_));
+    if (end == text.size()) {
+      const std::size_t width = columns_.names().size();
+      const bool told = columns_.forms.contains(columns_.results.back());
+      cut_ = !told || !cells || cells->size() != width || of_other_form(*cells) < width;
+      if (cut_) return;
+      behind_them_ = "\n";
+    }
     if (!cells) fail(", line " + std::to_string(line) + ": the quotes must be in pairs");
     take(std::move(*cells), line);
-    text.remove_prefix(end + 1);
+    kept_ = std::min(end + 1, text.size());
   }
+}
+
+// The place of the first result that has not the form it should, in a line of all cells; their number for none.
+inline std::size_t RunTable::of_other_form(const Cells& cells) const {
+  std::size_t place = columns_.settings.size() + columns_.keys.size();
+  for (const std::string& name : columns_.results) {
+    const auto form = columns_.forms.find(name);
+    if (form != columns_.forms.end() && !form->second.holds(cells[place])) break;
+    ++place;
+  }
+  return place;
 }
 
 inline void RunTable::take(Cells cells, std::size_t line) {
@@ -168,12 +195,10 @@ inline void RunTable::take(Cells cells, std::size_t line) {
          "; the same settings go on with this file, others need another one");
   }
   const auto keys = cells.begin() + static_cast<std::ptrdiff_t>(first);
-  const std::size_t behind = first + columns_.keys.size();
-  for (std::size_t i = 0; i < columns_.results.size(); ++i) {
-    const auto form = columns_.forms.find(columns_.results[i]);
-    const std::string& cell = cells[behind + i];
-    if (form == columns_.forms.end() || form->second.holds(cell)) continue;
-    fail(where + form->first + " must be " + form->second.text + ", got " + hsm::detail::in_quotes(cell));
+  if (const std::size_t place = of_other_form(cells); place < width) {
+    const std::string name = columns_.names()[place];
+    fail(where + name + " must be " + columns_.forms.at(name).text + ", got " +
+         hsm::detail::in_quotes(cells[place]));
   }
   const auto results = keys + static_cast<std::ptrdiff_t>(columns_.keys.size());
   if (!runs_.emplace(Cells(keys, results), Cells(results, cells.end())).second)
@@ -214,12 +239,34 @@ inline void RunTable::add(const Cells& key, const Cells& results) {
   for (const auto& [name, value] : columns_.settings) cells.push_back(value);
   cells.insert(cells.end(), key.begin(), key.end());
   cells.insert(cells.end(), results.begin(), results.end());
-  if (file_ >= 0) append(csv_line(cells) + "\n");
+  if (file_ >= 0) {
+    settle();
+    append(csv_line(cells) + "\n", "cannot write a finished run");
+  }
   runs_.emplace(key, results);
 }
 
+// Writes the header at once: a full disk is told now, and leaves no file that was made here.
+inline void RunTable::begin(bool made) {
+  try {
+    settle();
+  } catch (const std::runtime_error&) {
+    if (made) static_cast<void>(::unlink(path_.c_str()));
+    throw;
+  }
+}
+
+// What counts of a file that was there, and whole.
+inline void RunTable::settle() {
+  if (settled_) return;
+  if (cut_ && ::ftruncate(file_, static_cast<off_t>(kept_)) != 0)
+    throw hsm::detail::file_error(path_, "cannot cut off half a line at the end", errno);
+  if (!behind_them_.empty()) append(behind_them_, "cannot write the table of finished runs");
+  settled_ = true;
+}
+
 // All of a line or nothing of it.
-inline void RunTable::append(const std::string& line) {
+inline void RunTable::append(const std::string& line, const char* problem) {
   const off_t before = ::lseek(file_, 0, SEEK_END);
   for (std::size_t done = 0; done < line.size();) {
     const ssize_t wrote = ::write(file_, line.data() + done, line.size() - done);
@@ -229,7 +276,7 @@ inline void RunTable::append(const std::string& line) {
       const int reason = errno;
       // If this fails too, the next program cuts the half line off.
       if (before < 0 || ::ftruncate(file_, before) != 0) cut_ = true;
-      throw hsm::detail::file_error(path_, "cannot write a finished run", reason);
+      throw hsm::detail::file_error(path_, problem, reason);
     }
   }
   // Some file systems refuse it for what they do not keep on a disk; the line is written all the same.

@@ -175,14 +175,42 @@ TEST_F(HsmLmCompare, GoesOnFromAnyPlaceWithTheSameValues) {
   const std::string all = read_raw(work_ / "c.csv");
   const Rows expected = rows("c.csv"), curves = rows("c-curves.csv");
   ASSERT_GE(expected.size(), 9u);
-  for (const std::size_t size : {all.size() / 3, all.size() - 1}) {
+  for (const std::size_t size : {all.size() / 3, all.size() - 3}) {
     write_raw(work_ / "c.csv", all.substr(0, size));  // the curves of what is missing stay
     const Outcome resumed = run(small({"--out", "c", "--threads", "2"}));
     ASSERT_EQ(resumed.code, 0) << resumed.err;
-    EXPECT_TRUE(mentions(resumed.err, {"of them in c.csv, where half a line at the end was cut off"}));
+    EXPECT_TRUE(mentions(resumed.err, {"of them in c.csv, where half a line at the end does not count"}));
     EXPECT_EQ(rows("c.csv"), expected);
     EXPECT_EQ(rows("c-curves.csv"), curves);
   }
+}
+
+TEST_F(HsmLmCompare, WritesToNoTableThatItOnlyReads) {
+  Arguments speeds = small({"--out", "c"});
+  speeds.push_back("--speeds");
+  ASSERT_EQ(run(speeds).code, 0);
+  for (const char* name : {"c.csv", "c-curves.csv", "c-speeds.csv"}) {
+    SCOPED_TRACE(name);
+    const std::string all = read_raw(work_ / name), without_end = all.substr(0, all.size() - 1);
+    write_raw(work_ / name, without_end);
+    const Outcome again = run(small({"--out", "c"}));
+    EXPECT_EQ(again.code, 0) << again.err;
+    EXPECT_EQ(again.err.find("run "), std::string::npos) << again.err;
+    EXPECT_EQ(read_raw(work_ / name), without_end);
+    write_raw(work_ / name, all);
+  }
+  // A run whose line lacks its end counts, and another one goes behind it.
+  const std::string all = read_raw(work_ / "c.csv");
+  write_raw(work_ / "c.csv", all.substr(0, all.size() - 1));
+  ASSERT_EQ(run(small({"--out", "c", "--layers", "2*gated"})).code, 0);
+  EXPECT_TRUE(read_raw(work_ / "c.csv").starts_with(all));
+  // Half a line and the end of another: what is refused stays as it is.
+  const std::string runs = read_raw(work_ / "c.csv"), curves = read_raw(work_ / "c-curves.csv");
+  const std::string half = runs.substr(0, runs.size() - 3);
+  write_raw(work_ / "c.csv", half);
+  write_raw(work_ / "c-curves.csv", curves.substr(0, curves.find('\n') + 1));
+  expect_refused(run(small({"--out", "c"})), {"c-curves.csv: must have the curves of every run"});
+  EXPECT_EQ(read_raw(work_ / "c.csv"), half);
 }
 
 TEST_F(HsmLmCompare, EndsBySignalsAndGoesOn) {

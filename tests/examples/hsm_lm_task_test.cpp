@@ -116,11 +116,11 @@ TEST_F(HsmLmTask, TakesWhatTheTableHasAndGoesOnFromAnyPlace) {
   ASSERT_EQ(again.code, 0) << again.err;
   EXPECT_TRUE(mentions(again.err, {"8 runs of 4 steps, 8 of them in p.csv"}));
   EXPECT_EQ(read_raw(work_ / "p.csv"), all);
-  for (const std::size_t size : {all.size() / 3, all.size() - 1}) {
+  for (const std::size_t size : {all.size() / 3, all.size() - 3}) {
     write_raw(work_ / "p.csv", all.substr(0, size));
     const Outcome resumed = run(parity({"--out", "p", "--threads", "2"}));
     ASSERT_EQ(resumed.code, 0) << resumed.err;
-    EXPECT_TRUE(mentions(resumed.err, {"of them in p.csv, where half a line at the end was cut off"}));
+    EXPECT_TRUE(mentions(resumed.err, {"of them in p.csv, where half a line at the end does not count"}));
     EXPECT_EQ(results("p.csv"), expected);
   }
   // One more seed: four runs more.

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "io/io_test_support.hpp"
 
@@ -73,10 +74,49 @@ TEST_F(RunTables, GoOnWhereverAProgramWasKilled) {
         std::count(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(size), '\n'));
     EXPECT_EQ(table.size(), lines == 0 ? 0 : lines - 1);
     EXPECT_EQ(table.cut(), size > 0 && all[size - 1] != '\n');
+    EXPECT_EQ(read_raw(file_), size == 0 ? kHeader : all.substr(0, size)) << "written to without a new run";
     if (table.find({"ab,attention", "1"}) == nullptr) table.add({"ab,attention", "1"}, {"0.5", "a \"note\""});
     if (table.find({"2*ab", "1"}) == nullptr) table.add({"2*ab", "1"}, {"1e-3", ""});
-    EXPECT_EQ(read_raw(file_), all);
+    table.add({"2*ab", "2"}, {"2", ""});
+    EXPECT_EQ(read_raw(file_), all + "\"recall, hard\",100,2*ab,2,2,\n");
   }
+}
+
+TEST_F(RunTables, ALastLineWithoutItsEndCountsWhereItsResultsHaveTheirForm) {
+  RunColumns formed = columns();
+  formed.forms = {{"loss", kNumberCell}, {"note", kFlagCell}};
+  const std::string one = "\"recall, hard\",100,ab,1,0.5,1";
+  for (const auto& [last, size] : std::vector<std::pair<std::string, std::size_t>>{
+           {"0.25,0", 2}, {"0.25,", 1}, {"0.25", 1}, {"0.25,0,", 1}}) {
+    SCOPED_TRACE(last);
+    write_raw(file_, kHeader + one + "\n\"recall, hard\",100,2*ab,1," + last);
+    const RunTable table(file_, formed);
+    EXPECT_EQ(table.size(), size);
+    EXPECT_EQ(table.cut(), size == 1);
+  }
+  write_raw(file_, kHeader + one);
+  {
+    RunTable table(file_, formed);
+    table.add({"2*ab", "1"}, {"0.25", "0"});
+  }
+  EXPECT_EQ(read_raw(file_), kHeader + one + "\n\"recall, hard\",100,2*ab,1,0.25,0\n");
+}
+
+TEST_F(RunTables, AreNotLeftBehindWhereTheyCannotBeBegun) {
+  if (std::system(
+          ("mount -t tmpfs -o size=4k tmpfs '" + directory_.path().string() + "' 2> /dev/null").c_str()) != 0)
+    GTEST_SKIP() << "no file system can be mounted here";
+  struct Unmount {
+    std::string disk;
+    ~Unmount() { EXPECT_EQ(std::system(("umount '" + disk + "'").c_str()), 0); }
+  } const unmount{directory_.path().string()};
+  write_raw(directory_ / "fill", std::string(4096, 'x'));
+  EXPECT_TRUE(mentions(message_of<std::runtime_error>([&] { RunTable table(file_, columns()); }),
+                       {"runs.csv: cannot write the table of finished runs", "No space left"}));
+  EXPECT_FALSE(std::filesystem::exists(file_));
+  write_raw(file_, "");  // one that was there stays
+  EXPECT_NE(message_of<std::runtime_error>([&] { RunTable table(file_, columns()); }), "");
+  EXPECT_TRUE(std::filesystem::exists(file_));
 }
 
 TEST_F(RunTables, WorkWithoutAFile) {
@@ -91,7 +131,10 @@ TEST_F(RunTables, RefuseFilesOfAnythingElse) {
                  {"runs.csv, line 3", "steps", "'200'", "'100'", "another one"});
   expect_refused("Once upon a time\n", {"runs.csv", "task,steps,recipe", "got 'Once upon a time'"});
   expect_refused("Once upon a time, no end of a line", {"runs.csv", "got 'Once"});
-  expect_refused("task,steps,recipe,seed,loss\n", {"got 'task,steps,recipe,seed,loss'"});
+  expect_refused("task,steps,recipe,seed,loss\n", {"got none as column 6 instead of 'note'"});
+  expect_refused("task,steps,recipe,seed,loss,note,more\n", {"got 'more' as column 7 instead of none"});
+  expect_refused("task,steps,recipe,seed,lost,note\n" + kFirst, {"got 'lost' as column 5 instead of 'loss'"});
+  expect_refused(kHeader.substr(0, kHeader.size() - 1) + "\r\n", {"got lines that end with CR LF"});
   expect_refused(kHeader + kFirst + "a,b\n", {"line 3", "must have 6 cells, got 2"});
   expect_refused(kHeader + kFirst + kFirst, {"line 3", "not in the lines before"});
   expect_refused(kHeader + "\"recall, hard,100,ab,1,0,\n", {"line 2", "quotes"});
