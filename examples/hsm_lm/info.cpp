@@ -125,6 +125,7 @@ void add_info(CLI::App& app) {
   auto options = std::make_shared<InfoOptions>();
   CLI::App* command = app.add_subcommand("info", "Show the layers and sizes of a model file or a recipe");
   options->model.add_to(*command);
+  command->get_option("--layers")->default_str("");  // one of it and --model must be given
   CLI::Option* file = add_file(*command, "--model", options->file, "model file; instead of a description");
   add_number(*command, "--vocabulary", options->vocabulary, Bounds<Index>{1, Index{1} << 20},
              "different tokens; 256 for bytes");

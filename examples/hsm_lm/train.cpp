@@ -159,6 +159,8 @@ void run_train(TrainOptions options) {
   if (!options.resume.empty()) resumed = resume_training(options, V);
   if (options.training.patience > 0 && options.training.validate_every == 0)
     throw std::invalid_argument("--patience counts validations: it needs --validate-every STEPS");
+  if (options.training.keep_best && options.training.validate_every == 0 && !resumed)
+    throw std::invalid_argument("--keep-best compares validations: it needs --validate-every STEPS");
   check_ranks(options);
   check_share_fits(options, resumed, V);
   const Texts texts = read_texts(options.text, options.valid, options.model.context, std::move(tokenizer));

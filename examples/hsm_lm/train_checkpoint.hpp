@@ -56,10 +56,11 @@ class CheckpointWriter {
   bool told_ = false;
 };
 
+/// `expected` is empty where the option cannot say what the run does.
 [[noreturn]] inline void refuse_other(const TrainOptions& options, const std::string& option,
                                       const std::string& expected, const std::string& got) {
-  throw std::invalid_argument(option + " must be " + expected + " or left out to go on from " +
-                              options.resume + ", got " + got);
+  throw std::invalid_argument(option + " must be " + expected + (expected.empty() ? "" : " or ") +
+                              "left out to go on from " + options.resume + ", got " + got);
 }
 
 /// The options that describe the model become those of the checkpoint. Throws std::invalid_argument for one on the
@@ -107,15 +108,16 @@ inline void take_model_options(TrainOptions& options, const LanguageModelConfig&
 /// The same for those that say how to train.
 inline void take_training_options(TrainOptions& options, const TrainingConfig& run) {
   if (options.given("--steps") && run.minutes > 0)
-    refuse_other(options, "--steps", "absent, the run goes by the clock,",
-                 std::to_string(options.training.steps));
+    refuse_other(options, "--steps", "", std::to_string(options.training.steps));
   const auto take = [&](std::string_view name, auto& asked, const auto& own) {
     std::string option = "--" + std::string(name);
     for (char& c : option) {
       if (c == '_') c = '-';
     }
-    if (options.given(option) && asked != own)
-      refuse_other(options, option, hsm::detail::field_text(own), hsm::detail::field_text(asked));
+    if (options.given(option) && asked != own) {
+      const bool none = (name == "minutes" || name == "patience" || name == "keep_best") && !own;
+      refuse_other(options, option, none ? "" : hsm::detail::field_text(own), hsm::detail::field_text(asked));
+    }
     asked = own;
   };
   TrainingConfig::visit(take, options.training, run);

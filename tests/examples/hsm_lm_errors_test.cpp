@@ -37,6 +37,7 @@ TEST_F(HsmLmErrors, RefusesBadTrainingOptionsAndLeavesNoFile) {
       {{"--valid", "missing"}, {"missing", "cannot open"}},
       {{"--log", "none/log.csv"}, {"none/log.csv"}},
       {{"--log", "text"}, {"--log would overwrite text"}},
+      {{"--keep-best"}, {"--keep-best", "needs --validate-every"}},
       {{"--unknown"}, {"--unknown"}},
   };
   for (const auto& [more, words] : cases) {
@@ -148,6 +149,8 @@ TEST_F(HsmLmErrors, RefusesBadCommands) {
   expect_refused(run({"trian"}), {"expected a command", "got 'trian'"});
   expect_refused(run({"train"}), {"--text", "required"});
   expect_refused(run({"info"}), {"--model or --layers"});
+  EXPECT_FALSE(mentions(run({"info", "--help"}).out, {"=7*ab"})) << "no default that is refused";
+  EXPECT_TRUE(mentions(run({"train", "--help"}).out, {"=7*ab"}));
   expect_refused(run({"info", "--model", "model", "--layers", "ab"}), {"--layers", "--model"});
   expect_refused(run({"train", "--text", "text", "--out", "big", "--layers", "ab", "--width", "1000000",
                       "--feed-forward", "1000000"}),

@@ -224,7 +224,7 @@ TEST_F(TrainResume, OptionsThatSayOtherwiseAreRefusedByName) {
            {"--feed-forward 65", {"--feed-forward must be 64", "got 65"}},
            {"--parameters 100000", {"--parameters must be about ", "got 100000"}},
            {"--steps 301", {"--steps must be 300", "got 301"}},
-           {"--minutes 1", {"--minutes"}},
+           {"--minutes 1", {"--minutes must be left out to go on from run, got 1"}},
            {"--batch 5", {"--batch must be 4", "got 5"}},
            {"--learning-rate 0.02", {"--learning-rate must be 0.01", "got 0.02"}},
            {"--warmup 0.5", {"--warmup must be 0.02", "got 0.5"}},
@@ -233,12 +233,19 @@ TEST_F(TrainResume, OptionsThatSayOtherwiseAreRefusedByName) {
            {"--validation-tokens 5", {"--validation-tokens must be 100000", "got 5"}},
            {"--seed 2", {"--seed must be 1", "got 2"}},
            {"--dropout 0.2", {"--dropout must be 0.1", "got 0.2"}},
-           {"--patience 3", {"--patience must be 0", "got 3"}}}) {
+           {"--patience 3", {"--patience must be left out to go on from run, got 3"}}}) {
     expect_told(shell(resume + option), words);
   }
   const Ending same = shell("exec " + command(kRun + "--resume run --schedule dyadic --seed 1"));
   EXPECT_EQ(same.code, 0) << same.err;
   EXPECT_TRUE(read_raw(work_ / "model") == model);
+}
+
+TEST_F(TrainResume, WhereTheRunHasNoSuchValueTheOptionMustBeLeftOut) {
+  ASSERT_EQ(shell("exec " + command("--minutes 0.005 --checkpoint run")).code, 0);
+  const std::string resume = "exec $lm train --resume run --text text --out model ";
+  expect_told(shell(resume + "--steps 5"), {"--steps must be left out to go on from run, got 5"});
+  expect_told(shell(resume + "--keep-best"), {"--keep-best must be left out to go on from run, got true"});
 }
 
 TEST_F(TrainResume, OnlyTheLogOfTheRunIsGoneOnWith) {
