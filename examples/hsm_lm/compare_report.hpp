@@ -63,11 +63,12 @@ inline std::string speed_text(const CompareData& data, const Contender& contende
 inline TextTable compare_table(const CompareData& data) {
   const CompareOptions& o = data.options;
   const Index last = o.speed_contexts.back(), first = o.speed_contexts.front();
-  TextTable table{
-      {"recipe", "parameters", "learning rate", "loss", "spread", "bits per byte", "training tokens/s",
-       format("generated/s at %td", first), format("at %td", last), format("state at %td", last),
-       "training memory", "training cost", format("generation cost at %td", last)},
-      {}};
+  const Index window = o.speed_windows.front();
+  TextTable table{{"recipe", "parameters", "learning rate", "loss", "spread", "bits per byte",
+                   "training tokens/s" + (window == o.context ? "" : format(" at %td", window)),
+                   format("generated/s at %td", first), format("at %td", last), format("state at %td", last),
+                   "training memory", "training cost", format("generation cost at %td", last)},
+                  {}};
   for (std::size_t c = 0; c < data.results.size(); ++c) {
     const Contender& contender = data.plan.contenders[c];
     const CompareResult& result = data.results[c];
@@ -77,13 +78,18 @@ inline TextTable compare_table(const CompareData& data) {
          format("%g%s", result.rate, result.edge ? "*" : ""), detail::loss_text(result.loss.mean()),
          fine ? detail::optional_text(4, result.loss.width()) : "-",
          fine ? format("%.4f", bits_per_byte(data.plan.texts, result.loss.mean())) : "-",
-         detail::speed_text(data, contender, kTrainingSpeed, o.speed_windows.front()),
+         detail::speed_text(data, contender, kTrainingSpeed, window),
          detail::speed_text(data, contender, kGenerationSpeed, first),
          detail::speed_text(data, contender, kGenerationSpeed, last),
          bytes_text(cost_of(contender.config).at(CostKind::kState, static_cast<double>(last))),
          bytes_text(training_memory(contender.config, {.batch = o.batch}).total()),
          detail::optional_text(3, data.cost_ratio(contender, CostKind::kTraining, o.context)),
          detail::optional_text(3, data.cost_ratio(contender, CostKind::kGeneration, last))});
+  }
+  if (first == last) {  // one column of it
+    constexpr std::ptrdiff_t kAgain = 8;
+    table.header.erase(table.header.begin() + kAgain);
+    for (Cells& row : table.rows) row.erase(row.begin() + kAgain);
   }
   return table;
 }

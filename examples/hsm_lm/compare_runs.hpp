@@ -115,7 +115,7 @@ class CompareRuns {
   double here_ = 0;  // runs since the start
   bool interrupted_ = false;
   ProgressLine line_{};
-  InterruptGuard guard_{kRunsWords};
+  InterruptGuard guard_{options_.out.empty() ? kLostRunsWords : kRunsWords};
   Clock::time_point start_ = Clock::now();
 };
 

@@ -70,7 +70,7 @@ inline CompareTexts read_compare_texts(const CompareSources& sources, Index cont
   }
   if (texts.selection.size() < 2 || texts.report.size() < 2) {
     throw std::invalid_argument(
-        (sources.valid.empty() ? sources.text + ": the last 5 %, for validation," : sources.valid) +
+        (sources.valid.empty() ? sources.text + ": the last 5 %, for validation," : sources.valid + ":") +
         " must have at least 2 tokens in each half, got " + std::to_string(texts.selection.size()) + " and " +
         std::to_string(texts.report.size()));
   }

@@ -105,7 +105,7 @@ Beginning begin(const GenerateOptions& options, const std::string& prompt, const
   if (text.last) unread.insert(unread.begin(), static_cast<std::int32_t>(*text.last));
   if (unread.empty() && !saved.memory.has_logits(0)) {
     throw std::invalid_argument(
-        "--prompt must have at least 1 byte, since the session has read no token, got none");
+        "the prompt must have at least 1 byte, since the session has read no token, got none");
   }
   return {Writer(GenerationSession(model, workspace, std::move(saved.memory), on_full)),
           Random(options.seed || !text.random ? seed() : *text.random), std::move(unread), text.pending};
@@ -172,7 +172,7 @@ void run_generate(const GenerateOptions& options) {
   if (!options.save_session.empty()) const OutputFile probe(options.save_session);
   const bool from_file = !options.prompt_file.empty();
   const std::string prompt = from_file ? read_prompt(options.prompt_file) : options.prompt;
-  if (prompt.empty() && (from_file || options.session.empty())) {
+  if (prompt.empty() && options.session.empty()) {
     throw std::invalid_argument(
         (from_file ? "--prompt-file " + options.prompt_file : std::string("--prompt")) +
         " must have at least 1 byte, got none");
@@ -226,9 +226,10 @@ void run_generate(const GenerateOptions& options) {
     std::fprintf(stderr, "%s: saved, %s read\n", shown(options.save_session).c_str(),
                  counted(session.position(), "token").c_str());
   }
-  std::fprintf(stderr, "%s; decode %s, %.0f tokens/s%s; seed %llu\n", prefilled.c_str(),
-               counted(count, "token").c_str(), rate(count - 1, decode_seconds), writer.draft_text().c_str(),
-               static_cast<unsigned long long>(seed));
+  // The first token is the prompt's.
+  const std::string speed = count > 1 ? format(", %.0f tokens/s", rate(count - 1, decode_seconds)) : "";
+  std::fprintf(stderr, "%s; decode %s%s%s; seed %llu\n", prefilled.c_str(), counted(count, "token").c_str(),
+               speed.c_str(), writer.draft_text().c_str(), static_cast<unsigned long long>(seed));
 }
 
 }  // namespace

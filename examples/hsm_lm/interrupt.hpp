@@ -41,6 +41,11 @@ inline constexpr InterruptWords kRunsWords{
     ": ends after this step; what is finished stays in the table\n", ": ends after this step\n",
     ": still in a step; the next one ends the program at once\n", ": ended at once\n"};
 
+/// The same where nothing is kept.
+inline constexpr InterruptWords kLostRunsWords{
+    ": ends after this step; what is finished is lost, with --out it would be kept\n", kRunsWords.saving,
+    kRunsWords.second, kRunsWords.last};
+
 /// While one lives, the signals that end a program are noted instead, and a pipe that nobody reads any more ends
 /// nothing. Signals that were ignored stay so. One at a time.
 class InterruptGuard {

@@ -100,7 +100,7 @@ class TaskRuns {
   double left_ = 0, steps_ = 0;  // steps that were left at the start, and those run since
   bool interrupted_ = false;
   ProgressLine line_{};
-  InterruptGuard guard_{kRunsWords};
+  InterruptGuard guard_{options_.out.empty() ? kLostRunsWords : kRunsWords};
   Clock::time_point start_ = Clock::now();
 };
 

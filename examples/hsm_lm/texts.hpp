@@ -119,7 +119,7 @@ inline Texts read_texts(const std::string& path, const std::string& valid, Index
                                 (valid.empty() ? " without the last 5 %" : ""));
   }
   if (texts.validation.size() < 2) {
-    throw std::invalid_argument((valid.empty() ? path + ": the last 5 %, for validation," : valid) +
+    throw std::invalid_argument((valid.empty() ? path + ": the last 5 %, for validation," : valid + ":") +
                                 " must have at least 2 " + unit + "s, got " +
                                 std::to_string(texts.validation.size()));
   }

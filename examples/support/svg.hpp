@@ -4,6 +4,7 @@
 // pixels, x to the right and y down; they are written with one decimal.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -22,11 +23,16 @@ struct TextStyle {
   bool bold = false;
 };
 
-/// `text` as the content of an XML element: markup is escaped, control characters become spaces.
+/// `text` as the content of an XML element: markup is escaped; control characters, and U+FFFE and
+/// U+FFFF, become spaces, since XML forbids them.
 inline std::string xml_text(std::string_view text) {
   std::string result;
-  for (const char c : text) {
-    if (c == '<') {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (const std::string_view next = text.substr(i, 3); next == "\xEF\xBF\xBE" || next == "\xEF\xBF\xBF") {
+      result += ' ';
+      i += 2;
+    } else if (c == '<') {
       result += "&lt;";
     } else if (c == '>') {
       result += "&gt;";

@@ -213,6 +213,27 @@ TEST_F(HsmLmCompare, WritesToNoTableThatItOnlyReads) {
   EXPECT_EQ(read_raw(work_ / "c.csv"), half);
 }
 
+TEST_F(HsmLmCompare, SaysOnceWhatIsMeasuredAtOneContext) {
+  const Outcome outcome = run(small({"--speed-contexts", "32", "--speed-windows", "4"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const std::size_t first = outcome.out.find("recipe ");
+  const std::string header = outcome.out.substr(first, outcome.out.find('\n', first) - first);
+  EXPECT_TRUE(mentions(header, {"training tokens/s at 4", "generated/s at 32  state at 32"})) << header;
+}
+
+TEST_F(HsmLmCompare, SaysThatRunsAreLostWhereNothingIsKept) {
+  const pid_t child = start(small({"--tokens", "1000000"}));
+  for (int i = 0; i < 6000; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const std::filesystem::path err = output_ / "err";
+    if (std::filesystem::exists(err) && count(read_raw(err), "; at least ") > 0) break;
+  }
+  ASSERT_EQ(::kill(child, SIGTERM), 0);
+  const Outcome outcome = finish(child);
+  EXPECT_EQ(outcome.code, 143) << outcome.err;
+  EXPECT_TRUE(mentions(outcome.err, {"SIGTERM: ends after this step; what is finished is lost, with --out"}));
+}
+
 TEST_F(HsmLmCompare, EndsBySignalsAndGoesOn) {
   const Arguments arguments = small({"--out", "c", "--tokens", "10000"});
   const pid_t child = start(arguments);
@@ -255,6 +276,7 @@ TEST_F(HsmLmCompare, KeepsARunThatDivergesAsARow) {
 }
 
 TEST_F(HsmLmCompare, RefusesBeforeAnythingIsWritten) {
+  write_raw(work_ / "one", "1");
   for (const auto& [more, words] : std::vector<std::pair<Arguments, std::vector<std::string>>>{
            {{"--layers", "2*zz"}, {"'zz'"}},
            {{"--layers", "2*ab@rotating"}, {"positions", "schedule", "'rotating'"}},
@@ -272,14 +294,16 @@ TEST_F(HsmLmCompare, RefusesBeforeAnythingIsWritten) {
            {{"--seeds", "1,1"}, {"--seeds", "once"}},
            {{"--speed-contexts", "0"}, {"--speed-contexts"}},
            {{"--valid", "none"}, {"none"}},
+           {{"--valid", "one"}, {"hsm_lm: one: must have at least 2 tokens"}},
            {{"--out", "/dev/null"}, {"--out must be a directory", "got a pipe or a device, /dev/null"}},
            {{"--out", std::string(300, 'c')}, {"File name too long"}},
            {{"--out", std::string(243, 'c')}, {"-positions.svg", "File name too long"}},
            {{"--out", "none/c"}, {"none/c.", "No such file"}}}) {
     SCOPED_TRACE(more[0] + " " + more[1]);
     expect_refused(run(small(more)), words);
-    EXPECT_EQ(work_.entries(), 1);
+    EXPECT_EQ(work_.entries(), 2);
   }
+  std::filesystem::remove(work_ / "one");
   expect_refused(run({"compare", "--valid", "text"}), {"--valid", "--text"});
   for (const auto& [option, words] : std::vector<std::pair<std::string, std::vector<std::string>>>{
            {"--speed-windows", {"training would take", "16777216 tokens"}},

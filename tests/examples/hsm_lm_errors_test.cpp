@@ -63,7 +63,7 @@ TEST_F(HsmLmErrors, RefusesTextsThatAreTooShort) {
   write_raw(work_ / "text", std::string(39, 'a'));
   expect_refused(run(training()), {"validation", "at least 2 bytes", "got 1"});
   write_raw(work_ / "valid", "a");
-  expect_refused(run(training({"--valid", "valid"})), {"valid", "at least 2 bytes", "got 1"});
+  expect_refused(run(training({"--valid", "valid"})), {"hsm_lm: valid: must have at least 2 bytes, got 1"});
   EXPECT_EQ(work_.entries(), 2);
 }
 
@@ -172,8 +172,6 @@ TEST_F(HsmLmErrors, RefusesBadCommands) {
                  {"text", "at least 2 bytes", "got 1"});
 }
 
-}  // namespace
-}  // namespace hsm::test::hsm_lm_errors_test
 TEST_F(HsmLmErrors, AnEmptyValueBehindEqualsIsTheValue) {
   train_small({"--steps", "1"});
   for (const auto& [all, words] : std::vector<std::pair<Arguments, std::vector<std::string>>>{
@@ -206,3 +204,5 @@ TEST_F(HsmLmErrors, RefusesOptionsGivenTwice) {
   expect_refused(recipes, {"'zz'"});
 }
 
+}  // namespace
+}  // namespace hsm::test::hsm_lm_errors_test

@@ -70,6 +70,19 @@ TEST_F(HsmLm, ReadsThePromptInChunks) {
   EXPECT_EQ(run(with(generate, {"--chunk", "0"})).code, 2);
 }
 
+TEST_F(HsmLm, GoesOnWithoutAPromptHoweverItIsGiven) {
+  train_small({"--steps", "3"});
+  text_of(run(with(kBegin, {"--tokens", "3", "--save-session", "session"})));
+  const std::string text = text_of(run(with(kGoOn, {"--tokens", "5"})));
+  write_raw(work_ / "empty", "");
+  EXPECT_EQ(text_of(run(with(kGoOn, {"--tokens", "5", "--prompt", ""}))), text);
+  EXPECT_EQ(text_of(run(with(kGoOn, {"--tokens", "5", "--prompt="}))), text);
+  EXPECT_EQ(text_of(run(with(kGoOn, {"--tokens", "5", "--prompt-file", "empty"}))), text);
+  EXPECT_EQ(text_of(run(with(kGoOn, {"--tokens", "5", "--prompt-file", "-"}))), text);
+  const Arguments fresh{"generate", "--model", "model", "--prompt-file", "empty"};
+  expect_refused(run(fresh), {"--prompt-file empty must have at least 1 byte"});
+}
+
 TEST_F(HsmLm, DoesNotSaveASessionOverThePromptThatItReads) {
   train_small({"--steps", "1"});
   write_raw(work_ / "prompt", "the cat");

@@ -158,6 +158,10 @@ TEST(StackPicture, EscapesTextAndShortensIt) {
   tags_of(xml);
   EXPECT_EQ(count(xml, ">&lt;&amp;&quot; &gt;<"), 1u);
   EXPECT_LT(xml.size(), 5000u);
+  EXPECT_EQ(xml_text("a\xEF\xBF\xBE"
+                     "b\xEF\xBF\xBF"
+                     "c\xEF\xBF\xBD\xEF\xBF"),
+            "a b c\xEF\xBF\xBD\xEF\xBF");
 }
 
 }  // namespace

@@ -210,7 +210,7 @@ TEST(SafetensorsHeader, HolesOverlapsAndTrailingBytesAreRefused) {
   expect_refused(two("0,4", "3,7"), 7, {"'b'", "overlap"});
   expect_refused(two("0,4", "0,4"), 4, {"'b'", "overlap"});
   expect_refused(two("0,4", "4,8"), 10, {"2 trailing bytes"});
-  expect_refused("{}", 1, {"1 trailing bytes"});
+  expect_refused("{}", 1, {"at byte 0, got 1 trailing byte"});
 }
 
 TEST(SafetensorsHeader, DeepNestingIsRefusedAtOnce) {

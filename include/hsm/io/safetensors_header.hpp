@@ -252,7 +252,7 @@ inline void SafetensorsHeaderReader::check_tiling(std::uint64_t data_bytes) cons
   }
   if (expected != data_bytes) {
     fail("the data must end with the last tensor, at byte " + std::to_string(expected) + ", got " +
-         std::to_string(data_bytes - expected) + " trailing bytes");
+         counted(data_bytes - expected, "trailing byte"));
   }
 }
 
