@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include <hsm/io/checkpoint_file.hpp>
@@ -115,7 +116,8 @@ inline void take_training_options(TrainOptions& options, const TrainingConfig& r
       if (c == '_') c = '-';
     }
     if (options.given(option) && asked != own) {
-      const bool none = (name == "minutes" || name == "patience" || name == "keep_best") && !own;
+      const bool none = (name == "minutes" || name == "patience" || name == "keep_best") &&
+                        own == std::remove_cvref_t<decltype(own)>{};
       refuse_other(options, option, none ? "" : hsm::detail::field_text(own), hsm::detail::field_text(asked));
     }
     asked = own;
