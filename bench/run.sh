@@ -4,7 +4,8 @@
 # Builds the benchmarks for this machine and runs them, in about 25 minutes:
 #   bash bench/run.sh [--products eigen|blas] [--figures] [ARGUMENT OF hsm_bench...]
 #   --products   whose matrix products: OpenBLAS where it is there (the default), or Eigen alone
-#   --figures    then make the pictures and tables of bench/figures and the table of the README from this run
+#   --figures    then make the pictures and tables of bench/figures and the table of the README from this run, and where
+#                PyTorch is installed the table of whole models beside it
 # The rows also go to build/bench/results.json. See bench/main.cpp for the other arguments.
 #
 #   bash bench/run.sh --compare REVISION [--products eigen|blas] [--loss PERCENT] [--benchmark_filter=REGEX] [--json FILE]
@@ -81,5 +82,13 @@ fi
 status=0
 json=${json:-$root/build/bench/results.json}
 "$folder/hsm_bench_$products" --json "$json" "${arguments[@]}" || status=$?
-if [[ $figures == yes && $status -le 1 ]]; then bash "$root/bench/figures.sh" "$json"; fi
+if [[ $figures == yes && $status -le 1 ]]; then
+  bash "$root/bench/figures.sh" "$json"
+  # Whole models beside PyTorch, where that is installed.
+  if /usr/bin/python3 -c 'import torch' 2>/dev/null; then
+    bash "$root/.ci/setup" examples
+    bash "$root/.ci/build" examples >&2
+  fi
+  /usr/bin/python3 "$root/bench/beside_torch.py" --out "$root/bench/figures/beside_torch.md"
+fi
 exit $status
