@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Builds the benchmarks for this machine and runs them, in about 25 minutes:
+# Builds the benchmarks for this machine and runs them, in about 25 minutes, with --figures 10 more:
 #   bash bench/run.sh [--products eigen|blas] [--figures] [ARGUMENT OF hsm_bench...]
 #   --products   whose matrix products: OpenBLAS where it is there (the default), or Eigen alone
 #   --figures    then make the pictures and tables of bench/figures and the table of the README from this run, and where
@@ -89,6 +89,6 @@ if [[ $figures == yes && $status -le 1 ]]; then
     bash "$root/.ci/setup" examples
     bash "$root/.ci/build" examples >&2
   fi
-  /usr/bin/python3 "$root/bench/beside_torch.py" --out "$root/bench/figures/beside_torch.md"
+  /usr/bin/python3 "$root/bench/beside_torch.py" --out "$root/bench/figures/beside_torch.md" || status=2
 fi
 exit $status

@@ -111,17 +111,23 @@ class StepLog {
     throw std::runtime_error(path_ + ": must be the log of the run to go on with, " + what);
   }
 
-  /// Times differ where steps were run again; nothing else of a step does, but for a validation that was to come.
-  void check_step(const Cells& got, const TrainingProgress& at, bool again, Index line) const {
-    const Cells names = csv_cells(kHeader.substr(0, kHeader.size() - 1)).value();
+  /// The first cell that is not of the step, kColumns for none. Times differ where steps were run again; nothing else of
+  /// a step does, but for a validation that was to come.
+  static std::size_t other_cell(const Cells& got, const TrainingProgress& at, bool again) {
     const Cells expected = csv_cells(line_of(at)).value();
-    for (std::size_t i = 0; i < kColumns; ++i) {
-      if (got[i] == expected[i] || i == kSeconds || i == kTokensPerSecond || (again && i == kValidation))
-        continue;
-      refuse(format("whose step %td has the %s ", at.step, names[i].c_str()) +
-             hsm::detail::in_quotes(expected[i]) + ", got " + hsm::detail::in_quotes(got[i]) +
-             format(" in line %td", line));
-    }
+    std::size_t i = 0;
+    while (i < kColumns &&
+           (got[i] == expected[i] || i == kSeconds || i == kTokensPerSecond || (again && i == kValidation)))
+      ++i;
+    return i;
+  }
+
+  [[noreturn]] void refuse_step(const Cells& got, const TrainingProgress& at, std::size_t i,
+                                Index line) const {
+    const Cells names = csv_cells(kHeader.substr(0, kHeader.size() - 1)).value();
+    refuse(format("whose step %td has the %s ", at.step, names[i].c_str()) +
+           hsm::detail::in_quotes(csv_cells(line_of(at)).value()[i]) + ", got " +
+           hsm::detail::in_quotes(got[i]) + format(" in line %td", line));
   }
 
   /// Leaves the lines up to the step of a table that is there; false if there is none or it is empty.
@@ -147,14 +153,19 @@ class StepLog {
       if (before > 0 ? step != before + 1 : step > done + 1)
         refuse(format("got step %td in line %td, where step %td belongs", step, line,
                       before > 0 ? before + 1 : done + 1));
-      if (step == at.step) check_step(*cells, at, again, line);
+      if (step == at.step) {
+        const std::size_t other = other_cell(*cells, at, again);
+        if (other < kColumns && end == text.size()) break;  // half a line too
+        if (other < kColumns) refuse_step(*cells, at, other, line);
+      }
       first = std::min(end + 1, text.size());
       if (step <= done) kept = first;
       before = step;
     }
     // Where it has no steps at all, it begins behind the checkpoint.
     if (before > 0 && before < done)
-      refuse(format("which is at step %td, got one that ends with step %td", done, before));
+      refuse(
+          format("which is at step %td, got one that ends with step %td; give another --log", done, before));
     const bool ended = text[kept - 1] == '\n';
     if (kept == text.size() && ended) return true;
     OutputFile file(path_);  // whole or not at all

@@ -160,7 +160,10 @@ inline void RunTable::parse(const std::string& text) {
     auto cells = csv_cells(std::string_view(text).substr(kept_, end - kept_));
     if (end == text.size()) {
       const std::size_t width = columns_.names().size();
-      const bool told = columns_.forms.contains(columns_.results.back());
+      // Of a number or a list a part has the same form: only a flag tells its end, and a count of threads will do.
+      const auto form = columns_.forms.find(columns_.results.back());
+      const bool told = form != columns_.forms.end() &&
+                        (form->second.text == kFlagCell.text || form->second.text == kCountCell.text);
       cut_ = !told || !cells || cells->size() != width || of_other_form(*cells) < width;
       if (cut_) return;
       behind_them_ = "\n";

@@ -189,13 +189,17 @@ TEST_F(HsmLmCompare, WritesToNoTableThatItOnlyReads) {
   Arguments speeds = small({"--out", "c"});
   speeds.push_back("--speeds");
   ASSERT_EQ(run(speeds).code, 0);
-  for (const char* name : {"c.csv", "c-curves.csv", "c-speeds.csv"}) {
+  for (const std::string name : {"c.csv", "c-curves.csv", "c-speeds.csv"}) {
     SCOPED_TRACE(name);
     const std::string all = read_raw(work_ / name), without_end = all.substr(0, all.size() - 1);
     write_raw(work_ / name, without_end);
     const Outcome again = run(small({"--out", "c"}));
-    EXPECT_EQ(again.code, 0) << again.err;
-    EXPECT_EQ(again.err.find("run "), std::string::npos) << again.err;
+    if (name == "c-curves.csv") {  // a list that is cut short is one too
+      expect_refused(again, {"c-curves.csv: must have the curves of every run"});
+    } else {
+      EXPECT_EQ(again.code, 0) << again.err;
+    }
+    EXPECT_EQ(again.err.find("run 1/"), std::string::npos) << again.err;
     EXPECT_EQ(read_raw(work_ / name), without_end);
     write_raw(work_ / name, all);
   }

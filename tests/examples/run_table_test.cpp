@@ -94,6 +94,10 @@ TEST_F(RunTables, ALastLineWithoutItsEndCountsWhereItsResultsHaveTheirForm) {
     EXPECT_EQ(table.size(), size);
     EXPECT_EQ(table.cut(), size == 1);
   }
+  RunColumns numbers = columns();  // half of a number is one too
+  numbers.forms = {{"loss", kNumberCell}, {"note", kNumberCell}};
+  write_raw(file_, kHeader + one + "\n\"recall, hard\",100,2*ab,1,0.25,0.12");
+  EXPECT_EQ(RunTable(file_, numbers).size(), 1u);
   write_raw(file_, kHeader + one);
   {
     RunTable table(file_, formed);

@@ -272,6 +272,8 @@ TEST_F(TrainResume, OnlyTheLogOfTheRunIsGoneOnWith) {
   const std::string must = "log.csv: must be the log of the run to go on with, ";
   refused(log.substr(0, last), {must + "which is at step 9, got one that ends with step 8"});
   refused(log.substr(0, last + 5), {must + "which is at step 9, got one that ends with step 8"});
+  // Half of the validation loss, which is a number too.
+  refused(log.substr(0, log.size() - 4), {must, "got one that ends with step 8; give another --log"});
   const std::string later = log.substr(0, header) + log.substr(second);
   taken(later, later);  // as a run that went on begins one
   refused(log.substr(0, header) + "1;" + log.substr(header + 2),

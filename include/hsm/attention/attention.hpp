@@ -27,6 +27,7 @@ struct Attention : AttentionOptions {
   Linear<Scalar> output;
   /// H, a divisor of C.
   Index heads = 1;
+
   Attention() = default;
 
   /// Weights normal with deviation 1 / sqrt(3 C), which is the usual 0.02 at C = 768 and grows for narrower
@@ -43,6 +44,8 @@ struct Attention : AttentionOptions {
   Index channels() const { return output.out(); }
   /// Rotary positions, window and blocks.
   const AttentionOptions& options() const { return *this; }
+  /// Tensors are not compared.
+  bool operator==(const Attention&) const = delete;
 
   /// Calls f(name, tensor, more...) for project.weight, project.bias, output.weight, output.bias.
   template <class F, class Self, class... More>

@@ -37,7 +37,7 @@ class AttentionState {
  public:
   AttentionState() = default;
 
-  /// A state of attention with options `of`, whatever its `top`. Throws std::invalid_argument for options that are out of
+  /// A state of attention with options `of`, of which `top` is not kept. Throws std::invalid_argument for options that are out of
   /// range. With a window options.capacity is not read, without one options.spare.
   AttentionState(Index channels, Index heads, const StateOptions& options, const AttentionOptions& of = {});
 

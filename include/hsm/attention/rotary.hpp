@@ -13,7 +13,7 @@
 // times themselves, 1e-9 at position 10^6. A call computes D cosines and sines per position for all heads, at most
 // N rows of them: positions that several sequences share are computed once where the range of positions is no
 // longer than N. Scratch N D scalars and N indices, work N D (a cosine or sine) + 8 N C flop. Errors: none; see
-// check_rotary().
+// AttentionOptions::check.
 #pragma once
 
 #include <algorithm>

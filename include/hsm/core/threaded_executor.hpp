@@ -8,10 +8,10 @@
 // Between loops the threads watch for the next one for some 40 microseconds before they sleep: a layer is a few
 // loops, one right after the other, and waking a thread takes longer than many of them. More threads than
 // processors sleep at once, since who watches would hold up who works. Executors share nothing and live side by
-// side. One loop at a time per executor: two threads that call run() on the same
-// ThreadedExecutor take turns, and a task that calls it, directly or through another executor, runs its loop alone,
-// on its own worker number: each thread knows the loops that it works in, by a thread_local list. The threads have
-// stacks of kThreadStackBytes at least (core/thread.hpp).
+// side. One loop at a time per executor: two threads that call run() on the same ThreadedExecutor take turns, but for
+// loops of one task, which wait for nobody. A task that calls it, directly or through another executor, runs its loop
+// alone, on its own worker number: each thread knows the loops that it works in, by a thread_local list. The threads
+// have stacks of kThreadStackBytes at least (core/thread.hpp).
 #pragma once
 
 #include <atomic>

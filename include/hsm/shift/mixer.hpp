@@ -3,7 +3,7 @@
 // A shift mixer: runs a mixing policy at a distance over sequences, causally, in every mode (layer/token_mixer.hpp),
 // and besides
 //
-//   forward_in_place   y over x, for mixers without products
+//   forward_in_place   y over x, for policies that say Stages::in_place
 //
 // Cost per token: the policy's products and O(K C). A step costs O(C) memory traffic besides the products.
 // Cut of time or batch: see the policy's file for its bound ((a,b): same bits).

@@ -96,11 +96,14 @@ CheckResult check_mixer(const std::string& name, const CheckOptions& options, In
   return wrong.empty() ? CheckResult() : CheckResult(name + ": " + wrong);
 }
 
-/// Tokens after which a layer has left behind what each of them sees.
+/// Tokens after which a layer has left behind what each of them sees, up to some 1,000 for a window or blocks.
 template <class Layer>
 Index tokens_seen(const Layer& layer) {
+  constexpr Index kMost = 500;
   const LayerFootprint footprint = layer.footprint();
-  Index seen = (std::max)({footprint.reads, footprint.window, (footprint.top + 1) * footprint.block});
+  const Index block = (std::min)(kMost, footprint.block), top = (std::min)(kMost, footprint.top);
+  const Index chosen = (std::min)(kMost, (top + 1) * block);
+  Index seen = (std::max)({footprint.reads, (std::min)(kMost, footprint.window), chosen});
   if constexpr (requires { layer.state_reach(); }) seen = (std::max)(seen, layer.state_reach());
   return 2 * seen + 5;
 }

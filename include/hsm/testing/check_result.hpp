@@ -33,8 +33,8 @@ class [[nodiscard]] CheckResult {
 /// How a check is made. The same options give the same check, to the bit.
 struct CheckOptions {
   /// T, the tokens of each of the three sequences that are tried. 0: at least 16, and as many as the distances of a
-  /// policy, or what a layer says that it reads (footprint) and that its state depends on (state_reach), ask for. A layer
-  /// that looks farther back wants more.
+  /// policy, or what a layer says that it reads (footprint; of a window or blocks up to 500) and that its state depends on
+  /// (state_reach), ask for. A layer that looks farther back wants more.
   Index tokens = 0;
   /// Every value of a tensor is moved by normal(noise) first, since a bias of 0 or heads that are all alike hide
   /// what is wrong. Where results are not finite then, or the layer refuses such values, they stay as they are given.
