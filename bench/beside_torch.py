@@ -48,6 +48,7 @@ try:
   from torch.nn import functional
 
   import hsm_torch
+  from time_layers import processor
 except ImportError as missing:
   print(f"beside_torch.py: {missing}: nothing is timed (Debian: python3-torch)")
   sys.exit(0)
@@ -197,13 +198,6 @@ class Pair:
     theirs = hsm_torch.loss_of(self.model, self.bytes[:CONTEXT + 1], CONTEXT)
     if not abs(ours - theirs) <= 1e-3:
       sys.exit(f"beside_torch.py: losses differ: {ours} and {theirs}")
-
-
-def processor():
-  for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-    if line.startswith("model name"):
-      return line.partition(": ")[2]
-  return "an unknown processor"
 
 
 def main():

@@ -7,8 +7,9 @@
 //   results    what came of it; a file whose results have not the form they should is refused
 //
 // A line is on the disk before `add` returns. Half a line, which a killed program leaves, counts for nothing, and is cut
-// off by the first `add`; a last line that lacks nothing but its end counts, where its last result has a form: of any
-// text a part would look the same. The file is locked: two programs at once would run everything twice.
+// off by the first `add`; a last line that lacks nothing but its end counts where its last result is a flag or a count: of
+// any other number, list or text a part would look the same. The file is locked: two programs at once would run
+// everything twice.
 #pragma once
 
 #include <fcntl.h>

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attention/attention_cases.hpp"
+#include "layer/step_allocations.hpp"
 #include "support/count_allocations.hpp"
 
 namespace hsm::test::allocation_test {
@@ -19,27 +20,8 @@ TYPED_TEST_SUITE(AttentionAllocations, Scalars);
 TYPED_TEST(AttentionAllocations, AStepOfOneStreamMakesNone) {
   for (const Form& form : kForms) {
     SCOPED_TRACE(testing::Message() << form);
-    for (const Index C : {8, 512}) {  // 512: the weights are far beyond what Eigen copies to its stack
-      const auto attention = make_attention<TypeParam>(C, 4, form);
-      Workspace workspace;
-      auto alone = attention.make_state({.capacity = 100, .spare = 7});
-      auto state = attention.make_state({.streams = 3, .capacity = 100});
-      const Vector<TypeParam> x = Vector<TypeParam>::Ones(C);
-      Vector<TypeParam> y(C);
-      const std::vector<Index> chosen = {2};
-      const auto steps = [&] {
-        for (int t = 0; t < 20; ++t) {
-          attention.step(x, alone, y, workspace);
-          attention.step(x, chosen, state, y, workspace);
-        }
-        alone.rewind(0, 7);
-        state.copy_stream(2, 0);
-      };
-      steps();
-      steps();  // a copy with a window had no room for as many
-      EXPECT_EQ(allocations_of(steps), 0) << "C = " << C;
-      EXPECT_EQ(state.count(0), 60);
-    }
+    for (const Index C : {8, 512})  // 512: the weights are far beyond what Eigen copies to its stack
+      expect_steps_without_allocations<TypeParam>(make_attention<TypeParam>(C, 4, form));
   }
 }
 

@@ -273,16 +273,18 @@ TEST(NarrowProducts, OfFewColumnsHaveTheBitsOfEachColumnAlone) {
   }
 }
 
-TEST(NarrowProducts, OfInt8KeepTheSizeOfX) {
+TEST(NarrowProducts, OfInt8KeepTheSizeOfBoth) {
   const Index in = 70;
   SerialExecutor serial;
-  const NarrowMatrix w(Storage::kInt8, random_weights(3, in, 10));
-  const auto product_of = [&](const OwnedColumns<float>& x) {
+  const Weights<float> weights = random_weights(3, in, 10);
+  const NarrowMatrix w(Storage::kInt8, weights);
+  const auto product_with = [&](const NarrowMatrix& matrix, const OwnedColumns<float>& x) {
     OwnedColumns<float> y(3, 1);
-    product(w, ConstColumns<float>(x.data(), in, 1, Eigen::OuterStride<>(in)),
+    product(matrix, ConstColumns<float>(x.data(), in, 1, Eigen::OuterStride<>(in)),
             Columns<float>(y.data(), 3, 1, Eigen::OuterStride<>(3)), serial);
     return y;
   };
+  const auto product_of = [&](const OwnedColumns<float>& x) { return product_with(w, x); };
   Random random(11);
   OwnedColumns<float> x(in, 1);
   for (Index i = 0; i < in; ++i) x(i) = static_cast<float>(random.normal(1.0));
@@ -290,6 +292,11 @@ TEST(NarrowProducts, OfInt8KeepTheSizeOfX) {
   for (const int power : {-80, -20, 20, 110}) {
     const float factor = std::ldexp(1.0F, power);
     expect_same_bits(product_of(x * factor), y * factor, "times a power of 2");
+  }
+  for (const int power : {-112, 100}) {  // the scales of w and x times each other are no normal number
+    const float factor = std::ldexp(1.0F, power);
+    const NarrowMatrix scaled(Storage::kInt8, Weights<float>(weights * factor));
+    expect_same_bits(product_with(scaled, x), y * factor, "weights times a power of 2");
   }
   EXPECT_EQ(product_of(x * 0.0F), y * 0.0F);
   expect_close_to_scale(product_of(x * std::ldexp(1.0F, -100)), y * std::ldexp(1.0F, -100), 0.1F, "tiny x");

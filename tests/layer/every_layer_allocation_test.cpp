@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "layer/layer_list.hpp"
+#include "layer/step_allocations.hpp"
 #include "support/count_allocations.hpp"
 
 namespace hsm::test::every_layer_allocation_test {
@@ -19,34 +20,14 @@ template <class Case>
 class EveryLayerAllocations : public ::testing::Test {};
 TYPED_TEST_SUITE(EveryLayerAllocations, LayerCases::Float, LayerCaseName);
 
-template <class Scalar, class Mixer>
-void expect_steps_without_allocations(const Mixer& mixer, Index C) {
-  Workspace workspace;
-  auto alone = mixer.make_state({.capacity = 20, .spare = 9}), state = mixer.make_state({.streams = 3});
-  const Vector<Scalar> x = Vector<Scalar>::Ones(C);
-  Vector<Scalar> y(C);
-  const std::vector<Index> chosen{2};
-  const auto steps = [&] {
-    for (int t = 0; t < 9; ++t) {
-      mixer.step(x, alone, y, workspace);
-      mixer.step(x, chosen, state, y, workspace);
-    }
-    alone.rewind(0, 9);
-    state.copy_stream(2, 0);
-  };
-  steps();
-  EXPECT_EQ(allocations_of(steps), 0) << "C = " << C;
-  EXPECT_EQ(state.count(0), 18);
-}
-
 TYPED_TEST(EveryLayerAllocations, AStepOfOneStreamMakesNone) {
   for (const Index C : {8, 512}) {  // 512: the weights are far beyond what Eigen copies to its stack
     auto mixer = TypeParam::make(TypeParam::of(C));
-    expect_steps_without_allocations<float>(mixer, C);
+    expect_steps_without_allocations<float>(mixer);
     for (const Storage storage : {Storage::kBfloat16, Storage::kInt8}) {
       SCOPED_TRACE(storage_name(storage));
       store_matrices(mixer.parameters(), storage);
-      expect_steps_without_allocations<float>(mixer, C);
+      expect_steps_without_allocations<float>(mixer);
     }
   }
 }
@@ -56,7 +37,7 @@ TEST(StoredAllocations, AStepInDoubleMakesNone) {
   for (const Storage storage : {Storage::kBfloat16, Storage::kInt8}) {
     Mixer<Gated<double>> mixer(Gated<double>(300, random), 3);
     store_matrices(mixer.parameters(), storage);
-    expect_steps_without_allocations<double>(mixer, 300);
+    expect_steps_without_allocations<double>(mixer);
   }
 }
 

@@ -60,8 +60,8 @@ class Executor {
   /// out. A task may call this again: all tasks of that loop then run on its thread, as its worker. That holds through
   /// other executors too: where a task has another executor's loop run tasks that call this one, all of them are the
   /// worker that it is, and may be so at the same time. A loop of one task may run it as if there were no loop: outside
-  /// of any as worker 0, beside the loops of other threads, where it may start loops of its own. Two threads may call it at the same time only where the
-  /// executor says so, as those of the library do.
+  /// of any as worker 0, beside the loops of other threads, where it may start loops of its own. Two threads may call it
+  /// at the same time only where the executor says so, as those of the library do.
   virtual void run(Index tasks, TaskRef task) = 0;
 };
 

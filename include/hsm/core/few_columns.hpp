@@ -93,23 +93,22 @@ struct FloatRow : WideRow {
   float at(Index i) const { return values[i]; }
 };
 
-/// A stretch of the rows and columns of W, which is multiplied by an X as long as it is deep.
-struct Stretch {
+/// Some rows and columns of W, which are multiplied by an X of that depth.
+struct Slab {
   Index row, rows, first, depth;
 };
 
-/// y of kRows rows, the first of which is `row` of the stretch and the next ones `apart` rows further each. What is not at
+/// y of kRows rows, the first of which is `row` of the slab and the next ones `apart` rows further each. What is not at
 /// the beginning of rows of W adds to y.
 template <class Row, int kRows, int kColumns, class Matrix>
-void multiply_tile(const Matrix& w, const Stretch& stretch, Index row, Index apart,
+void multiply_tile(const Matrix& w, const Slab& slab, Index row, Index apart,
                    const typename Row::template X<kColumns>& x, float* y, Index y_stride) {
   const auto read = [&]<std::size_t... kAt>(std::index_sequence<kAt...>) {
-    return std::array<Row, kRows>{
-        Row(w, stretch.row + row + static_cast<Index>(kAt) * apart, stretch.first)...};
+    return std::array<Row, kRows>{Row(w, slab.row + row + static_cast<Index>(kAt) * apart, slab.first)...};
   };
   const std::array<Row, kRows> rows = read(std::make_index_sequence<kRows>{});
   Floats sums[kRows][kColumns];
-  const Index whole = stretch.depth / kGroup * kGroup;
+  const Index whole = slab.depth / kGroup * kGroup;
   for (Index group = 0; group < whole; group += kGroup) {
     if constexpr (Row::kApart) {
       HSM_WRITTEN_OUT
@@ -122,25 +121,25 @@ void multiply_tile(const Matrix& w, const Stretch& stretch, Index row, Index apa
     HSM_WRITTEN_OUT
     for (int c = 0; c < kColumns; ++c) {
       float& to = y[c * y_stride + row + static_cast<Index>(r) * apart];
-      const float sum = Row::finish(rows[r], x, c, whole, stretch.depth, sums[r][c]);
-      to = stretch.first == 0 ? sum : to + sum;
+      const float sum = Row::finish(rows[r], x, c, whole, slab.depth, sums[r][c]);
+      to = slab.first == 0 ? sum : to + sum;
     }
   }
 }
 
-/// y of the rows of a stretch for kColumns columns.
+/// y of the rows of a slab for kColumns columns.
 template <class Row, int kColumns, class Matrix>
-HSM_NOINLINE void multiply_columns(const Matrix& w, const Stretch& stretch, const float* x, Index x_stride,
+HSM_NOINLINE void multiply_columns(const Matrix& w, const Slab& slab, const float* x, Index x_stride,
                                    float* y, Index y_stride) {
-  const typename Row::template X<kColumns> columns(x, x_stride, stretch.depth);
+  const typename Row::template X<kColumns> columns(x, x_stride, slab.depth);
   constexpr int kRows = Row::rows(kColumns);
-  const Index tiles = stretch.rows / kRows;
+  const Index tiles = slab.rows / kRows;
   for (Index tile = 0; tile < tiles; ++tile) {
-    multiply_tile<Row, kRows, kColumns>(w, stretch, Row::kApart ? tile : tile * kRows,
-                                        Row::kApart ? tiles : 1, columns, y, y_stride);
+    multiply_tile<Row, kRows, kColumns>(w, slab, Row::kApart ? tile : tile * kRows, Row::kApart ? tiles : 1,
+                                        columns, y, y_stride);
   }
-  for (Index row = tiles * kRows; row < stretch.rows; ++row)
-    multiply_tile<Row, 1, kColumns>(w, stretch, row, 1, columns, y, y_stride);
+  for (Index row = tiles * kRows; row < slab.rows; ++row)
+    multiply_tile<Row, 1, kColumns>(w, slab, row, 1, columns, y, y_stride);
 }
 
 /// A block of Y: the rows of W from `row` on, by four columns, or as many as an X takes, and the rest. Where these are not
@@ -156,10 +155,10 @@ void multiply_few_columns(const Matrix& w, Index row, const ConstColumns<float>&
     for (Index c = 0; c < y.cols(); c += most) {
       Index first = 0;
       do {
-        const Stretch stretch{row + r, (std::min)(strip, y.rows() - r), first,
-                              (std::min)(Row::kMost, depth - first)};
+        const Slab slab{row + r, (std::min)(strip, y.rows() - r), first,
+                        (std::min)(Row::kMost, depth - first)};
         const auto run = [&](auto count) {
-          multiply_columns<Row, decltype(count)::value>(w, stretch, x.data() + c * x.outerStride() + first,
+          multiply_columns<Row, decltype(count)::value>(w, slab, x.data() + c * x.outerStride() + first,
                                                         x.outerStride(), y.data() + r + c * y.outerStride(),
                                                         y.outerStride());
         };
@@ -176,7 +175,7 @@ void multiply_few_columns(const Matrix& w, Index row, const ConstColumns<float>&
           default:
             run(std::integral_constant<int, 4>{});
         }
-        first += stretch.depth;
+        first += slab.depth;
       } while (first < depth);
     }
   }

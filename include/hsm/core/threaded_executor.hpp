@@ -75,7 +75,7 @@ class ThreadedExecutor final : public Executor {
       share.next.store(bound(i));
       share.end = bound(i + 1);
     }
-    const bool shared = threads_ > 1 && tasks > 0;
+    const bool shared = threads_ > 1 && tasks > 1;
     if (shared) {
       loop_.store(&loop);
       published_.fetch_add(1);

@@ -15,12 +15,7 @@
 // std::runtime_error where MPI fails.
 #pragma once
 
-#include <algorithm>
-#include <concepts>
-#include <cstddef>
-#include <span>
-#include <string_view>
-#include <vector>
+#include <string>
 
 #include <hsm/distributed/gradient_sum.hpp>
 #include <hsm/distributed/layer_exchange.hpp>
@@ -50,7 +45,7 @@ Tokens<const typename Layer::Scalar> check_shard(const char* who, const TokenMix
       ShardableLayer<Layer>,
       "hsm: only attention and layers whose state is a hsm::RingState can be cut over ranks: shift mixers, "
       "the moving average, linear attention, and your own");
-  const auto x = view<const typename Layer::Scalar>(any_x, name);
+  const auto x = view<const typename Layer::Scalar>(any_x, (std::string(who) + ": " + name).c_str());
   mixer.layer().check(who);
   LayerExchange<Layer>::check(who, mixer.layer(), false);
   check_equal(who, name, x.shape(), Shape<3>{1, shards.tokens(), mixer.channels()});
