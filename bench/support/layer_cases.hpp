@@ -109,7 +109,7 @@ void set_yardstick(Case& c, Index T, Mode mode, int threads, Beside beside) {
   const auto tokens = static_cast<double>(T);
   c.tokens = tokens;
   if (beside == Beside::kAttention) {
-    auto attention = std::make_shared<LayerSubject<AttentionLayer>>(T, threads);
+    auto attention = std::make_shared<LayerSubject<DenseAttention>>(T, threads);
     if (mode != Mode::kForward) attention->prepare_backward();
     c.yardstick = work_of(attention, mode);
     set_paired(c);
@@ -221,13 +221,13 @@ void add_layer_cases(const Selection& selection, Index longest, double least_for
       add_layer_case<L>(T, Mode::kBoth, selection.threads,
                         product_target(judged && T >= 2048 ? least_both : 0), size);
     }
-    if (std::is_same_v<L, AttentionLayer> || T > kLongestAttention) continue;
+    if (std::is_same_v<L, DenseAttention> || T > kLongestAttention) continue;
     add_layer_case<L>(T, Mode::kForward, selection.threads, {}, size, Beside::kAttention);
     if (T <= std::min(most, kLongestAttention) / 4)
       add_layer_case<L>(T, Mode::kBoth, selection.threads, {}, size, Beside::kAttention);
   }
   add_step_case<L>(100);
-  add_step_case<L>(selection.quick ? 1000 : std::is_same_v<L, AttentionLayer> ? 10000 : 100000);
+  add_step_case<L>(selection.quick ? 1000 : std::is_same_v<L, DenseAttention> ? 10000 : 100000);
 }
 
 }  // namespace hsm::bench
