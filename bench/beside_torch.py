@@ -8,7 +8,7 @@ A GPT of 8 layers (width 256, heads 4, feed-forward 1024) and its (a,b) twin of 
 bytes: a step of training (16 x 128 tokens, forward, backward, clipping and AdamW), reading a prompt of 4,096 tokens, and making
 tokens one by one behind 1,000. PyTorch runs what its users would write: softmax(Q K^T) V by batched products, a partner s tokens
 back as the sequence padded in front, keys and values of the past in one tensor, the fused loops of its AdamW. The figure is the
-median of the ratios of turns, above 1 hsm is faster; a row whose ratios lie further than 10 % from it says so. Where PyTorch is
+median of the ratios of turns, above 1 hsm is faster; a row with a ratio further than 10 % from it is marked. Where PyTorch is
 not installed (Debian: python3-torch) it says so and ends with 0."""
 
 import argparse
@@ -41,6 +41,10 @@ parser.add_argument("--threads", type=number, default=len(os.sched_getaffinity(0
 parser.add_argument("--turns", type=number, default=5)
 parser.add_argument("--out", help="Markdown file to write the table to")
 OPTIONS = parser.parse_args()
+if not os.access(OPTIONS.program, os.X_OK):
+  parser.error(f"--program must be hsm_lm, which bash examples/run.sh builds, got {OPTIONS.program!r}")
+if OPTIONS.out and not pathlib.Path(OPTIONS.out).absolute().parent.is_dir():
+  parser.error(f"--out must be in a folder that is there, got {OPTIONS.out!r}")
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(OPTIONS.threads)  # read where torch is loaded
 sys.path.insert(0, str(ROOT / "examples" / "torch"))
 try:
@@ -49,7 +53,9 @@ try:
 
   import hsm_torch
   from time_layers import processor
-except ImportError as missing:
+except ModuleNotFoundError as missing:
+  if missing.name != "torch":
+    raise
   print(f"beside_torch.py: {missing}: nothing is timed (Debian: python3-torch)")
   sys.exit(0)
 
@@ -90,7 +96,8 @@ class Stream:
     if name == "ab":
       past[now] = x[0, 0]
       before = past[now - shifts[0]] if now >= shifts[0] else torch.zeros(WIDTH)
-      return (p["a"] * x + p["b"] * before) if len(p["a"]) == 1 else hsm_torch.mix_ab(p, x, shifts, {})
+      a, b = (hsm_torch.per_channel(p[which], WIDTH) for which in "ab")
+      return a * x + b * before
     heads = len(shifts)
     joint = functional.linear(x[0, 0], p["project.weight"], p["project.bias"])
     past[now] = joint[WIDTH:]
@@ -184,13 +191,13 @@ class Pair:
         found.append(int(logits.argmax()))
         logits = stream.step(found[-1])
       seconds = (time.perf_counter() - start) / MADE
-    same = sum(a == b for a, b in zip(made[-MADE:] if len(made) >= MADE else made, bytes(found)))
+    same = sum(a == b for a, b in zip(made[BEFORE:BEFORE + MADE], bytes(found)))
     if same < MADE // 2:  # equal up to a tie
       sys.exit(f"beside_torch.py: of {MADE} tokens {same} are the same")
     return 1 / rate, seconds
 
   def check(self):
-    """The losses of one text."""
+    """The losses of one text; and the logits that PyTorch has token by token beside those of the whole."""
     part = self.folder / "part"
     part.write_bytes(self.bytes[:CONTEXT + 1])
     told = self.hsm("evaluate", "--model", self.file, "--text", part).stdout.decode()
@@ -198,6 +205,13 @@ class Pair:
     theirs = hsm_torch.loss_of(self.model, self.bytes[:CONTEXT + 1], CONTEXT)
     if not abs(ours - theirs) <= 1e-3:
       sys.exit(f"beside_torch.py: losses differ: {ours} and {theirs}")
+    with torch.no_grad():
+      stream = Stream(self.model, CONTEXT)
+      streamed = torch.stack([stream.step(token) for token in self.bytes[:CONTEXT]])
+      whole = self.model(torch.tensor([list(self.bytes[:CONTEXT])]))[0]
+    off = float((streamed - whole).abs().max())
+    if not off <= 1e-4 * float(whole.abs().max()):
+      sys.exit(f"beside_torch.py: logits of PyTorch token by token differ from those of the whole by {off}")
 
 
 def main():
@@ -220,7 +234,7 @@ def main():
         ratios = sorted(b / a for a, b in times)
         own, other = (statistics.median(column) * 1e3 for column in zip(*times))
         middle = statistics.median(ratios)
-        unsteady = ", unsteady" if ratios[-1] - ratios[0] > 0.2 * middle else ""
+        unsteady = ", unsteady" if max(ratios[-1] - middle, middle - ratios[0]) > 0.1 * middle else ""
         lines.append(f"| `{recipe}`, {parameters / 1e6:.2f} M | {what} | {own:.3g} | {other:.3g} | {middle:.2f} | "
                      f"{ratios[0]:.2f} to {ratios[-1]:.2f}{unsteady} |")
         print(lines[-1], flush=True)

@@ -8,6 +8,7 @@ afresh, up to twice, all its pairs together; it counts as lost where it stays so
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -25,8 +26,11 @@ class Build:
                                         text=True)
 
     def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # hear tells
         return self.hear()
 
     def hear(self):
@@ -69,14 +73,36 @@ def pairs_of(before, now, name, budget):
     return pairs
 
 
+def pattern(text):
+    """What --benchmark_filter may be: names that a regular expression finds something in."""
+    if text.startswith("-") or text == "all":
+        raise argparse.ArgumentTypeError(f"must be a regular expression of names, got {text!r}")
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"must be a regular expression, got {text!r}: {error}")
+
+
+def share(text):
+    value = float(text)
+    if not 0 <= value < 100:
+        raise argparse.ArgumentTypeError(f"must be from 0 to below 100, got {text!r}")
+    return value
+
+
 def main():
     parser = argparse.ArgumentParser(prog="compare.py", allow_abbrev=False)
     parser.add_argument("before")
     parser.add_argument("now")
-    parser.add_argument("--benchmark_filter", default="")
+    parser.add_argument("--benchmark_filter", type=pattern, default=re.compile(""))
     parser.add_argument("--json")
-    parser.add_argument("--loss", type=float, default=3, metavar="PERCENT")
+    parser.add_argument("--loss", type=share, default=3, metavar="PERCENT")
     options, arguments = parser.parse_known_args()
+    for program in (options.before, options.now):
+        if not os.access(program, os.X_OK):
+            parser.error(f"there is no {program}: was it built with the same products?")
+    if options.json and not os.path.isdir(os.path.dirname(os.path.abspath(options.json))):
+        parser.error(f"--json must be in a folder that is there, got {options.json!r}")
 
     before, now = Build(options.before, arguments), Build(options.now, arguments)
     known = set(before.cases())
@@ -84,7 +110,7 @@ def main():
     # What runs beside another yardstick under a second name is the same work.
     plain = {re.sub("/(bare|paired)$", "", name) for name in all_names if not re.search("/(bare|paired)$", name)}
     names = [name for name in all_names
-             if name in known and re.search(options.benchmark_filter, name)
+             if name in known and options.benchmark_filter.search(name)
              and (name in plain or re.sub("/(bare|paired)$", "", name) not in plain)]
     least = 1 - options.loss / 100
     print(f"{'case':54} {'ms before':>10} {'ms now':>10} {'before/now':>10} {'spread':>7} {'pairs':>5}")
@@ -112,7 +138,7 @@ def main():
                      "pairs": len(pairs)})
         print(f"{name:54} {times[0] * 1e3:10.4g} {times[1] * 1e3:10.4g} {ratio:10.3f} {spread:7.0%} {len(pairs):5} "
               f"{' '.join(marks)}", flush=True)
-    if options.json:
+    if options.json and rows:
         with open(options.json, "w", encoding="utf-8") as out:
             json.dump(rows, out, indent=1)
     if rows:

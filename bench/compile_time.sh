@@ -25,7 +25,7 @@ while [[ "${1:-}" == --* ]]; do
   esac
   shift 2
 done
-if [[ $runs -lt 5 ]]; then echo "compile_time.sh: --runs must be at least 5, got $runs" >&2 && exit 2; fi
+if [[ ! $runs =~ ^[1-9][0-9]{0,5}$ || $runs -lt 5 ]]; then echo "compile_time.sh: --runs must be a whole number from 5 on, got '$runs'" >&2 && exit 2; fi
 compilers=("$@")
 if [[ $# == 0 ]]; then compilers=(g++ clang++); fi
 

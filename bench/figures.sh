@@ -25,31 +25,38 @@ awk -F'"' '
   /"steady":/ { steady = $3 ~ /true/ }
   /"seconds":/ { seconds = $3; gsub(/[: ,]/, "", seconds) }
   /"target":/ { target = $3; gsub(/[: ,]/, "", target) }
-  /"error":/ { wrong = $4 != "" }
+  /"error":/ { wrong = $4 != ""; if (wrong) print "a wrong result, \"" $4 "\"" > "'"$work"'/wrong" }
   /"yardstick":/ {
     if (wrong || !split(name, part, "/")) next
     size = part[4]; threads = part[5]; sub(/threads=/, "", threads)
     if (part[1] == "training") { size = "-"; threads = part[3]; sub(/threads=/, "", threads) }
+    if (part[1] == "decode") { size = "-"; threads = part[4]; sub(/threads=/, "", threads) }
     print part[1], part[2], part[1] == "training" ? "step" : part[3], size == "" ? "-" : size, seconds * 1e3, figure, \
       threads == "" ? 1 : threads, part[6] == "" ? "-" : part[6], target, steady, $4
   }
   END { for (key in machine) print key " " machine[key] > "'"$work"'/machine" }
 ' "$1" >"$work/rows"
 
-if ! awk '$1 == "mixer" && $2 == "attention" && $3 == "forward" { found = 1 } END { exit !found }' "$work/rows"; then
-  echo "figures: $1 must hold all cases of a run, got none of mixer/attention/forward" >&2
+if [[ -s $work/wrong ]]; then
+  echo "figures: $1 must hold results that are right, got $(head -1 "$work/wrong")" >&2
   exit 2
 fi
+for case in mixer/attention/T=1024 mixer/attention/T=16384 mixer/ab/T=16384 block/ab/T=16384; do
+  if ! awk -v of="$case" '$3 == "forward" && $1 "/" $2 "/" $4 == of { found = 1 } END { exit !found }' "$work/rows"; then
+    echo "figures: $1 must hold all cases of a run, got none of ${case%/*}/forward/${case##*/}" >&2
+    exit 2
+  fi
+done
 
 machine() { sed -n "s/^$1 //p" "$work/machine"; }
 title="C = 512, $(machine processor), $(awk '$7 > most { most = $7 } END { print most }' "$work/rows") threads, float, products by $(machine products)"
 threads=$(awk '$7 > most { most = $7 } END { print most }' "$work/rows")
 
-# times LEVEL LAYER MODE: T and microseconds per token
+# times LEVEL LAYER MODE: T, microseconds per token, and whether that is steady
 times() {
   awk -v level="$1" -v layer="$2" -v mode="$3" -v threads="$threads" '
     $1 == level && $2 == layer && $3 == mode && $4 ~ /^T=/ && $7 == threads && $8 == "-" {
-      T = substr($4, 3); print T, $5 * 1e3 / T }' "$work/rows" | sort -n
+      T = substr($4, 3); print T, $5 * 1e3 / T, $10 }' "$work/rows" | sort -n
 }
 # speedups LEVEL LAYER MODE: T, how often attention's speed the layer has, and whether that is steady
 speedups() {
@@ -113,7 +120,7 @@ crossing() {
       else printf "%s%d", steady[i] && steady[i + 1] ? "" : "~", exp(log(T[i]) + (0 - log(s[i])) / (log(s[i + 1]) - log(s[i])) * (log(T[i + 1]) - log(T[i])))
     }' "$work/$1.$2.$3.speedup"
 }
-at() { awk -v T="$4" '$1 == T { printf "%.2f", $2; found = 1 } END { if (!found) printf "-" }' "$work/$1.$2.$3"; }
+at() { awk -v T="$4" '$1 == T { printf "%s%.2f", $3 ? "" : "~", $2; found = 1 } END { if (!found) printf "-" }' "$work/$1.$2.$3"; }
 faster() {
   awk -v T="$4" '$1 == T { printf($2 < 20 ? "%s%.2f" : "%s%.0f", $3 ? "" : "~", $2); found = 1 }
     END { if (!found) printf "-" }' "$work/$1.$2.$3.speedup"
@@ -122,7 +129,7 @@ step() { awk -v layer="$1" -v at="at=$2" '$2 == layer && $3 == "step" && $4 == a
 {
   echo "$(machine processor), $(machine cores) cores, $(machine compiler), \`$(machine flags)\`, products by $(machine products), float, C = 512, $threads threads."
   echo "*Speed-up* is attention's time over the layer's, the median of pairs of runs in turns: below 1 the layer is slower. A *block* is"
-  echo "mixer and feed-forward network, with as many parameters as attention's block. ~ marks a spread above 10 %."
+  echo "mixer and feed-forward network, with as many parameters as attention's block. ~ marks a spread above 10 %. Steps run on one thread."
   echo
   echo "| | us per token, T = 1,024 | us per token, T = 16,384 | speed-up, T = 1,024 | speed-up, T = 16,384 | block's speed-up, T = 1,024 | block's speed-up, T = 16,384 | faster from T: mixer | faster from T: training | faster from T: block | us per step after 100 tokens |"
   echo "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"

@@ -2,11 +2,11 @@
 //
 // hsm_bench: the microbenchmarks. Prints what it runs on, a row per case with target, measured, ok, and exits
 // 1 on a wrong result, with --strict also on a missed target. Besides the options of Google Benchmark
-// (--benchmark_filter=REGEX, --benchmark_list_tests):
+// (--benchmark_filter=REGEX, of names as --benchmark_list_tests prints them):
 //
-//   --threads N      also run what takes threads on N (default: all cores); 1 is always measured
+//   --threads N      what takes threads runs on N (default: all cores); what depends on memory and decoding on 1 too
 //   --strict         a missed target is a failure
-//   --json FILE      write the rows and the machine as JSON
+//   --json FILE      write the rows and the machine as JSON, where there are rows
 //   --quick          a few small cases only
 //   --long           also the prompt of a million tokens, some ten minutes
 //   --serve          run nothing, but what standard input asks for (support/serve.hpp)
@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iomanip>
 #include <iostream>
@@ -29,6 +30,7 @@
 #include "bench/support/machine.hpp"
 #include "bench/support/registry.hpp"
 #include "bench/support/serve.hpp"
+#include "bench/support/threads.hpp"
 
 namespace {
 
@@ -107,8 +109,9 @@ const char* take(std::vector<char*>& arguments, const char* name, bool with_valu
       return rest + 1;
     }
     if (with_value && *rest == '\0') {
-      if (i + 1 >= arguments.size())
-        throw std::invalid_argument(std::string(name) + ": expected a value after it, got nothing");
+      if (i + 1 >= arguments.size() || std::strncmp(arguments[i + 1], "--", 2) == 0)
+        throw std::invalid_argument(std::string(name) + ": expected a value after it, got " +
+                                    (i + 1 < arguments.size() ? arguments[i + 1] : "nothing"));
       const char* value = arguments[i + 1];
       arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i),
                       arguments.begin() + static_cast<std::ptrdiff_t>(i) + 2);
@@ -125,12 +128,15 @@ int run(std::vector<char*> arguments) {
   const bool lengthy = take(arguments, "--long", false) != nullptr;
   const bool quick = take(arguments, "--quick", false) != nullptr;
   const bool serves = take(arguments, "--serve", false) != nullptr;
-  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const int cores = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 1024U));
   char* end = nullptr;
   const long threads = threads_text ? std::strtol(threads_text, &end, 10) : cores;
   if (threads < 1 || threads > 1024 || (end && *end != '\0')) {
     throw std::invalid_argument("--threads: expected 1 to 1024, got " + std::string(threads_text));
   }
+  if (json_path && !std::filesystem::is_directory(std::filesystem::absolute(json_path).parent_path()))
+    throw std::invalid_argument("--json: expected a file in a folder that is there, got " +
+                                std::string(json_path));
   int count = static_cast<int>(arguments.size());
   benchmark::Initialize(&count, arguments.data());
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
@@ -155,7 +161,9 @@ int run(std::vector<char*> arguments) {
   const auto unsteady = std::count_if(rows.begin(), rows.end(), [](const Row& row) { return !row.steady; });
   std::printf("\n%zu cases, %td wrong, %td below target, %td unsteady; most memory at a time %ld MB\n",
               rows.size(), wrong, missed, unsteady, used.ru_maxrss / 1024);
-  if (json_path) {
+  if (std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.yardstick == "sgemm"; }))
+    std::printf("sgemm is %s's\n", hsm::bench::sgemm(static_cast<int>(threads)).library());
+  if (json_path && !rows.empty()) {
     std::ofstream file(json_path);
     file << to_json(rows).dump(1) << '\n';
     if (!file.flush()) throw std::runtime_error("--json: cannot write " + std::string(json_path));

@@ -6,7 +6,8 @@
 #   --products   whose matrix products: OpenBLAS where it is there (the default), or Eigen alone
 #   --figures    then make the pictures and tables of bench/figures and the table of the README from this run, and where
 #                PyTorch is installed the table of whole models beside it
-# The rows also go to build/bench/results.json. See bench/main.cpp for the other arguments.
+# The rows of all cases also go to build/bench/results.json, those of some only where --json says. See bench/main.cpp for
+# the other arguments.
 #
 #   bash bench/run.sh --compare REVISION [--products eigen|blas] [--loss PERCENT] [--benchmark_filter=REGEX] [--json FILE]
 # runs each case in turns with the case of that name of a revision of this repository, prints how much faster it is now,
@@ -48,13 +49,11 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
-if [[ $figures == yes && ${#arguments[@]} -gt 0 && -z "$revision" ]]; then
-  for argument in "${arguments[@]}"; do
-    if [[ "$argument" == --quick || "$argument" == --benchmark_filter* ]]; then
-      fail "--figures are made from all cases, not with $argument"
-    fi
-  done
-fi
+some=""  # the argument with which not all cases run
+for argument in "${arguments[@]}"; do
+  if [[ "$argument" == --quick || "$argument" == --benchmark_* ]]; then some=$argument; fi
+done
+if [[ $figures == yes && -n $some && -z "$revision" ]]; then fail "--figures are made from all cases, not with $some"; fi
 if [[ -n "$revision" ]]; then
   if [[ $figures == yes ]]; then fail "--figures are made from a run of their own, not from --compare"; fi
   commit=$(git -C "$root" rev-parse --verify --quiet "$revision^{commit}") || fail "no revision '$revision' here"
@@ -80,8 +79,8 @@ if [[ -n "$revision" ]]; then
 fi
 
 status=0
-json=${json:-$root/build/bench/results.json}
-"$folder/hsm_bench_$products" --json "$json" "${arguments[@]}" || status=$?
+if [[ -z $json && -z $some ]]; then json=$root/build/bench/results.json; fi
+"$folder/hsm_bench_$products" ${json:+--json "$json"} "${arguments[@]}" || status=$?
 if [[ $figures == yes && $status -le 1 ]]; then
   bash "$root/bench/figures.sh" "$json"
   # Whole models beside PyTorch, where that is installed.

@@ -5,8 +5,10 @@
 // in bf16 and int8 beside the floats, in turns: the figure is how many times as many tokens a second it gives.
 #include <hsm/model/language_model.hpp>
 
+#include <array>
 #include <cmath>
 
+#include "bench/model/last_logits.hpp"
 #include "bench/suites.hpp"
 #include "bench/support/registry.hpp"
 #include "bench/support/threads.hpp"
@@ -64,18 +66,6 @@ struct Decode {
   std::int32_t id = 0;
 };
 
-/// The logits after the last of `ids`, by the pass over all of them.
-OwnedColumns<float> logits_of(const Model& model, const std::vector<std::int32_t>& ids,
-                              Workspace& workspace) {
-  const Index C = model.config().width, V = model.config().vocabulary, T = static_cast<Index>(ids.size());
-  Model::Saved record;
-  model.hidden(ids, 1, T, record, workspace);
-  OwnedColumns<float> logits(V, 1);
-  model.logits(ConstColumns<float>(record.hidden.data() + (T - 1) * C, C, 1, Eigen::OuterStride<>(C)),
-               Columns<float>(logits.data(), V, 1, Eigen::OuterStride<>(V)), workspace);
-  return logits;
-}
-
 void add_decode_case(Storage storage, int threads, bool quick, Target target) {
   const std::string name =
       "decode/8*ab/" + std::string(storage_name(storage)) + "/threads=" + std::to_string(threads);
@@ -89,7 +79,8 @@ void add_decode_case(Storage storage, int threads, bool quick, Target target) {
         [=] {  // the logits of a few tokens are those of floats read at once, but for what was rounded off
           Decode got(subject->model, threads);
           for (int i = 0; i < 5; ++i) got.step();
-          const OwnedColumns<float> expected = logits_of(*float_model(quick), {0, 1, 2, 3, 4}, got.workspace);
+          const OwnedColumns<float> expected =
+              logits_of(*float_model(quick), std::array{0, 1, 2, 3, 4}, got.workspace);
           const float error = (got.logits - expected).norm() / expected.norm();
           return error <= (storage == Storage::kFloat ? 1e-4F : 0.05F)
                      ? std::string()

@@ -13,14 +13,18 @@ then differ by is what rounding does to the run. Threads change nothing in hsm."
 import argparse
 import csv
 import math
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import time
 
-import torch
-from torch.nn import functional
+try:
+  import torch
+  from torch.nn import functional
+except ModuleNotFoundError as missing:
+  sys.exit(f"twin.py: {missing} (Debian: python3-torch)")
 
 sys.dont_write_bytecode = True  # no __pycache__ beside the sources
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -117,6 +121,8 @@ def main():
   parser.add_argument("--bound", type=float, default=1e-3)
   parser.add_argument("--out", help="Markdown file to write the table to")
   options = parser.parse_args()
+  if not os.access(options.program, os.X_OK):
+    parser.error(f"--program must be hsm_lm, which bash examples/run.sh builds, got {options.program!r}")
   lines = [f"{options.steps} steps of {options.batch} x {options.context} bytes, width {options.width}, learning rate "
            f"{options.learning_rate:g}, seed {options.seed}; PyTorch {torch.__version__}"
            f"{' in float64' if options.double else ''}, "

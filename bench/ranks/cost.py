@@ -7,6 +7,7 @@ a layer, and from the links below.
 """
 import json
 import math
+import os
 import sys
 
 SCALAR = 4  # bytes
@@ -114,7 +115,8 @@ def weak_table(link):
     for ranks in (1, 2, 4, 8, 16, 64, 256, 1024, 10000):
         cells = [str(ranks), f"{ranks * tokens:.2g}"]
         for step, sent in (
-            (shift_step, 2 * sum(shift_bytes(WIDTH, 2**l, tokens) for l in range(LAYERS)) if ranks > 1 else 0),
+            # Of two, one sends forth and the other back; of more, those between send both.
+            (shift_step, (min(ranks, 3) - 1) * sum(shift_bytes(WIDTH, 2**l, tokens) for l in range(LAYERS)) if ranks > 1 else 0),
             (ring_step, LAYERS * sum(ring_bytes(WIDTH, ranks - 2, ranks, tokens)) if ranks > 1 else 0),
         ):
             alone = sum(step(1, tokens, link))
@@ -136,10 +138,15 @@ def strong_table(link):
         print("| " + " | ".join(cells) + " |")
 
 
+if len(sys.argv) != 2 or not os.path.isfile(sys.argv[1]):
+    sys.exit(f"cost.py: expected a file of lines of hsm_bench_ranks, got {sys.argv[1:]}")
 with open(sys.argv[1], encoding="utf-8") as file:
     LINES = [json.loads(line) for line in file if line.startswith("{")]
 # mpirun prints the lines of ranks as they come.
 LINES.sort(key=lambda line: (line.get("ranks", 0), line.get("layer", ""), line.get("shift", 0), line.get("rank", 0)))
+for kind in ("compute", "machine", "exchange"):
+    if all(line["kind"] != kind for line in LINES):
+        sys.exit(f"cost.py: expected lines of kind compute, machine and exchange, got none of {kind} in {sys.argv[1]}")
 TIMES = next(line for line in LINES if line["kind"] == "compute")
 WIDTH = TIMES["width"]
 check(LINES)

@@ -9,6 +9,22 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
+if [[ ${1-} == --prefill ]]; then
+  if [[ $# -gt 3 ]]; then
+    echo "bench/ranks/run.sh: expected --prefill TOKENS FEED-FORWARD at most, got also '$4'" >&2
+    exit 2
+  fi
+  for number in "${@:2}"; do
+    if [[ ! $number =~ ^[1-9][0-9]*$ ]]; then
+      echo "bench/ranks/run.sh: TOKENS and FEED-FORWARD must be whole numbers above 0, got '$number'" >&2
+      exit 2
+    fi
+  done
+elif [[ $# -gt 0 ]]; then
+  echo "bench/ranks/run.sh: expected nothing or --prefill TOKENS [FEED-FORWARD], got '$1'" >&2
+  exit 2
+fi
+
 bash "$root/.ci/setup" bench mpi
 bash "$root/.ci/build" bench >&2
 program=$root/build/bench/bench/hsm_bench_ranks
@@ -25,14 +41,13 @@ if [[ ${1-} == --prefill ]]; then
   over 1 prefill "$tokens" "$forward"
   over 2 prefill "$tokens" "$forward"
   exit
-elif [[ $# -gt 0 ]]; then
-  echo "bench/ranks/run.sh: expected nothing or --prefill TOKENS [FEED-FORWARD], got '$1'" >&2
-  exit 2
 fi
 
 lines=$(mktemp)
-trap 'rm -f "$lines"' EXIT
+table=$(mktemp)
+trap 'rm -f "$lines" "$table"' EXIT
 over 1 compute >"$lines"
 for ranks in 1 2 3 4; do over "$ranks" exchange | grep -v machine >>"$lines"; done
-python3 "$root/bench/ranks/cost.py" "$lines" >"$root/bench/ranks/table.md"
+python3 "$root/bench/ranks/cost.py" "$lines" >"$table"
+cat "$table" >"$root/bench/ranks/table.md"
 echo "bench/ranks/table.md is written" >&2

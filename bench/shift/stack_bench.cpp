@@ -52,8 +52,9 @@ struct StackSubject {
   Eigen::MatrixXf x, y, between;
 };
 
-void add_stack_case(const std::string& way, void (StackSubject::*run)(), Index megabytes, int threads,
-                    Target target) {
+/// `passes` times the values go through memory.
+void add_stack_case(const std::string& way, void (StackSubject::*run)(), int passes, Index megabytes,
+                    int threads, Target target) {
   const std::string name =
       "stack/8*ab/" + way + "/MB=" + std::to_string(megabytes) + "/threads=" + std::to_string(threads);
   add_case(name, target, [=] {
@@ -66,7 +67,7 @@ void add_stack_case(const std::string& way, void (StackSubject::*run)(), Index m
       return subject->check();
     };
     c->tokens = static_cast<double>(T);
-    c->bytes = 2.0 * static_cast<double>(megabytes * (1 << 20));
+    c->bytes = 2.0 * passes * static_cast<double>(megabytes * (1 << 20));
     const auto copy = copy_of(static_cast<std::size_t>(megabytes) << 20, threads);
     c->yardstick = [copy] { (*copy)(); };
     c->yardstick_name = "copy";
@@ -80,9 +81,9 @@ void add_stack_case(const std::string& way, void (StackSubject::*run)(), Index m
 void add_stacks(const Selection& selection) {
   const Index megabytes = selection.quick ? 4 : 128;
   for (const int threads : selection.thread_counts()) {
-    add_stack_case("depth-first", &StackSubject::depth_first, megabytes, threads,
+    add_stack_case("depth-first", &StackSubject::depth_first, 1, megabytes, threads,
                    {threads == 1 ? 1.0 / 3 : 0});
-    add_stack_case("layer-by-layer", &StackSubject::layer_by_layer, megabytes, threads, {});
+    add_stack_case("layer-by-layer", &StackSubject::layer_by_layer, kLayers, megabytes, threads, {});
   }
 }
 

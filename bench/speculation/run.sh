@@ -13,6 +13,16 @@ if [[ ${1-} != --text || ! -f ${2-} ]]; then
 fi
 text=$2
 shift 2
+if [[ $# -gt 3 ]]; then
+  echo "bench/speculation/run.sh: expected PROMPTS, TOKENS and K at most, got also '$4'" >&2
+  exit 2
+fi
+for number in "$@"; do
+  if [[ ! $number =~ ^[1-9][0-9]*$ ]]; then
+    echo "bench/speculation/run.sh: PROMPTS, TOKENS and K must be whole numbers above 0, got '$number'" >&2
+    exit 2
+  fi
+done
 
 bash "$root/.ci/setup" bench examples
 bash "$root/.ci/build" examples >&2

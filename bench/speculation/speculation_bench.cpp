@@ -5,8 +5,8 @@
 //   hsm_bench_speculation MODEL DRAFT TEXT [PROMPTS [TOKENS [K]]]
 //
 // Cuts PROMPTS (1000) prompts of 64 tokens from a text, evenly spread, and writes TOKENS (32) tokens after each, alone and
-// with K (4) drafted tokens a round, in turns. Time is that of writing; prompts are read before. Prints what it ran
-// on and a table in Markdown; ends with 1 where a text is not the one that the model writes alone.
+// with K (4) drafted tokens a round, in turns. Time is that of writing: the model reads a prompt before, the draft when it
+// is first asked, and that counts. Prints what it ran on and a table in Markdown; ends with 1 where a text is not the one that the model writes alone.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

@@ -2,13 +2,15 @@
 //
 // The checks that come before a timing. Forward: against an oracle in double on 64 tokens, the first and the
 // last included. Backward: the slope of sum(dy y) along a vector v of +1 and -1 on those tokens, by central
-// differences of the forward that was just checked, against sum(dx v); a token whose gradient is missing is
-// off by an eighth.
+// differences of the forward that was just checked, against sum(dx v), and the slope along such a vector of the
+// parameters against theirs. A sum is one number: what is missing in it is seen but for chance, so the unit tests look
+// at each value.
 #pragma once
 
 #include <cmath>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <hsm/core/types.hpp>
@@ -36,6 +38,28 @@ inline std::string check_columns(const Eigen::MatrixXf& y, const std::vector<Ind
   return "";
 }
 
+/// +1 or -1.
+inline float sign_at(Index row, Index column) { return (row * 7 + column * 13) % 5 < 2 ? -1.0F : 1.0F; }
+
+/// (sum(dy above) - sum(dy below)) / (2 step).
+inline double slope_of(const Eigen::MatrixXf& dy, const Eigen::MatrixXf& above, const Eigen::MatrixXf& below,
+                       float step) {
+  double change = 0;
+  for (Index t = 0; t < dy.cols(); ++t) {
+    for (Index c = 0; c < dy.rows(); ++c)
+      change += static_cast<double>(dy(c, t)) *
+                (static_cast<double>(above(c, t)) - static_cast<double>(below(c, t)));
+  }
+  return change / (2 * static_cast<double>(step));
+}
+
+/// "" where the slope is what gradients with this sum of squares say, but for rounding.
+inline std::string check_slope(const char* what, double measured, double told, double squares) {
+  if (std::abs(measured - told) <= 0.03 * std::sqrt(squares)) return "";
+  return "the slope along " + std::string(what) + " is " + std::to_string(measured) + ", its gradients say " +
+         std::to_string(told);
+}
+
 /// "" where dx is the gradient of sum(dy y), y = forward(x), at the sampled tokens.
 inline std::string check_gradient(
     const std::function<void(const Eigen::MatrixXf& x, Eigen::MatrixXf& y)>& forward,
@@ -45,30 +69,55 @@ inline std::string check_gradient(
   Eigen::MatrixXf moved = x, above(x.rows(), x.cols()), below(x.rows(), x.cols());
   double slope = 0, size = 0;
   const std::vector<Index> tokens = sampled_tokens(x.cols());
-  const auto sign = [](Index c, Index t) { return (c * 7 + t * 13) % 5 < 2 ? -1.0F : 1.0F; };
   for (const float step : {kStep, -kStep}) {
     for (const Index t : tokens) {
-      for (Index c = 0; c < x.rows(); ++c) moved(c, t) = x(c, t) + step * sign(c, t);
+      for (Index c = 0; c < x.rows(); ++c) moved(c, t) = x(c, t) + step * sign_at(c, t);
     }
     forward(moved, step > 0 ? above : below);
   }
   for (const Index t : tokens) {
     for (Index c = 0; c < x.rows(); ++c) {
       const auto d = static_cast<double>(dx(c, t));
-      slope += d * static_cast<double>(sign(c, t));
+      slope += d * static_cast<double>(sign_at(c, t));
       size += d * d;
     }
   }
-  double change = 0;
-  for (Index t = 0; t < x.cols(); ++t) {
-    for (Index c = 0; c < x.rows(); ++c)
-      change += static_cast<double>(dy(c, t)) *
-                (static_cast<double>(above(c, t)) - static_cast<double>(below(c, t)));
+  return check_slope("the sampled tokens", slope_of(dy, above, below, kStep), slope, size);
+}
+
+/// "" where `gradients` are those of sum(dy y), y = forward() of a layer with these parameters, which are moved and put
+/// back.
+template <class Parameters>
+std::string check_parameter_gradients(const std::function<void(Eigen::MatrixXf& y)>& forward,
+                                      Parameters& parameters, Parameters& gradients,
+                                      const Eigen::MatrixXf& dy) {
+  constexpr float kStep = 1e-3F;
+  Eigen::MatrixXf above(dy.rows(), dy.cols()), below(dy.rows(), dy.cols());
+  const Parameters kept = parameters;
+  for (const float step : {kStep, -kStep}) {
+    Parameters::visit(
+        [&](std::string_view, auto& tensor) {
+          for (Index c = 0; c < tensor.cols(); ++c) {
+            for (Index r = 0; r < tensor.rows(); ++r) tensor(r, c) += step * sign_at(r, c);
+          }
+        },
+        parameters);
+    forward(step > 0 ? above : below);
+    parameters = kept;
   }
-  const double measured = change / (2 * static_cast<double>(kStep)), error = std::abs(measured - slope);
-  if (error <= 0.03 * std::sqrt(size)) return "";
-  return "the slope along the sampled tokens is " + std::to_string(measured) + ", dx says " +
-         std::to_string(slope);
+  double slope = 0, squares = 0;
+  Parameters::visit(
+      [&](std::string_view, const auto& gradient) {
+        for (Index c = 0; c < gradient.cols(); ++c) {
+          for (Index r = 0; r < gradient.rows(); ++r) {
+            const auto g = static_cast<double>(gradient(r, c));
+            slope += g * static_cast<double>(sign_at(r, c));
+            squares += g * g;
+          }
+        }
+      },
+      gradients);
+  return check_slope("the parameters", slope_of(dy, above, below, kStep), slope, squares);
 }
 
 }  // namespace hsm::bench

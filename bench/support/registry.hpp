@@ -2,7 +2,7 @@
 //
 // Cases, and how they become rows. A case is verified before it is timed, is run in turns with its yardstick,
 // and has a name such as mixer/ab/forward/T=1024/threads=2. Google Benchmark selects, names and writes
-// out the cases; each is one iteration of manual time, since the turns are taken inside (measure.hpp). A case can
+// out the cases, under that name with /iterations:1/manual_time behind it, since the turns are taken inside (measure.hpp). A case can
 // also be timed run by run, for comparisons of two builds (serve.hpp).
 #pragma once
 
@@ -17,7 +17,7 @@ namespace hsm::bench {
 struct Case {
   std::function<void()> work;
   std::function<void()> yardstick;  ///< may be empty
-  std::string yardstick_name;       ///< "copy", "read", "sgemm", "attention" or "float"
+  std::string yardstick_name;       ///< such as "copy", "sgemm" or "attention"
   double scale =
       1;  ///< figure = scale * yardstick time / case time, e.g. flop of the case over flop of the yardstick
   double tokens = 0;                    ///< per run; 0 where it does not apply
@@ -49,7 +49,7 @@ struct Row {
   double seconds = 0, figure = 0, spread = 0, target = 0;
   double tokens_per_second = 0, gigabytes_per_second = 0, gigaflops = 0;
   int pairs = 0;
-  bool steady = true;  ///< whether the spread stayed within kSteady; judged where it was asked for
+  bool steady = true;  ///< whether the spread stayed within kSteady
   std::string yardstick = {};
   std::string error = {};
 };
