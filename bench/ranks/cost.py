@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The table of bench/ranks/README.md from lines of hsm_bench_ranks:   cost.py LINES >table.md
+"""The table bench/ranks/table.md from lines of hsm_bench_ranks:   cost.py LINES >table.md
 
 Counts must equal the formulas, or this ends with 1. All else is computed from them, from the measured time of a token in
 a layer, and from the links below.

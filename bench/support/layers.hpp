@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -94,6 +95,9 @@ struct MixerLayer {
 template <Index kWindow, Index kBlock = 0, Index kTop = 0>
 struct AttentionOf {
   using Layer = CausalAttention<float>;
+  /// The most tokens of which all blocks are chosen. With more, y jumps where another block is, and differences of y
+  /// are no slope.
+  static constexpr Index kContinuous = kBlock > 0 ? (kTop + 1) * kBlock : std::numeric_limits<Index>::max();
   static std::string name() {
     if (kBlock > 0) return "attention-block-" + std::to_string(kBlock) + "-top-" + std::to_string(kTop);
     return kWindow > 0 ? "attention-window-" + std::to_string(kWindow) : "attention";

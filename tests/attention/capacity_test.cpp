@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // The bound of a key/value cache: what does not fit is refused by name before anything changes, and only the
-// streams that a call names count.
+// streams that a call names count; and how many bytes caches and records hold.
 #include <gtest/gtest.h>
 
 #include <stdexcept>
@@ -16,6 +16,20 @@ namespace {
 template <class Scalar>
 class AttentionCapacity : public testing::Test {};
 TYPED_TEST_SUITE(AttentionCapacity, Scalars);
+
+TYPED_TEST(AttentionCapacity, ARecordTellsWhatItHolds) {
+  const Index C = 8, H = 2, N = 12;
+  const auto attention = make_attention<TypeParam>(C, H);
+  Random random(19);
+  const auto x = random_matrix<TypeParam>(C, N, random);
+  Workspace workspace;
+  Matrix<TypeParam> y(C, N);
+  auto saved = attention.make_saved();
+  EXPECT_EQ(saved.bytes(), 0u);
+  attention.forward(x, y, saved,
+                    workspace);  // queries, keys, values, outputs of heads, and a sum for each head
+  EXPECT_EQ(saved.bytes(), static_cast<std::size_t>((3 + 1) * C * N + H * N) * sizeof(TypeParam));
+}
 
 TYPED_TEST(AttentionCapacity, TheCapacityIsRefusedBeforeAnythingChanges) {
   const Index C = 8;

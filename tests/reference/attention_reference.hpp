@@ -9,7 +9,7 @@
 //
 //   u_c + j u_{c + D/2}  <-  (u_c + j u_{c + D/2}) exp(j p rotary^(-2 c / D)),    c < D/2
 //
-// With blocks of B tokens (arXiv 2502.13189), token j in block j / B rounded down, j is left where its block is that of i,
+// With blocks of `block` tokens (arXiv 2502.13189), token j in block j / block rounded down, j is left where its block is that of i,
 // or one of the `top` earlier ones whose mean key has the largest dot products with q_i, the earlier of equal ones.
 //
 // Parameters are read value by value, so it shares no arithmetic with the code under test.

@@ -2,8 +2,8 @@
 //
 // Causal attention over a hierarchy of pooled tokens, of one document by its definition, in double and plain loops:
 //
-//   x^0 = x,   x^l_j = a^l x^{l-1}_{2j} + b^l x^{l-1}_{2j+1}  (value by value),   q^l, k^l = W^l x^l + b^l
-//   score(t, i) = sum_l w_l q^l_Q . k^l_K / sqrt(C/H),   Q = (t+1) / 2^l - 1,  K = i / 2^l  (rounded down),  K <= Q
+//   x^0 = x,   x^e_j = a^e x^{e-1}_{2j} + b^e x^{e-1}_{2j+1}  (value by value),   q^e, k^e = W^e x^e + b^e
+//   score(t, i) = sum_e w_e q^e_n . k^e_m / sqrt(C/H),   n = (t+1) / 2^e - 1,  m = i / 2^e  (rounded down),  m <= n
 //   y_t = W_o concat_h sum_{i <= t} softmax_i(score(t, i)) v_i + b_o,   w = softmax(lambda)
 //
 // Parameters are read value by value, so it shares no arithmetic with the code under test.
@@ -18,7 +18,7 @@
 
 namespace hsm::test {
 
-/// The parameters, copied into double: of level l >= 1 `a`, `b` [C], `W` [2C][C] and `bias` [2C], of level 0 W [3C][C].
+/// The parameters, copied into double: of level e >= 1 `a`, `b` [C], `W` [2C][C] and `bias` [2C], of level 0 W [3C][C].
 struct HierarchicalAttentionReference {
   struct Level {
     Values a, b, W, bias;
@@ -44,38 +44,38 @@ struct HierarchicalAttentionReference {
 
   /// y [T][C] of one document x [T][C].
   Values forward(const Values& x) const {
-    const std::size_t T = x.size() / C, D = C / H, L = levels.size() + 1;
+    const std::size_t T = x.size() / C, D = C / H, count = levels.size() + 1;
     const Values joint = map_tokens(W, bias, x);
-    Values pooled = x, mixed(T * C), score(T), weight(L);
-    std::vector<Values> queries(L), keys(L);  // [block][C]
+    Values pooled = x, mixed(T * C), score(T), weight(count);
+    std::vector<Values> queries(count), keys(count);  // [block][C]
     part(joint, 3, 0, queries[0]), part(joint, 3, 1, keys[0]);
-    for (std::size_t l = 1; l < L; ++l) {
-      const Level& level = levels[l - 1];
+    for (std::size_t e = 1; e < count; ++e) {
+      const Level& level = levels[e - 1];
       Values next;
-      for (std::size_t j = 0; j < (T >> l); ++j) {
+      for (std::size_t j = 0; j < (T >> e); ++j) {
         for (std::size_t c = 0; c < C; ++c)
           next.push_back(level.a[c] * pooled[2 * j * C + c] + level.b[c] * pooled[(2 * j + 1) * C + c]);
       }
       pooled = next;
       const Values own = map_tokens(level.W, level.bias, pooled);
-      part(own, 2, 0, queries[l]), part(own, 2, 1, keys[l]);
+      part(own, 2, 0, queries[e]), part(own, 2, 1, keys[e]);
     }
     double all = 0;
     for (const double value : lambda) all += std::exp(value);
-    for (std::size_t l = 0; l < L; ++l) weight[l] = std::exp(lambda[l]) / all;
+    for (std::size_t e = 0; e < count; ++e) weight[e] = std::exp(lambda[e]) / all;
 
     for (std::size_t t = 0; t < T; ++t) {
       for (std::size_t h = 0; h < H; ++h) {
         double largest = -INFINITY, total = 0;
         for (std::size_t i = 0; i <= t; ++i) {
           score[i] = 0;
-          for (std::size_t l = 0; l < L; ++l) {
-            const std::size_t complete = (t + 1) >> l, K = i >> l;
-            if (K >= complete) continue;
+          for (std::size_t e = 0; e < count; ++e) {
+            const std::size_t complete = (t + 1) >> e, m = i >> e;
+            if (m >= complete) continue;
             double product = 0;
             for (std::size_t d = h * D; d < (h + 1) * D; ++d)
-              product += queries[l][(complete - 1) * C + d] * keys[l][K * C + d];
-            score[i] += weight[l] * product / std::sqrt(static_cast<double>(D));
+              product += queries[e][(complete - 1) * C + d] * keys[e][m * C + d];
+            score[i] += weight[e] * product / std::sqrt(static_cast<double>(D));
           }
           largest = std::max(largest, score[i]);
         }

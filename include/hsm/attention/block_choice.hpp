@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// Block-sparse attention: the tokens of a document are cut into blocks of B by their places, token t in block t / B
-// rounded down. A token sees its own block up to itself, and all of the K earlier blocks that suit its query best,
-// all earlier ones where there are no more than K:
+// Block-sparse attention: the tokens of a document are cut into blocks of `block` by their places, token t in block
+// t / block rounded down. A token sees its own block up to itself, and all of the `top` earlier blocks that suit its query
+// best, all earlier ones where there are no more than `top`:
 //
-//   out_t = sum_j w_tj v_j,   w_tj = softmax_j(q_t . k_j / sqrt(C/H)),   j <= t in block t / B, or in a chosen block
-//   chosen are the K blocks b < t / B with the largest  q_t . (1/B) sum_{j in b} k_j,  the earlier ones of equals
+//   out_t = sum_j w_tj v_j,   w_tj = softmax_j(q_t . k_j / sqrt(C/H)),   j <= t in block t / block, or in a chosen one
+//   chosen are the `top` blocks b < t / block with the largest  q_t . (1 / block) sum_{j in b} k_j,  of equals the earlier
 //
 // for each head and query, by keys as they are seen, turned where positions are rotary. The choice has no gradient.
-// Where a product is NaN it counts as -infinity. Cost 4 C (K+1) B flop per token at most, and 2 C T / B of
-// choosing; up to (K+1) B tokens it is dense attention, to the bit. The state is that of dense attention, with C / B
-// values more per token: the sums of the keys of each block, so that a step reads T / B of them and not T keys.
+// Where a product is NaN it counts as -infinity. Cost 4 C (top + 1) block flop per token at most, and 2 C T / block of
+// choosing; up to (top + 1) block tokens it is dense attention, to the bit. The state is that of dense attention, with
+// C / block values more per token: the sums of the keys of each block, so that a step reads T / block of them and not T keys.
 //
 // Source: MoBA, arXiv 2502.13189, whose "top-k" counts the own block, ours does not.
 //

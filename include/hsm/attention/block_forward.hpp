@@ -7,7 +7,7 @@
 // whatever other queries there are.
 //
 // Cost 4 width flop and one exp per pair, and 3 width copies per query and block. Scratch O(width + top) per query.
-// One or two queries (streaming) read their keys one after another as in dense attention.
+// One or two queries read their keys one after another as in dense attention.
 #pragma once
 
 #include <algorithm>
@@ -117,7 +117,7 @@ void attend_blocks(Index width, Index first, Index count, Index past, const Head
                    const HeadBlocks<Scalar>& blocks, const HeadResults<Scalar>& results,
                    BlockScratch<Scalar>& s) {
   constexpr Index kStrip = kLanes<Scalar>;
-  const Index position = past + first, stride = results.stride, B = blocks.size;
+  const Index position = past + first, stride = results.stride, size = blocks.size;
   const Scalar* queries = head.queries + first * width;
   Scalar* out = results.data + first * stride;
   Scalar* log_sum = results.log_sum ? results.log_sum + first : nullptr;
@@ -163,7 +163,7 @@ void attend_blocks(Index width, Index first, Index count, Index past, const Head
     }
   };
 
-  const Index last = earlier_blocks(B, position, count);
+  const Index last = earlier_blocks(size, position, count);
   // Queries lie far apart: those of the next strip are fetched while this one is worked on.
   const auto fetch = [&](Index from) {
     for (Index n = from; n < (std::min)(from + kStrip, s.ends[last - 1]); ++n) {
@@ -180,13 +180,13 @@ void attend_blocks(Index width, Index first, Index count, Index past, const Head
     for (Index i = 0; i < many; i += kStrip) {
       fetch(static_cast<Index>(choosing.data() - s.listed) + i + kStrip);
       add_keys((std::min)(kStrip, many - i),
-               [&](Index n) { return choosing[static_cast<std::size_t>(i + n)]; }, (b + 1) * B, b * B,
-               (b + 1) * B, false);
+               [&](Index n) { return choosing[static_cast<std::size_t>(i + n)]; }, (b + 1) * size, b * size,
+               (b + 1) * size, false);
     }
-    const Index own = std::clamp(b * B - position, Index{0}, count),
-                end = (std::min)((b + 1) * B - position, count);
+    const Index own = std::clamp(b * size - position, Index{0}, count),
+                end = (std::min)((b + 1) * size - position, count);
     for (Index i = own; i < end; i += kStrip) {
-      add_keys((std::min)(kStrip, end - i), [&](Index n) { return i + n; }, position + i, b * B,
+      add_keys((std::min)(kStrip, end - i), [&](Index n) { return i + n; }, position + i, b * size,
                position + end, true);
     }
   }

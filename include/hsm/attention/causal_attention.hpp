@@ -4,16 +4,16 @@
 //
 //   y_t = W_o concat_h sum_j softmax_j(q_t . k_j / sqrt(C/H)) v_j + b_o,    [q; k; v] = W x + b
 //
-// over all j <= t, with a window of W over t-W+1 ... t alone (attention/window.hpp), or over the own block and K chosen
-// ones of B tokens (attention/block_choice.hpp), where q and k are turned by their positions first if the parameters say
+// over all j <= t, with a window of W over t-W+1 ... t alone (attention/window.hpp), or over the own block and `top` chosen
+// ones of `block` tokens (attention/block_choice.hpp), where q and k are turned by their positions first if the parameters say
 // so (attention/rotary.hpp); these files tell the sources. In every mode (layer/token_mixer.hpp): queries of a segment
 // against the keys of its document, which lie in the call's own scratch, or for a continuing segment in the state.
 //
 // 8 C^2 flop per token and 4 C flop per pair of tokens that is seen: T of a token, min(T, W) with a window, at most
-// (K+1) B with blocks and 2 C T / B flop to choose them. No T x T matrix; scratch 4 C per token, which does not grow with
-// T in extend. A step costs O(C^2 + count C), O(C^2 + W C) or O(C^2 + (K B + count / B) C). A stream's state is 2 C
-// values per token, 2 C (W-1 + spare) with a window, in memory of up to twice as much, C / B more per token with blocks.
-// Tokens that are not seen, those after t, other documents and other streams change no bit of output t, be they NaN; but
+// (top + 1) block with blocks and 2 C T / block flop to choose them. No T x T matrix; scratch 4 C per token, which does not
+// grow with T in extend. A step costs O(C^2 + count C), O(C^2 + W C) or O(C^2 + (top block + count / block) C). A
+// stream's state is 2 C values per token, 2 C (W-1 + spare) with a window, in memory of up to twice as much, C / block more
+// per token with blocks. Tokens that are not seen, those after t, other documents and other streams change no bit of output t, be they NaN; but
 // that all earlier blocks take part in the choice.
 //
 // Modes agree within 1e-5 (float) and 1e-13 (double) of the largest output, their gradients within 1e-4 and 1e-12 of the

@@ -8,7 +8,7 @@
 // Keys are taken kKeyTile at a time with a running softmax, so no row of scores ever exists as a whole. Tiles
 // begin where the window of the first query does. A strip of queries begins at its own first key and stops at
 // its last, and in the tiles at the edges a hidden key takes part in no sum: its weight is 0 and zero weights
-// are skipped, so even NaN in a token that is not seen changes no bit. One or two queries (streaming) take a
+// are skipped, so even NaN in a token that is not seen changes no bit. One or two queries take a
 // form that reads each key once and multiplies nothing else. Cost 4 width flop and one exp per pair that is
 // seen; scratch O(width (queries + kKeyTile)).
 #pragma once
@@ -31,7 +31,7 @@ namespace hsm::inline HSM_ABI::detail {
 inline constexpr Index kKeyTile = 96;
 /// Queries per task; keys and values are read once for all of them from the second-level cache.
 inline constexpr Index kQueryTile = 64;
-/// Up to this many queries are streamed.
+/// Up to this many queries take that form.
 inline constexpr Index kFewQueries = 2;
 
 /// One head: token j of each array is `width` values from j * width on.

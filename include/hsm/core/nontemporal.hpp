@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Non-temporal stores: results that go past the cache. A result larger than the cache is evicted before anyone
-// reads it; written by ordinary stores each of its lines is first read from memory, written by streaming
-// stores it is not, which saves a third of the traffic of a copy. Values are computed a few cache lines at a
+// reads it; written by ordinary stores each of its lines is first read from memory, written by non-temporal
+// ones it is not, which saves a third of the traffic of a copy. Values are computed a few cache lines at a
 // time in registers and written from there, by the same instructions and to the same bits as without.
 #pragma once
 
@@ -27,7 +27,7 @@ namespace hsm::inline HSM_ABI {
 /// alone 1.3 times at 8 MB.
 inline constexpr std::size_t kNontemporalBytes = std::size_t{8} << 20;
 
-/// Whether a result of `bytes` should be streamed.
+/// Whether a result of `bytes` should be written past the cache.
 inline bool should_be_nontemporal(Stores stores, std::size_t bytes) {
 #if defined(__AVX__) || defined(__SSE2__)
   return stores == Stores::kNontemporal || (stores == Stores::kAutomatic && bytes >= kNontemporalBytes);

@@ -18,8 +18,7 @@
 
 namespace hsm::inline HSM_ABI {
 
-/// Whether results that leave the cache are written by streaming (non-temporal) stores; the bits are the same
-/// either way.
+/// Whether results that leave the cache are written by non-temporal stores; the bits are the same either way.
 enum class Stores { kAutomatic, kCached, kNontemporal };
 
 /// Scratch + executor. Not for two threads at once; neither copied nor moved.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // The parameters of attention over a hierarchy (hierarchical_kernel_attention.hpp): those of attention, and for each level
-// above the tokens how two blocks become one, and a map to its queries and keys. With E = L - 1 levels above the tokens
-// 4 C^2 + 4 C + E (2 C^2 + 4 C) + L values. The tensors of level 0 are drawn first: of equal seeds they are attention's.
+// above the tokens how two blocks become one, and a map to its queries and keys. With E levels above the tokens
+// 4 C^2 + 4 C + E (2 C^2 + 4 C) + E + 1 values. The tensors of level 0 are drawn first: of equal seeds they are attention's.
 #pragma once
 
 #include <cmath>
@@ -35,12 +35,12 @@ struct AttentionLevel {
   }
 };
 
-/// project [3C,C] with bias [3C], the levels, lambda [L], output [C,C] with bias [C].
+/// project [3C,C] with bias [3C], the levels, lambda [E+1], output [C,C] with bias [C].
 template <ComputeScalar Scalar>
 struct HierarchicalAttention {
   Linear<Scalar> project;                      ///< of the tokens: W [3C,C], rows q, k, v; bias [3C]
-  std::vector<AttentionLevel<Scalar>> levels;  ///< level 1 ... L-1
-  Vector<Scalar> lambda;                       ///< [L]: softmax(lambda) is what the levels count
+  std::vector<AttentionLevel<Scalar>> levels;  ///< level 1 ... E
+  Vector<Scalar> lambda;                       ///< [E+1]: softmax(lambda) is what the levels count
   Linear<Scalar> output;                       ///< W_o [C,C], b_o [C]
   Index heads = 1;                             ///< H, a divisor of C
 
@@ -56,7 +56,7 @@ struct HierarchicalAttention {
         lambda(Vector<Scalar>::Zero(level_count)),
         output(channels, channels, channels, deviation(channels), random),
         heads(head_count) {
-    for (Index l = 1; l < level_count; ++l) {
+    for (Index e = 1; e < level_count; ++e) {
       const Vector<Scalar> half = Vector<Scalar>::Constant(channels, Scalar(0.5));
       levels.push_back(
           {half, half, Linear<Scalar>(2 * channels, channels, 2 * channels, deviation(channels), random)});
@@ -65,23 +65,23 @@ struct HierarchicalAttention {
 
   /// C.
   Index channels() const { return output.out(); }
-  /// L, tokens counted.
+  /// E + 1: tokens counted.
   Index level_count() const { return static_cast<Index>(levels.size()) + 1; }
 
   /// What visit names, in its order.
   static TensorSpecs describe(Index channels, Index level_count) {
     TensorSpecs specs = Linear<Scalar>::describe("project", 3 * channels, channels, 3 * channels);
-    for (Index l = 1; l < level_count; ++l) {
+    for (Index e = 1; e < level_count; ++e) {
       specs = join({std::move(specs),
-                    prefixed(level_name(l), {vector_spec("a", channels), vector_spec("b", channels)}),
-                    Linear<Scalar>::describe(level_name(l), 2 * channels, channels, 2 * channels)});
+                    prefixed(level_name(e), {vector_spec("a", channels), vector_spec("b", channels)}),
+                    Linear<Scalar>::describe(level_name(e), 2 * channels, channels, 2 * channels)});
     }
     return join({std::move(specs),
                  {vector_spec("lambda", level_count)},
                  Linear<Scalar>::describe("output", channels, channels, channels, true)});
   }
 
-  /// Calls f(name, tensor, more...) for project.weight, project.bias, of each level l from 1 on level<l>.a, .b,
+  /// Calls f(name, tensor, more...) for project.weight, project.bias, of each level e from 1 on level<e>.a, .b,
   /// .weight, .bias, then lambda, output.weight, output.bias. Throws std::invalid_argument where another has
   /// more levels or fewer.
   template <class F, class Self, class... More>
@@ -90,16 +90,16 @@ struct HierarchicalAttention {
                          self.level_count()),
      ...);
     Linear<Scalar>::visit(named("project", f), self.project, more.project...);
-    for (std::size_t l = 0; l < self.levels.size(); ++l) {
-      AttentionLevel<Scalar>::visit(named(level_name(static_cast<Index>(l) + 1), f), self.levels[l],
-                                    more.levels[l]...);
+    for (std::size_t e = 0; e < self.levels.size(); ++e) {
+      AttentionLevel<Scalar>::visit(named(level_name(static_cast<Index>(e) + 1), f), self.levels[e],
+                                    more.levels[e]...);
     }
     f("lambda", self.lambda, more.lambda...);
     Linear<Scalar>::visit(named("output", f), self.output, more.output...);
   }
 
  private:
-  static std::string level_name(Index l) { return "level" + std::to_string(l); }
+  static std::string level_name(Index e) { return "level" + std::to_string(e); }
   static Index checked(Index channels, Index heads, Index levels) {
     constexpr const char* kWho = "HierarchicalAttention";
     detail::check_at_least(kWho, "channels", channels, 1);

@@ -21,13 +21,13 @@
 
 namespace hsm::inline HSM_ABI {
 
-/// What a forward leaves for backward: N (4 C + H) values for N tokens, and of each level l from 1 on 3 C N / 2^l. After
+/// What a forward leaves for backward: N (4 C + H) values for N tokens, and of each level e from 1 on 3 C N / 2^e. After
 /// extend also a copy of the blocks of each document, since the state itself goes on, and of its tail at entry.
 template <ComputeScalar Scalar>
 struct HierarchicalAttentionSaved : RecordedCall {
   /// The blocks of a level that the tokens of the call completed, document after document.
   struct Level {
-    Vector<Scalar> pooled;  ///< x^l: [M][C]
+    Vector<Scalar> pooled;  ///< x^e: [M][C]
     Vector<Scalar> heads;   ///< queries, keys of each head: [2][H][M][C/H]
   };
   Vector<Scalar> heads;       ///< of level 0: queries, keys, values of each head, [3][H][N][C/H]
@@ -36,7 +36,7 @@ struct HierarchicalAttentionSaved : RecordedCall {
   std::vector<Level> levels;  ///< from level 1 on
   /// After extend: stream i holds the blocks of the document of segment i, as the call left it.
   HierarchicalAttentionState<Scalar> documents;
-  OwnedColumns<Scalar> tails;  ///< [2 (L-1) C, segments]: the tails at entry, where there was a state
+  OwnedColumns<Scalar> tails;  ///< [2 E C, segments]: the tails at entry, where there was a state
 
   /// Bytes held.
   std::size_t bytes() const {
@@ -85,9 +85,9 @@ class HierarchicalAttentionLayer {
   Index channels() const { return parameters_.channels(); }
   /// H.
   Index heads() const { return parameters_.heads; }
-  /// L, tokens counted.
+  /// E + 1: tokens counted.
   Index levels() const { return parameters_.level_count(); }
-  /// What a token costs: that of attention, and of level l that of 1 / 2^l blocks.
+  /// What a token costs: that of attention, and of level e that of 1 / 2^e blocks.
   LayerFootprint footprint() const {
     return {.products = 4, .local = 1, .kept = 2, .reads = 1, .unbounded = true, .levels = levels()};
   }

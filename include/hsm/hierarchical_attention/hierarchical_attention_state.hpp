@@ -2,11 +2,11 @@
 //
 // What a stream of attention over a hierarchy carries from call to call. Of all tokens that were seen the keys and values,
 // and of each level above them the keys of its complete blocks, head by head, so that a query of a head reads one
-// contiguous run: C (2 + 1/2 + 1/4 + ...) values per token, C (3 - 2^(1-L)) of L levels. Beside them, for each of the
-// last 1 + spare tokens, its tail, 2 (L-1) C values, all that pooling and queries need of the past:
+// contiguous run: C (2 + 1/2 + 1/4 + ...) values per token, C (3 - 2^-E) with E levels above the tokens. Beside
+// them, for each of the last 1 + spare tokens, its tail, 2 E C values, all that pooling and queries need of the past:
 //
 //   the query of the last complete block of each level from 1 on    0 where there is none yet
-//   x^(l-1) of the block that waits for the other half of its block of level l, of each l from 1 on    0 where none waits
+//   x^(e-1) of the block that waits for the other half of its block of level e, of each e from 1 on    0 where none waits
 //
 // Tokens can be taken back, `spare` of them at least, since the tail after the one before is then still there, or all;
 // with one level, which has no tails, any number.
@@ -47,7 +47,7 @@ class HierarchicalAttentionState {
   Index channels() const { return channels_; }
   /// H.
   Index heads() const { return heads_; }
-  /// L.
+  /// E + 1.
   Index levels() const { return levels_; }
   /// The most tokens per stream; 0 means no limit.
   Index capacity() const { return capacity_; }
@@ -89,15 +89,15 @@ class HierarchicalAttentionState {
            detail::counted(levels_, "level");
   }
 
-  /// Calls f(s, l, b, values) for every stream s, level l and part b, a head of its keys, or of level 0 behind the keys of
-  /// all heads a head of the values: a std::span of blocks(s, l) blocks of C/H values each. With tails() it is all that a
+  /// Calls f(s, e, b, values) for every stream s, level e and part b, a head of its keys, or of level 0 behind the keys of
+  /// all heads a head of the values: a std::span of blocks(s, e) blocks of C/H values each. With tails() it is all that a
   /// state holds.
   template <class F, class Self>
   static void visit(F&& f, Self& self) {
     for (Index s = 0; s < self.streams(); ++s) {
-      for (Index l = 0; l < self.levels_; ++l) {
-        const auto size = static_cast<std::size_t>(self.blocks(s, l) * self.width());
-        for (Index b = 0; b < self.parts(l); ++b) f(s, l, b, std::span(self.part(s, l, b), size));
+      for (Index e = 0; e < self.levels_; ++e) {
+        const auto size = static_cast<std::size_t>(self.blocks(s, e) * self.width());
+        for (Index b = 0; b < self.parts(e); ++b) f(s, e, b, std::span(self.part(s, e, b), size));
       }
     }
   }
@@ -111,8 +111,8 @@ class HierarchicalAttentionState {
       return false;
     bool same = true;
     visit(
-        [&](Index s, Index l, Index b, std::span<const Scalar> values) {
-          same = same && std::equal(values.begin(), values.end(), other.part(s, l, b));
+        [&](Index s, Index e, Index b, std::span<const Scalar> values) {
+          same = same && std::equal(values.begin(), values.end(), other.part(s, e, b));
         },
         *this);
     return same;
@@ -122,18 +122,18 @@ class HierarchicalAttentionState {
 
   /// C/H.
   Index width() const { return channels_ / heads_; }
-  /// How many complete blocks of level l stream `s` holds.
-  Index blocks(Index s, Index l) const { return detail::blocks_of(count(s), l); }
-  /// How many parts level l has: a head's keys each, and of level 0 its values.
-  Index parts(Index l) const { return l == 0 ? 2 * heads_ : heads_; }
+  /// How many complete blocks of level e stream `s` holds.
+  Index blocks(Index s, Index e) const { return detail::blocks_of(count(s), e); }
+  /// How many parts level e has: a head's keys each, and of level 0 its values.
+  Index parts(Index e) const { return e == 0 ? 2 * heads_ : heads_; }
   /// Block 0 of a part.
-  const Scalar* part(Index s, Index l, Index b) const {
-    const Cache& own = cache(s, l);
+  const Scalar* part(Index s, Index e, Index b) const {
+    const Cache& own = cache(s, e);
     return own.values.data() + b * own.room * width();
   }
   /// The same, to write to.
-  Scalar* part(Index s, Index l, Index b) { return const_cast<Scalar*>(std::as_const(*this).part(s, l, b)); }
-  /// The tail after the token at place `token` of stream `s`, one of the last 1 + spare; 2 (L-1) C values.
+  Scalar* part(Index s, Index e, Index b) { return const_cast<Scalar*>(std::as_const(*this).part(s, e, b)); }
+  /// The tail after the token at place `token` of stream `s`, one of the last 1 + spare; 2 E C values.
   Scalar* tail(Index s, Index token) { return tails_.ring(0, s).slot(token); }
   /// The same, to read.
   const Scalar* tail(Index s, Index token) const { return tails_.ring(0, s).slot(token); }
@@ -145,15 +145,15 @@ class HierarchicalAttentionState {
   void reserve(Index s, Index more) {
     const Index all = count(s) + more;
     tails_.make_room(all);
-    for (Index l = 0; l < levels_; ++l) grow(s, l, detail::blocks_of(all, l));
+    for (Index e = 0; e < levels_; ++e) grow(s, e, detail::blocks_of(all, e));
   }
-  /// Writes the blocks that are complete with `more` tokens behind those of level l, without counting them; source(b) is
+  /// Writes the blocks that are complete with `more` tokens behind those of level e, without counting them; source(b) is
   /// the first new one of part b.
   template <class Source>
-  void append(Index s, Index l, Index more, Source&& source) {
-    const Index held = blocks(s, l), added = detail::blocks_of(count(s) + more, l) - held;
-    for (Index b = 0; added > 0 && b < parts(l); ++b)
-      std::copy_n(source(b), added * width(), part(s, l, b) + held * width());
+  void append(Index s, Index e, Index more, Source&& source) {
+    const Index held = blocks(s, e), added = detail::blocks_of(count(s) + more, e) - held;
+    for (Index b = 0; added > 0 && b < parts(e); ++b)
+      std::copy_n(source(b), added * width(), part(s, e, b) + held * width());
   }
   /// Counts `more` tokens, whose blocks and tails were written.
   void advance(Index s, Index more) { tails_.advance(s, more); }
@@ -172,8 +172,8 @@ class HierarchicalAttentionState {
   void hold(Index s, Index tokens) {
     if (count(s) == tokens) return;
     restart(s, tokens);
-    for (Index l = 0; l < levels_; ++l) {
-      for (Index b = 0; b < parts(l); ++b) std::fill_n(part(s, l, b), blocks(s, l) * width(), Scalar(0));
+    for (Index e = 0; e < levels_; ++e) {
+      for (Index b = 0; b < parts(e); ++b) std::fill_n(part(s, e, b), blocks(s, e) * width(), Scalar(0));
     }
     clear_tails(s);
   }
@@ -183,10 +183,10 @@ class HierarchicalAttentionState {
   }
   /// Stream `to` gets the blocks of stream `from` of `other`, of the same shape; it must be counted as many tokens.
   void copy_blocks(const HierarchicalAttentionState& other, Index from, Index to) {
-    for (Index l = 0; l < levels_; ++l) {
-      const Index n = other.blocks(from, l);
-      grow(to, l, n);
-      for (Index b = 0; b < parts(l); ++b) std::copy_n(other.part(from, l, b), n * width(), part(to, l, b));
+    for (Index e = 0; e < levels_; ++e) {
+      const Index n = other.blocks(from, e);
+      grow(to, e, n);
+      for (Index b = 0; b < parts(e); ++b) std::copy_n(other.part(from, e, b), n * width(), part(to, e, b));
     }
   }
   /// Counts and tails, to change.
@@ -205,22 +205,22 @@ class HierarchicalAttentionState {
   };
   static constexpr Index kSmallest = 64;
 
-  const Cache& cache(Index s, Index l) const { return caches_[static_cast<std::size_t>(s * levels_ + l)]; }
+  const Cache& cache(Index s, Index e) const { return caches_[static_cast<std::size_t>(s * levels_ + e)]; }
   /// Room for so many blocks; what is held stays.
-  void grow(Index s, Index l, Index blocks_wanted) {
-    const Cache& own = cache(s, l);
+  void grow(Index s, Index e, Index blocks_wanted) {
+    const Cache& own = cache(s, e);
     if (blocks_wanted <= own.room) return;
-    const Index held = (std::min)(blocks(s, l), own.room), D = width();
-    const Index wanted = (std::max)({blocks_wanted, 2 * own.room, capacity_ > 0 ? 1 : kSmallest >> l});
+    const Index held = (std::min)(blocks(s, e), own.room), D = width();
+    const Index wanted = (std::max)({blocks_wanted, 2 * own.room, capacity_ > 0 ? 1 : kSmallest >> e});
     if (wanted > (std::numeric_limits<Index>::max)() / (2 * channels_)) {
       detail::raise<std::length_error>("HierarchicalAttentionState: " + detail::counted(wanted, "block") +
                                        " of " + detail::counted(channels_, "channel") +
                                        " are more than memory can hold");
     }
-    std::vector<Scalar> values(static_cast<std::size_t>(parts(l) * wanted * D));
-    for (Index b = 0; held > 0 && b < parts(l); ++b)
-      std::copy_n(part(s, l, b), held * D, values.data() + b * wanted * D);
-    Cache& grown = caches_[static_cast<std::size_t>(s * levels_ + l)];
+    std::vector<Scalar> values(static_cast<std::size_t>(parts(e) * wanted * D));
+    for (Index b = 0; held > 0 && b < parts(e); ++b)
+      std::copy_n(part(s, e, b), held * D, values.data() + b * wanted * D);
+    Cache& grown = caches_[static_cast<std::size_t>(s * levels_ + e)];
     grown.values.swap(values);
     grown.room = wanted;
   }
@@ -244,7 +244,7 @@ HierarchicalAttentionState<Scalar>::HierarchicalAttentionState(Index channels, I
                              std::span<const RingShape>(&ring, static_cast<std::size_t>(levels > 1 ? 1 : 0)));
   caches_.resize(static_cast<std::size_t>(options.streams * levels));
   for (Index s = 0; capacity_ > 0 && s < streams(); ++s) {
-    for (Index l = 0; l < levels; ++l) grow(s, l, detail::blocks_of(capacity_, l));
+    for (Index e = 0; e < levels; ++e) grow(s, e, detail::blocks_of(capacity_, e));
   }
 }
 

@@ -4,10 +4,10 @@
 // of a tile are computed again with those of the levels. Their gradients ds, summed two by two along and down from level to
 // level and 0 where a level gives 0, are those of the small tiles, of which each level's are
 //
-//   dk^l_K = w_l sum_Q ds^l q^l_Q / sqrt(width)     dq^l_Q = w_l u_Q / sqrt(width),  u_Q = sum_K ds^l k^l_K
-//   dw_l   = sum_Q q^l_Q . u_Q / sqrt(width)
+//   dk^e_m = w_e sum_n ds^e q^e_n / sqrt(width)     dq^e_n = w_e u_n / sqrt(width),  u_n = sum_m ds^e k^e_m
+//   dw_e   = sum_n q^e_n . u_n / sqrt(width)
 //
-// Cost per pair that is seen 10 width flop and one exp, and 6 width / 4^l of level l; scratch O(width count).
+// Cost per pair that is seen 10 width flop and one exp, and 6 width / 4^e of level e; scratch O(width count).
 #pragma once
 
 #include <algorithm>
@@ -53,9 +53,9 @@ struct HierarchyBackwardScratch {
     const Index tiles = BackwardScratch<Scalar>::room_for(lanes) / kBackwardTile;
     const Index padded = strips<Scalar>(width) * kLanes<Scalar>;
     Index all = BackwardScratch<Scalar>::size(width, lanes);
-    for (Index l = 1; l < level_count; ++l) {
-      all += tiles * (2 * level_stride<Scalar>(l) * width + level_lanes(l) * padded) +
-             level_lanes(l) * (2 * level_stride<Scalar>(l) + padded);
+    for (Index e = 1; e < level_count; ++e) {
+      all += tiles * (2 * level_stride<Scalar>(e) * width + level_lanes(e) * padded) +
+             level_lanes(e) * (2 * level_stride<Scalar>(e) + padded);
     }
     return all;
   }
@@ -64,24 +64,24 @@ struct HierarchyBackwardScratch {
     memory += BackwardScratch<Scalar>::size(width, lanes);
     const auto next = [&](Index n) { return std::exchange(memory, memory + n); };
     const Index tiles = tokens.room / kBackwardTile;
-    for (Index l = 1; l < level_count; ++l) {
-      const Index strip_values = tiles * level_stride<Scalar>(l) * width;
-      const Index tile = level_lanes(l) * level_stride<Scalar>(l);
-      Level& own = levels[static_cast<std::size_t>(l)];
+    for (Index e = 1; e < level_count; ++e) {
+      const Index strip_values = tiles * level_stride<Scalar>(e) * width;
+      const Index tile = level_lanes(e) * level_stride<Scalar>(e);
+      Level& own = levels[static_cast<std::size_t>(e)];
       own.query_strips = next(strip_values), own.d_query = next(strip_values);
-      own.queries = next(tiles * level_lanes(l) * tokens.padded);
+      own.queries = next(tiles * level_lanes(e) * tokens.padded);
       own.scores = next(tile), own.d_scores = next(tile);
-      own.d_keys = next(level_lanes(l) * tokens.padded);
+      own.d_keys = next(level_lanes(e) * tokens.padded);
     }
   }
-  Level& level(Index l) { return levels[static_cast<std::size_t>(l)]; }
-  const Level& level(Index l) const { return levels[static_cast<std::size_t>(l)]; }
+  Level& level(Index e) { return levels[static_cast<std::size_t>(e)]; }
+  const Level& level(Index e) const { return levels[static_cast<std::size_t>(e)]; }
   /// The tiles of scores, with the queries of tile t.
   LevelTiles<Scalar> tiles(Index width, Index t, Index level_count) const {
     LevelTiles<Scalar> all;
-    for (Index l = 1; l < level_count; ++l) {
-      const auto i = static_cast<std::size_t>(l);
-      all.query_strips[i] = levels[i].query_strips + t * level_stride<Scalar>(l) * width;
+    for (Index e = 1; e < level_count; ++e) {
+      const auto i = static_cast<std::size_t>(e);
+      all.query_strips[i] = levels[i].query_strips + t * level_stride<Scalar>(e) * width;
       all.scores[i] = levels[i].scores;
     }
     return all;
@@ -122,20 +122,20 @@ template <class Scalar>
 void load_levels(Index width, const HierarchyHead<Scalar>& head, HierarchyBackwardScratch<Scalar>& s) {
   const Scalar scale = Scalar(1) / std::sqrt(static_cast<Scalar>(width));
   const Index tiles = s.tokens.room / kBackwardTile, padded = s.tokens.padded;
-  for (Index l = 1; l < head.level_count; ++l) {
-    auto& own = s.level(l);
-    const Index stride = level_stride<Scalar>(l), lanes = level_lanes(l);
+  for (Index e = 1; e < head.level_count; ++e) {
+    auto& own = s.level(e);
+    const Index stride = level_stride<Scalar>(e), lanes = level_lanes(e);
     std::fill_n(own.d_query, tiles * stride * width, Scalar(0));
     std::fill_n(own.queries, tiles * lanes * padded, Scalar(0));
     std::fill_n(own.d_scores, lanes * stride, Scalar(0));
     for (Index t = 0; t < tiles; ++t) {
       const Index start = head.start() + t * kBackwardTile;
-      load_level(width, l, start, head.weight(l) * bits_scale<Scalar>(width), head.level(l),
+      load_level(width, e, start, head.weight(e) * bits_scale<Scalar>(width), head.level(e),
                  own.query_strips + t * stride * width);
       for (Index j = 0; j < lanes; ++j) {
-        const Scalar* query = head.level(l).query(width, level_query(start, l) + j);
+        const Scalar* query = head.level(e).query(width, level_query(start, e) + j);
         Scalar* row = own.queries + (t * lanes + j) * padded;
-        for (Index d = 0; query && d < width; ++d) row[d] = head.weight(l) * scale * query[d];
+        for (Index d = 0; query && d < width; ++d) row[d] = head.weight(e) * scale * query[d];
       }
     }
   }
@@ -169,13 +169,13 @@ void return_tile(Index width, Index key, Index keys, Index t, bool wanted, const
   }
   const Scalar* below = s.tokens.d_scores;
   Index below_stride = kTile;
-  for (Index l = 1; l < head.level_count; ++l) {
-    const auto& own = s.level(l);
-    const Index rows = keys >> l, block = key >> l, stride = level_stride<Scalar>(l), lanes = level_lanes(l);
+  for (Index e = 1; e < head.level_count; ++e) {
+    const auto& own = s.level(e);
+    const Index rows = keys >> e, block = key >> e, stride = level_stride<Scalar>(e), lanes = level_lanes(e);
     sum_squares(rows, lanes, below, below_stride, own.d_scores, stride);
-    const Scalar* keys_of = head.level(l).keys + block * width;
+    const Scalar* keys_of = head.level(e).keys + block * width;
     for (Index strip = 0; strip < stride; strip += kStrip) {
-      hide_later(rows, block, level_query(start, l) + strip, own.d_scores + strip, stride);
+      hide_later(rows, block, level_query(start, e) + strip, own.d_scores + strip, stride);
       strip_product<Write::kAdd>(width, rows, Left<Order::kColumns, Scalar>{keys_of, width},
                                  static_cast<const Scalar*>(own.d_scores + strip), stride,
                                  own.d_query + (t * stride + strip) * width, kStrip);
@@ -191,7 +191,7 @@ void return_tile(Index width, Index key, Index keys, Index t, bool wanted, const
 }
 
 /// Gradients of the queries of a segment, of the keys and values of its document, and of those of all levels; adds to
-/// d_weights [L], those of the levels' weights.
+/// d_weights [E+1], those of the levels' weights.
 template <class Scalar>
 void attend_hierarchy_backward(Index width, const HierarchyHead<Scalar>& head,
                                const HeadForward<Scalar>& forward, const HeadGradients<Scalar>& gradients,
@@ -199,9 +199,9 @@ void attend_hierarchy_backward(Index width, const HierarchyHead<Scalar>& head,
                                double* d_weights, Scalar* memory) {
   constexpr Index kStrip = kLanes<Scalar>, kTile = kBackwardTile;
   const Index start = head.start(), lead = head.past - start, end = head.past + head.count,
-              L = head.level_count;
+              level_count = head.level_count;
   const Scalar scale = Scalar(1) / std::sqrt(static_cast<Scalar>(width));
-  HierarchyBackwardScratch<Scalar> scratch(width, lead + head.count, L, memory);
+  HierarchyBackwardScratch<Scalar> scratch(width, lead + head.count, level_count, memory);
   BackwardScratch<Scalar>& s = scratch.tokens;
   load_lanes(width, head.count, lead, head.weight(0), head.tokens.queries, forward, s);
   load_levels(width, head, scratch);
@@ -210,13 +210,14 @@ void attend_hierarchy_backward(Index width, const HierarchyHead<Scalar>& head,
     const bool wanted = key + keys > head.past || gradients.document_keys;
     std::fill_n(s.d_keys, keys * s.padded, Scalar(0));
     std::fill_n(s.d_values, keys * s.padded, Scalar(0));
-    for (Index l = 1; l < L; ++l) std::fill_n(scratch.level(l).d_keys, (keys >> l) * s.padded, Scalar(0));
+    for (Index e = 1; e < level_count; ++e)
+      std::fill_n(scratch.level(e).d_keys, (keys >> e) * s.padded, Scalar(0));
     for (Index t = (std::max)(key - start, Index{0}) / kTile; t * kTile < lead + head.count; ++t) {
       const Index place = start + t * kTile;
-      const LevelTiles<Scalar> tiles = scratch.tiles(width, t, L);
+      const LevelTiles<Scalar> tiles = scratch.tiles(width, t, level_count);
       const auto position = [&](Index query) { return start + query; };
       score_levels(width, key, keys, place, kTile, head, tiles);
-      if (L > 1) {
+      if (level_count > 1) {
         backward_tile(width, key, keys, head.tokens, t * kTile, kTile, position, s,
                       wanted ? s.d_keys : nullptr, s.d_values, SpreadScores<Scalar>{tiles, key, place});
         return_tile(width, key, keys, t, wanted, head, scratch);
@@ -229,38 +230,38 @@ void attend_hierarchy_backward(Index width, const HierarchyHead<Scalar>& head,
                         gradients.keys, gradients.stride, gradients.document_keys);
     store_key_gradients(width, key, keys, head.past, static_cast<const Scalar*>(s.d_values), s.padded,
                         gradients.values, gradients.stride, gradients.document_values);
-    for (Index l = 1; l < L; ++l) {
-      const LevelGradients<Scalar>& own = level_gradients[static_cast<std::size_t>(l)];
-      store_key_gradients(width, key >> l, keys >> l, head.level(l).first,
-                          static_cast<const Scalar*>(scratch.level(l).d_keys), s.padded, own.keys, own.stride,
+    for (Index e = 1; e < level_count; ++e) {
+      const LevelGradients<Scalar>& own = level_gradients[static_cast<std::size_t>(e)];
+      store_key_gradients(width, key >> e, keys >> e, head.level(e).first,
+                          static_cast<const Scalar*>(scratch.level(e).d_keys), s.padded, own.keys, own.stride,
                           own.document_keys);
     }
   }
   // From u, in strips, to the gradient of a query and what it adds to that of the level's weight.
-  const auto finish = [&](Index l, const Scalar* query, const Scalar* u, Scalar* out) {
+  const auto finish = [&](Index e, const Scalar* query, const Scalar* u, Scalar* out) {
     double sum = 0;
     for (Index d = 0; d < width; ++d) {
       sum += static_cast<double>(query[d]) * static_cast<double>(u[d * kStrip]);
-      if (out) out[d] = head.weight(l) * scale * u[d * kStrip];
+      if (out) out[d] = head.weight(e) * scale * u[d * kStrip];
     }
-    d_weights[l] += sum * static_cast<double>(scale);
+    d_weights[e] += sum * static_cast<double>(scale);
   };
   for (Index i = 0; i < head.count; ++i) {
     const Index lane = lead + i;
     finish(0, head.tokens.queries + i * width, s.d_query + lane / kStrip * kStrip * width + lane % kStrip,
            gradients.queries + i * gradients.stride);
   }
-  for (Index l = 1; l < L; ++l) {
-    const LevelTokens<Scalar>& level = head.level(l);
-    const LevelGradients<Scalar>& own = level_gradients[static_cast<std::size_t>(l)];
-    const Index lanes = level_lanes(l), stride = level_stride<Scalar>(l);
+  for (Index e = 1; e < level_count; ++e) {
+    const LevelTokens<Scalar>& level = head.level(e);
+    const LevelGradients<Scalar>& own = level_gradients[static_cast<std::size_t>(e)];
+    const Index lanes = level_lanes(e), stride = level_stride<Scalar>(e);
     for (Index j = 0; j < s.room / kTile * lanes; ++j) {
-      const Index block = level_query(start, l) + j, lane = j % lanes;
+      const Index block = level_query(start, e) + j, lane = j % lanes;
       const Scalar* query = level.query(width, block);
       if (!query) continue;
       const Scalar* u =
-          scratch.level(l).d_query + (j / lanes * stride + lane / kStrip * kStrip) * width + lane % kStrip;
-      finish(l, query, u,
+          scratch.level(e).d_query + (j / lanes * stride + lane / kStrip * kStrip) * width + lane % kStrip;
+      finish(e, query, u,
              block >= level.first ? own.queries + (block - level.first) * own.stride : own.old_query);
     }
   }

@@ -19,15 +19,15 @@ void HierarchyPass<Scalar>::return_scores(const Saved& saved, const BlockPlaces&
   const HeadMemory<const Scalar> tokens{
       C_, H_, N, saved.heads.data(), saved.mixed.data(), saved.log_sums.data()};
   Levels<HeadMemory<const Scalar>> levels{};
-  for (Index l = 1; l < L_; ++l)
-    levels[number(l)] = {C_,      H_,     places.blocks(l), saved.levels[number(l - 1)].heads.data(),
+  for (Index e = 1; e < level_count_; ++e)
+    levels[number(e)] = {C_,      H_,     places.blocks(e), saved.levels[number(e - 1)].heads.data(),
                          nullptr, nullptr};
   Index most = 0;
   for (std::size_t i = 0; i < saved.segments.size(); ++i) {
     const Index end = saved.past[i] + saved.segments[i].count;
-    most = (std::max)(most, end - aligned_start(saved.past[i], L_));
+    most = (std::max)(most, end - aligned_start(saved.past[i], level_count_));
   }
-  const Index scratch_size = HierarchyBackwardScratch<Scalar>::size(D, most, L_);
+  const Index scratch_size = HierarchyBackwardScratch<Scalar>::size(D, most, level_count_);
   Workspace::Frame frame(workspace_);
   Scalar* scratch = frame.take<Scalar>(scratch_size * workspace_.executor().workers());
   const Index tasks = static_cast<Index>(saved.segments.size()) * H_;
@@ -50,18 +50,18 @@ void HierarchyPass<Scalar>::return_scores(const Saved& saved, const BlockPlaces&
       gradients.document_values = state->part(segment.stream, 0, H_ + h);
     }
     std::array<LevelGradients<Scalar>, kMostLevels> level_gradients{};
-    for (Index l = 1; l < L_; ++l) {
-      if (!segment.fresh()) head.levels[number(l)].keys = saved.documents.part(n, l, h);
-      Scalar* d_level = returned.d_levels[number(l)] + places.offset(i, l) * 2 * C_ + at;
-      level_gradients[number(l)] = {d_level, d_level + C_, 2 * C_,
-                                    returned.d_tails + n * 2 * (L_ - 1) * C_ + tail_query(l) + at,
-                                    state ? state->part(segment.stream, l, h) : nullptr};
+    for (Index e = 1; e < level_count_; ++e) {
+      if (!segment.fresh()) head.levels[number(e)].keys = saved.documents.part(n, e, h);
+      Scalar* d_level = returned.d_levels[number(e)] + places.offset(i, e) * 2 * C_ + at;
+      level_gradients[number(e)] = {d_level, d_level + C_, 2 * C_,
+                                    returned.d_tails + n * 2 * (level_count_ - 1) * C_ + tail_query(e) + at,
+                                    state ? state->part(segment.stream, e, h) : nullptr};
     }
     const Index place = segment.first * C_ + at;
     const HeadForward<Scalar> forward{tokens.mixed + place, d_mixed + place, C_,
                                       tokens.log_sum(h, segment.first)};
-    attend_hierarchy_backward(D, head, forward, gradients, level_gradients, returned.d_weights + task * L_,
-                              scratch + worker * scratch_size);
+    attend_hierarchy_backward(D, head, forward, gradients, level_gradients,
+                              returned.d_weights + task * level_count_, scratch + worker * scratch_size);
   });
 }
 
@@ -71,16 +71,16 @@ template <class Scalar>
 void HierarchyPass<Scalar>::return_levels(const In& x, const Saved& saved, const BlockPlaces& places,
                                           const Returned& returned, const Out& dx, Parameters& gradients) {
   Executor& executor = workspace_.executor();
-  const Index size = 2 * (L_ - 1) * C_;
+  const Index size = 2 * (level_count_ - 1) * C_;
   Levels<Scalar*> d_blocks{};
   Levels<const Scalar*> pooled{};
-  for (Index l = 1; l < L_; ++l) {
-    pooled[number(l)] = saved.levels[number(l - 1)].pooled.data();
-    d_blocks[number(l)] = frame_.template take<Scalar>(C_ * places.blocks(l));
+  for (Index e = 1; e < level_count_; ++e) {
+    pooled[number(e)] = saved.levels[number(e - 1)].pooled.data();
+    d_blocks[number(e)] = frame_.template take<Scalar>(C_ * places.blocks(e));
   }
-  const auto d_block = [&](Index l) {
-    return [&d_blocks, &dx, l, C = C_](Index place) {
-      return l == 0 ? dx.at(place) : d_blocks[number(l)] + place * C;
+  const auto d_block = [&](Index e) {
+    return [&d_blocks, &dx, e, C = C_](Index place) {
+      return e == 0 ? dx.at(place) : d_blocks[number(e)] + place * C;
     };
   };
   const auto add = [C = C_](const Scalar* from, Scalar* to) {
@@ -94,42 +94,42 @@ void HierarchyPass<Scalar>::return_levels(const In& x, const Saved& saved, const
     }
   };
   const auto d_tail = [&](std::size_t i) { return returned.d_tails + static_cast<Index>(i) * size; };
-  // The block of level l that waited, given where a call that saw it got it from.
-  const auto return_waiting = [&](Index l) {
+  // The block of level e that waited, given where a call that saw it got it from.
+  const auto return_waiting = [&](Index e) {
     for_each_tail([&](std::size_t i, const Scalar* tail) {
-      const Index end = places.end(i, l), own = end - 1 - places.first(i, l);
+      const Index end = places.end(i, e), own = end - 1 - places.first(i, e);
       if (end % 2 == 0) return;
-      add(tail + tail_waiting(l + 1),
-          own >= 0 ? d_block(l)(places.offset(i, l) + own) : d_tail(i) + tail_waiting(l + 1));
+      add(tail + tail_waiting(e + 1),
+          own >= 0 ? d_block(e)(places.offset(i, e) + own) : d_tail(i) + tail_waiting(e + 1));
     });
   };
 
-  for (Index l = L_ - 1; l > 0; --l) {
-    const Index M = places.blocks(l);
+  for (Index e = level_count_ - 1; e > 0; --e) {
+    const Index M = places.blocks(e);
     for_each_tail([&](std::size_t i, const Scalar* tail) {
-      const Index last = places.end(i, l) - 1 - places.first(i, l);
-      add(tail + tail_query(l), last >= 0
-                                    ? returned.d_levels[number(l)] + (places.offset(i, l) + last) * 2 * C_
-                                    : d_tail(i) + tail_query(l));
+      const Index last = places.end(i, e) - 1 - places.first(i, e);
+      add(tail + tail_query(e), last >= 0
+                                    ? returned.d_levels[number(e)] + (places.offset(i, e) + last) * 2 * C_
+                                    : d_tail(i) + tail_query(e));
     });
     if (M == 0) continue;
-    const ConstColumns<Scalar> d_level(returned.d_levels[number(l)], 2 * C_, M, Eigen::OuterStride<>(2 * C_));
-    const ConstColumns<Scalar> blocks(pooled[number(l)], C_, M, Eigen::OuterStride<>(C_));
-    Linear<Scalar>::backward_parameters(blocks, d_level, gradients.levels[number(l - 1)].project, executor);
-    level(l).project.backward_input(d_level, Write::kOverwrite,
-                                    Columns<Scalar>(d_blocks[number(l)], C_, M, Eigen::OuterStride<>(C_)),
+    const ConstColumns<Scalar> d_level(returned.d_levels[number(e)], 2 * C_, M, Eigen::OuterStride<>(2 * C_));
+    const ConstColumns<Scalar> blocks(pooled[number(e)], C_, M, Eigen::OuterStride<>(C_));
+    Linear<Scalar>::backward_parameters(blocks, d_level, gradients.levels[number(e - 1)].project, executor);
+    level(e).project.backward_input(d_level, Write::kOverwrite,
+                                    Columns<Scalar>(d_blocks[number(e)], C_, M, Eigen::OuterStride<>(C_)),
                                     executor);
   }
-  for (Index l = L_ - 1; l > 0; --l) {
-    const auto waiting = [&](Index i) { return &saved.tails(tail_waiting(l), i); };
-    if (l + 1 < L_) return_waiting(l);
+  for (Index e = level_count_ - 1; e > 0; --e) {
+    const auto waiting = [&](Index i) { return &saved.tails(tail_waiting(e), i); };
+    if (e + 1 < level_count_) return_waiting(e);
     pool_backward(
-        places, l, level(l), block_values(l - 1, x, pooled), waiting,
-        static_cast<const Scalar*>(d_blocks[number(l)]), d_block(l - 1),
-        [&](Index i) { return d_tail(number(i)) + tail_waiting(l); }, gradients.levels[number(l - 1)],
+        places, e, level(e), block_values(e - 1, x, pooled), waiting,
+        static_cast<const Scalar*>(d_blocks[number(e)]), d_block(e - 1),
+        [&](Index i) { return d_tail(number(i)) + tail_waiting(e); }, gradients.levels[number(e - 1)],
         executor);
   }
-  if (L_ > 1) return_waiting(0);
+  if (level_count_ > 1) return_waiting(0);
 }
 
 /// The adjoint of softmax, of sums over tasks in their order.
@@ -139,11 +139,11 @@ void HierarchyPass<Scalar>::return_lambda(Index tasks, const double* d_weights,
   std::array<double, kMostLevels> sums{};
   double mean = 0;
   for (Index task = 0; task < tasks; ++task) {
-    for (Index l = 0; l < L_; ++l) sums[number(l)] += d_weights[task * L_ + l];
+    for (Index e = 0; e < level_count_; ++e) sums[number(e)] += d_weights[task * level_count_ + e];
   }
-  for (Index l = 0; l < L_; ++l) mean += static_cast<double>(weights_[number(l)]) * sums[number(l)];
-  for (Index l = 0; l < L_; ++l)
-    d_lambda[l] += static_cast<Scalar>(static_cast<double>(weights_[number(l)]) * (sums[number(l)] - mean));
+  for (Index e = 0; e < level_count_; ++e) mean += static_cast<double>(weights_[number(e)]) * sums[number(e)];
+  for (Index e = 0; e < level_count_; ++e)
+    d_lambda[e] += static_cast<Scalar>(static_cast<double>(weights_[number(e)]) * (sums[number(e)] - mean));
 }
 
 template <class Scalar>
@@ -153,18 +153,18 @@ void HierarchyPass<Scalar>::backward(const In& x, const Saved& saved, const In& 
   if (count == 0) return;
   for (std::size_t i = 0; state_gradient && i < saved.segments.size(); ++i)
     state_gradient->hold(saved.segments[i].stream, saved.past[i] + saved.segments[i].count);
-  const BlockPlaces places(saved.segments, saved.past.data(), L_, frame_);
+  const BlockPlaces places(saved.segments, saved.past.data(), level_count_, frame_);
   Executor& executor = workspace_.executor();
   const auto take = [&](Index n) { return frame_.template take<Scalar>(n); };
-  const Index tail_size = 2 * (L_ - 1) * C_;
+  const Index tail_size = 2 * (level_count_ - 1) * C_;
   Returned returned{take(3 * C_ * N),
                     {},
                     take(count * tail_size),
-                    frame_.template take<double>(count * H_ * L_),
+                    frame_.template take<double>(count * H_ * level_count_),
                     state_gradient};
-  for (Index l = 1; l < L_; ++l) returned.d_levels[number(l)] = take(2 * C_ * places.blocks(l));
+  for (Index e = 1; e < level_count_; ++e) returned.d_levels[number(e)] = take(2 * C_ * places.blocks(e));
   std::fill_n(returned.d_tails, count * tail_size, Scalar(0));
-  std::fill_n(returned.d_weights, count * H_ * L_, 0.0);
+  std::fill_n(returned.d_weights, count * H_ * level_count_, 0.0);
   RingState<Scalar>* tails = state_gradient ? &state_gradient->tails() : nullptr;
   UnfinishedStreams<RingState<Scalar>> unfinished{tails, saved.segments};
 
@@ -178,7 +178,7 @@ void HierarchyPass<Scalar>::backward(const In& x, const Saved& saved, const In& 
   for (std::size_t i = 0; state_gradient && i < saved.segments.size(); ++i) {
     const Index stream = saved.segments[i].stream, past = saved.past[i];
     state_gradient->recount(stream, past);
-    if (L_ == 1) continue;
+    if (level_count_ == 1) continue;
     state_gradient->clear_tails(stream);
     if (past > 0)
       std::copy_n(returned.d_tails + static_cast<Index>(i) * tail_size, tail_size,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // The queries of a tile of one head over all their keys, as tile_forward.hpp does it; what the levels above the tokens give
-// to their scores is computed once for a tile of keys and all queries (level_scores.hpp). One or two queries (streaming)
-// read the keys of each level one after another. Cost per pair that is seen 4 width flop and one exp, and 2 width / 4^l of
-// level l, or of one or two queries 2 width / 2^l.
+// to their scores is computed once for a tile of keys and all queries (level_scores.hpp). One or two queries
+// read the keys of each level one after another. Cost per pair that is seen 4 width flop and one exp, and 2 width / 4^e of
+// level e, or of one or two queries 2 width / 2^e.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ namespace hsm::inline HSM_ABI::detail {
 template <class Scalar>
 constexpr Index hierarchy_scratch(Index width, Index levels) {
   Index size = attend_scratch<Scalar>(width) + kKeyTile + 1 + (levels + 1) * width;
-  for (Index l = 1; l < levels; ++l) size += level_stride<Scalar>(l) * (width + level_rows(kKeyTile, l));
+  for (Index e = 1; e < levels; ++e) size += level_stride<Scalar>(e) * (width + level_rows(kKeyTile, e));
   return size;
 }
 
@@ -33,13 +33,13 @@ struct LevelExtra {
 
   void operator()(Index first, Index count, Scalar* scores) const {
     const Scalar scale = Scalar(1) / std::sqrt(static_cast<Scalar>(width));
-    for (Index l = 1; l < head.level_count; ++l) {
-      const LevelTokens<Scalar>& level = head.level(l);
-      const Index last = level_query(position, l), size = Index{1} << l;
-      if (last < first >> l) continue;
+    for (Index e = 1; e < head.level_count; ++e) {
+      const LevelTokens<Scalar>& level = head.level(e);
+      const Index last = level_query(position, e), size = Index{1} << e;
+      if (last < first >> e) continue;
       const Scalar* query = level.query(width, last);
-      for (Index d = 0; d < width; ++d) scaled[d] = head.weight(l) * scale * query[d];
-      for (Index block = first >> l; block <= (std::min)(last, (first + count - 1) >> l); ++block) {
+      for (Index d = 0; d < width; ++d) scaled[d] = head.weight(e) * scale * query[d];
+      for (Index block = first >> e; block <= (std::min)(last, (first + count - 1) >> e); ++block) {
         const Scalar product = packet_dot(width, scaled, level.keys + block * width);
         const Index from = (std::max)(block * size, first),
                     to = (std::min)((block + 1) * size, first + count);
@@ -81,11 +81,11 @@ void attend_hierarchy(Index width, Index first, Index lanes, const HierarchyHead
   Scalar* scores = next(kKeyTile * kStrip);
   LevelTiles<Scalar> tiles;
   const Scalar scale = bits_scale<Scalar>(width);
-  for (Index l = 1; l < head.level_count; ++l) {
-    const auto i = static_cast<std::size_t>(l);
-    tiles.query_strips[i] = next(level_stride<Scalar>(l) * width);
-    tiles.scores[i] = next(level_stride<Scalar>(l) * level_rows(kKeyTile, l));
-    load_level(width, l, start, head.weight(l) * scale, head.level(l), tiles.query_strips[i]);
+  for (Index e = 1; e < head.level_count; ++e) {
+    const auto i = static_cast<std::size_t>(e);
+    tiles.query_strips[i] = next(level_stride<Scalar>(e) * width);
+    tiles.scores[i] = next(level_stride<Scalar>(e) * level_rows(kKeyTile, e));
+    load_level(width, e, start, head.weight(e) * scale, head.level(e), tiles.query_strips[i]);
   }
   const Index first_strip = (own - start) / kStrip, strip_count = strips<Scalar>(lanes);
   for (Index s = first_strip; s < strip_count; ++s) {

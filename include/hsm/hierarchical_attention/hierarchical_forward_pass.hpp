@@ -22,7 +22,7 @@ void HierarchyPass<Scalar>::attend(const BlockPlaces& places, const HeadMemory<S
   };
   const std::span<const Segment> segments = places.segments;
   const auto lanes_of = [&](std::size_t i) {
-    return places.past[i] + segments[i].count - aligned_start(places.past[i], L_);
+    return places.past[i] + segments[i].count - aligned_start(places.past[i], level_count_);
   };
   const auto tiles_of = [&](std::size_t i) {
     return segments[i].count > 0 ? (lanes_of(i) + kQueryTile - 1) / kQueryTile : 0;
@@ -40,20 +40,20 @@ void HierarchyPass<Scalar>::attend(const BlockPlaces& places, const HeadMemory<S
   }
   const HeadMemory<const Scalar> read{C_, H_, tokens.N, tokens.heads, nullptr, nullptr};
   Levels<HeadMemory<const Scalar>> read_levels{};
-  for (Index l = 1; l < L_; ++l)
-    read_levels[number(l)] = {C_, H_, places.blocks(l), levels[number(l)].heads.heads, nullptr, nullptr};
-  const Index scratch_size = hierarchy_scratch<Scalar>(width(), L_);
+  for (Index e = 1; e < level_count_; ++e)
+    read_levels[number(e)] = {C_, H_, places.blocks(e), levels[number(e)].heads.heads, nullptr, nullptr};
+  const Index scratch_size = hierarchy_scratch<Scalar>(width(), level_count_);
   Scalar* scratch = frame.take<Scalar>(scratch_size * workspace_.executor().workers());
   parallel_blocks(workspace_.executor(), count, 1, [&](Index n, Index, int worker) {
     const Task& task = tasks[n];
     const Segment& segment = segments[task.segment];
     const Index s = segment.stream, h = task.head, past = places.past[task.segment];
     HierarchyHead<Scalar> head = head_of(places, task.segment, h, read, read_levels,
-                                         past > 0 && L_ > 1 ? state->tail(s, past - 1) : nullptr);
+                                         past > 0 && level_count_ > 1 ? state->tail(s, past - 1) : nullptr);
     if (!segment.fresh()) {
       head.tokens.keys = state->part(s, 0, h);
       head.tokens.values = state->part(s, 0, H_ + h);
-      for (Index l = 1; l < L_; ++l) head.levels[number(l)].keys = state->part(s, l, h);
+      for (Index e = 1; e < level_count_; ++e) head.levels[number(e)].keys = state->part(s, e, h);
     }
     const HeadResults<Scalar> results{tokens.mixed + segment.first * C_ + h * width(), C_,
                                       tokens.log_sum(h, segment.first)};
@@ -68,29 +68,29 @@ void HierarchyPass<Scalar>::write_tails(const In& x, const BlockPlaces& places, 
                                         Scalar* before) const {
   const Segment& segment = places.segments[i];
   const Index past = places.past[i], s = segment.stream, D = width();
-  if (L_ == 1 || segment.count == 0) return;
+  if (level_count_ == 1 || segment.count == 0) return;
   std::fill_n(before, state.tail_size(), Scalar(0));
   if (past > 0) std::copy_n(state.tail(s, past - 1), state.tail_size(), before);
   Levels<const Scalar*> pooled{};
-  for (Index l = 1; l < L_; ++l) pooled[number(l)] = levels[number(l)].pooled;
+  for (Index e = 1; e < level_count_; ++e) pooled[number(e)] = levels[number(e)].pooled;
   const Index kept = (std::min)(segment.count, state.tail_slots());
   for (Index n = past + segment.count - kept + 1; n <= past + segment.count; ++n) {
     Scalar* tail = state.tail(s, n - 1);
-    for (Index l = 1; l < L_; ++l) {
-      Scalar* query = tail + tail_query(l);
-      const Index last = blocks_of(n, l) - 1 - places.first(i, l);  // of those of the segment
+    for (Index e = 1; e < level_count_; ++e) {
+      Scalar* query = tail + tail_query(e);
+      const Index last = blocks_of(n, e) - 1 - places.first(i, e);  // of those of the segment
       for (Index h = 0; h < H_; ++h) {
-        std::copy_n(last >= 0 ? levels[number(l)].heads.queries(h, places.offset(i, l) + last)
-                              : before + tail_query(l) + h * D,
+        std::copy_n(last >= 0 ? levels[number(e)].heads.queries(h, places.offset(i, e) + last)
+                              : before + tail_query(e) + h * D,
                     D, query + h * D);
       }
-      Scalar* waiting = tail + tail_waiting(l);
-      const Index below = blocks_of(n, l - 1), own = below - 1 - places.first(i, l - 1);
+      Scalar* waiting = tail + tail_waiting(e);
+      const Index below = blocks_of(n, e - 1), own = below - 1 - places.first(i, e - 1);
       if (below % 2 == 0) {
         std::fill_n(waiting, C_, Scalar(0));
       } else {
-        std::copy_n(own >= 0 ? block_values(l - 1, x, pooled)(places.offset(i, l - 1) + own)
-                             : before + tail_waiting(l),
+        std::copy_n(own >= 0 ? block_values(e - 1, x, pooled)(places.offset(i, e - 1) + own)
+                             : before + tail_waiting(e),
                     C_, waiting);
       }
     }
@@ -103,7 +103,7 @@ void HierarchyPass<Scalar>::forward(const In& x, const Out& y, std::span<const S
   const Index N = x.count();
   Index* past = frame_.template take<Index>(static_cast<Index>(segments.size()));
   for (std::size_t i = 0; i < segments.size(); ++i) past[i] = past_of(segments[i], state);
-  const BlockPlaces places(segments, past, L_, frame_);
+  const BlockPlaces places(segments, past, level_count_, frame_);
   if (saved) start_record(x, places, state, *saved);
   const auto take = [&](Index n) { return frame_.template take<Scalar>(n); };
   HeadMemory<Scalar> tokens{C_, H_, N, nullptr, nullptr, nullptr};
@@ -111,13 +111,13 @@ void HierarchyPass<Scalar>::forward(const In& x, const Out& y, std::span<const S
   tokens.mixed = saved ? saved->mixed.data() : take(C_ * N);
   if (saved) tokens.log_sums = saved->log_sums.data();
   Levels<LevelMemory> levels{};
-  for (Index l = 1; l < L_; ++l) {
-    const Index M = places.blocks(l);
-    auto* own = saved ? &saved->levels[number(l - 1)] : nullptr;
-    levels[number(l)] = {own ? own->pooled.data() : take(C_ * M),
+  for (Index e = 1; e < level_count_; ++e) {
+    const Index M = places.blocks(e);
+    auto* own = saved ? &saved->levels[number(e - 1)] : nullptr;
+    levels[number(e)] = {own ? own->pooled.data() : take(C_ * M),
                          {C_, H_, M, own ? own->heads.data() : take(2 * C_ * M), nullptr, nullptr}};
   }
-  Scalar* tail = take(2 * (L_ - 1) * C_);
+  Scalar* tail = take(2 * (level_count_ - 1) * C_);
   if (N > 0) {
     project_heads(parameters_.project, x, tokens, workspace_);
     pool_levels(x, places, state, levels);
@@ -125,9 +125,9 @@ void HierarchyPass<Scalar>::forward(const In& x, const Out& y, std::span<const S
   for (std::size_t i = 0; state && i < segments.size(); ++i) {
     const Segment& segment = segments[i];
     state->append(segment.stream, 0, segment.count, [&](Index b) { return tokens.block(b, segment.first); });
-    for (Index l = 1; l < L_; ++l) {
-      state->append(segment.stream, l, segment.count,
-                    [&](Index b) { return levels[number(l)].heads.block(b, places.offset(i, l)); });
+    for (Index e = 1; e < level_count_; ++e) {
+      state->append(segment.stream, e, segment.count,
+                    [&](Index b) { return levels[number(e)].heads.block(b, places.offset(i, e)); });
     }
   }
   if (N > 0 && y.data) {

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: MIT
 //
-// Causal attention over a hierarchy of L levels, in the manner of the Hierarchical Kernel Transformer (arXiv 2604.08829):
+// Causal attention over a hierarchy, tokens and E levels above them, in the manner of the Hierarchical Kernel Transformer
+// (arXiv 2604.08829):
 //
 //   y_t = W_o concat_h sum_{i <= t} softmax_i(score(t, i)) v_i + b_o,    [q^0; k^0; v] = W x + b
-//   score(t, i) = sum_l w_l q^l_Q . k^l_K / sqrt(C/H),    w = softmax(lambda),    0 of a level where K > Q
-//   x^0 = x,   x^l_j = a^l x^{l-1}_{2j} + b^l x^{l-1}_{2j+1} (value by value),    [q^l; k^l] = W^l x^l + c^l,  l >= 1
+//   score(t, i) = sum_e w_e q^e_n . k^e_m / sqrt(C/H),    w = softmax(lambda),    0 of a level where m > n
+//   x^0 = x,   x^e_j = a^e x^{e-1}_{2j} + b^e x^{e-1}_{2j+1} (value by value),    [q^e; k^e] = W^e x^e + c^e,  e >= 1
 //
-// Block j of level l is the tokens 2^l j ... 2^l (j+1) - 1 of the document, counted from its start. K = i / 2^l is the block
-// of the key, Q = (t+1) / 2^l - 1 the last block that is complete at t, both rounded down: what is not complete at t is not
-// seen, so nothing is from later. Values are those of the tokens. With L = 1, and where w is (1,0,0), it is CausalAttention.
+// Block j of level e is the tokens 2^e j ... 2^e (j+1) - 1 of the document, counted from its start. m = i / 2^e is the block
+// of the key, n = (t+1) / 2^e - 1 the last block that is complete at t, both rounded down: what is not complete at t is not
+// seen, so nothing is from later. Values are those of the tokens. With E = 0, and where w is (1,0,0), it is CausalAttention.
 //
 // Of the paper we know the abstract: levels of causal downsampling, products of each level's own queries and keys that one
 // softmax sums with learned weights, and a cost of 4/3 of attention's at most, of three levels 21/16. The form of all this is
 // ours: two taps without overlap, how the last complete block is found, that incomplete blocks give 0, and that values have
 // no levels.
 //
-// 8 C^2 + 4 (1 - 2^(1-L)) C^2 flop per token and, for each pair of tokens that is seen, 4 C of attention and 2 C / 4^l of
-// level l, since a pair of blocks is multiplied once. A step costs O(C^2 + count C). No T x T matrix. A stream's state is
-// C (3 - 2^(1-L)) values per token and 2 (L-1) C (1 + spare) besides (hierarchical_attention_state.hpp), and takes as many
+// 8 C^2 + 4 (1 - 2^-E) C^2 flop per token and, for each pair of tokens that is seen, 4 C of attention and 2 C / 4^e of
+// level e, since a pair of blocks is multiplied once. A step costs O(C^2 + count C). No T x T matrix. A stream's state is
+// C (3 - 2^-E) values per token and 2 E C (1 + spare) besides (hierarchical_attention_state.hpp), and takes as many
 // tokens back as options.spare says, or all; it has room up to options.capacity. Tokens that are not seen change no bit of
 // output t, be they NaN.
 //

@@ -37,7 +37,7 @@ class HierarchyPass {
         frame_(workspace),
         C_(layer.channels()),
         H_(layer.heads()),
-        L_(layer.levels()),
+        level_count_(layer.levels()),
         weights_(level_weights(parameters_.lambda)) {}
 
   void forward(const In& x, const Out& y, std::span<const Segment> segments, State* state, Saved* saved);
@@ -45,7 +45,7 @@ class HierarchyPass {
                 State* state_gradient);
 
  private:
-  /// A level from 1 on: x^l [M][C], and queries and keys [2][H][M][C/H].
+  /// A level from 1 on: x^e [M][C], and queries and keys [2][H][M][C/H].
   struct LevelMemory {
     Scalar* pooled;
     HeadMemory<Scalar> heads;
@@ -55,15 +55,15 @@ class HierarchyPass {
 
   static std::size_t number(Index i) { return static_cast<std::size_t>(i); }
   Index width() const { return C_ / H_; }
-  const AttentionLevel<Scalar>& level(Index l) const { return parameters_.levels[number(l - 1)]; }
-  /// The query of level l in a tail, and the x^{l-1} that waits.
-  Index tail_query(Index l) const { return (l - 1) * C_; }
-  Index tail_waiting(Index l) const { return (L_ - 1 + l - 1) * C_; }
+  const AttentionLevel<Scalar>& level(Index e) const { return parameters_.levels[number(e - 1)]; }
+  /// The query of level e in a tail, and the x^{e-1} that waits.
+  Index tail_query(Index e) const { return (e - 1) * C_; }
+  Index tail_waiting(Index e) const { return (level_count_ - 1 + e - 1) * C_; }
 
-  /// x^l at a place among all of its level, given x.
-  auto block_values(Index l, const In& x, const Levels<const Scalar*>& pooled) const {
+  /// x^e at a place among all of its level, given x.
+  auto block_values(Index e, const In& x, const Levels<const Scalar*>& pooled) const {
     return [=, this](Index place) -> const Scalar* {
-      return l == 0 ? x.at(place) : pooled[number(l)] + place * C_;
+      return e == 0 ? x.at(place) : pooled[number(e)] + place * C_;
     };
   }
   /// One head of segment i, but for its keys and values.
@@ -82,8 +82,8 @@ class HierarchyPass {
   struct Returned {
     Scalar* d_joint;           // [N][3C]
     Levels<Scalar*> d_levels;  // from 1 on [M][2C]
-    Scalar* d_tails;           // [segments][2 (L-1) C]: of the tails at entry
-    double* d_weights;         // [segments][H][L]
+    Scalar* d_tails;           // [segments][2 E C]: of the tails at entry
+    double* d_weights;         // [segments][H][E+1]
     State* state_gradient;     // or null
   };
   void return_scores(const Saved& saved, const BlockPlaces& places, const Scalar* d_mixed,
@@ -95,7 +95,7 @@ class HierarchyPass {
   const Parameters& parameters_;
   Workspace& workspace_;
   Workspace::Frame frame_;
-  const Index C_, H_, L_;
+  const Index C_, H_, level_count_;
   const std::array<Scalar, kMostLevels> weights_;
 };
 
@@ -109,13 +109,13 @@ HierarchyHead<Scalar> HierarchyPass<Scalar>::head_of(const BlockPlaces& places, 
   head.tokens = {tokens.queries(h, at), tokens.keys(h, at), tokens.values(h, at), kWholeWindow};
   head.past = places.past[i];
   head.count = places.segments[i].count;
-  head.level_count = L_;
+  head.level_count = level_count_;
   head.weights = weights_;
-  for (Index l = 1; l < L_; ++l) {
-    const HeadMemory<const Scalar>& own = levels[number(l)];
-    const Index first = places.offset(i, l);
-    head.levels[number(l)] = {own.queries(h, first), tail ? tail + tail_query(l) + h * width() : nullptr,
-                              own.keys(h, first), places.first(i, l), places.end(i, l)};
+  for (Index e = 1; e < level_count_; ++e) {
+    const HeadMemory<const Scalar>& own = levels[number(e)];
+    const Index first = places.offset(i, e);
+    head.levels[number(e)] = {own.queries(h, first), tail ? tail + tail_query(e) + h * width() : nullptr,
+                              own.keys(h, first), places.first(i, e), places.end(i, e)};
   }
   return head;
 }
@@ -130,40 +130,40 @@ void HierarchyPass<Scalar>::start_record(const In& x, const BlockPlaces& places,
   saved.mixed.resize(C_ * N);
   saved.log_sums.resize(H_ * N);
   saved.levels.resize(parameters_.levels.size());
-  for (Index l = 1; l < L_; ++l) {
-    saved.levels[number(l - 1)].pooled.resize(C_ * places.blocks(l));
-    saved.levels[number(l - 1)].heads.resize(2 * C_ * places.blocks(l));
+  for (Index e = 1; e < level_count_; ++e) {
+    saved.levels[number(e - 1)].pooled.resize(C_ * places.blocks(e));
+    saved.levels[number(e - 1)].heads.resize(2 * C_ * places.blocks(e));
   }
-  saved.tails.resize(2 * (L_ - 1) * C_, state ? count : 0);
+  saved.tails.resize(2 * (level_count_ - 1) * C_, state ? count : 0);
   if (!state) return;
   State& documents = saved.documents;
   if (documents.streams() != count || documents.channels() != C_ || documents.heads() != H_ ||
-      documents.levels() != L_)
-    documents = State(C_, H_, L_, {.streams = count});
+      documents.levels() != level_count_)
+    documents = State(C_, H_, level_count_, {.streams = count});
   for (std::size_t i = 0; i < places.segments.size(); ++i) {
     const Index past = places.past[i], s = static_cast<Index>(i);
     documents.restart(s, past + places.segments[i].count);
     if (past == 0) saved.tails.col(s).setZero();
-    if (past > 0 && L_ > 1)
+    if (past > 0 && level_count_ > 1)
       std::copy_n(state->tail(places.segments[i].stream, past - 1), saved.tails.rows(), &saved.tails(0, s));
   }
 }
 
-/// x^l, queries and keys of all levels above the tokens.
+/// x^e, queries and keys of all levels above the tokens.
 template <class Scalar>
 void HierarchyPass<Scalar>::pool_levels(const In& x, const BlockPlaces& places, const State* state,
                                         const Levels<LevelMemory>& levels) const {
   Levels<const Scalar*> pooled{};
-  for (Index l = 1; l < L_; ++l) {
-    const LevelMemory& own = levels[number(l)];
+  for (Index e = 1; e < level_count_; ++e) {
+    const LevelMemory& own = levels[number(e)];
     const auto waiting = [&](Index i) {
-      return state->tail(places.segments[number(i)].stream, places.past[i] - 1) + tail_waiting(l);
+      return state->tail(places.segments[number(i)].stream, places.past[i] - 1) + tail_waiting(e);
     };
-    pool_blocks(places, l, level(l), block_values(l - 1, x, pooled), waiting, own.pooled,
+    pool_blocks(places, e, level(e), block_values(e - 1, x, pooled), waiting, own.pooled,
                 workspace_.executor());
-    pooled[number(l)] = own.pooled;
-    const Index M = places.blocks(l);
-    if (M > 0) project_heads(level(l).project, In(own.pooled, 1, M, C_), own.heads, workspace_);
+    pooled[number(e)] = own.pooled;
+    const Index M = places.blocks(e);
+    if (M > 0) project_heads(level(e).project, In(own.pooled, 1, M, C_), own.heads, workspace_);
   }
 }
 

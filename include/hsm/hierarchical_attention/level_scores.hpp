@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// What the levels above the tokens give to a tile of scores, queries along the lanes, keys along the rows. Row i / 2^l and
-// lane j / 2^l of a small tile of level l stand for 2^l keys and 2^l queries, since tiles of queries begin where the
+// What the levels above the tokens give to a tile of scores, queries along the lanes, keys along the rows. Row i / 2^e and
+// lane j / 2^e of a small tile of level e stand for 2^e keys and 2^e queries, since tiles of queries begin where the
 // queries of all levels change (levels.hpp) and tiles of keys with a whole block of each. From the top level down
 //
-//   tile_l[K][Q] = w_l q^l_Q . k^l_K + tile_{l+1}[K/2][Q/2] for K <= Q, else 0      pairs of blocks once each
+//   tile_e[m][n] = w_e q^e_n . k^e_m + tile_{e+1}[m/2][n/2] for m <= n, else 0      pairs of blocks once each
 //
 // and tile_1, each value twice along and twice down, is what the products of tokens are added to. Its adjoint sums two by
 // two. Nothing is read of blocks that a query does not see but to be multiplied and overwritten: NaN there changes no bit.
@@ -46,23 +46,23 @@ struct HierarchyHead {
   std::array<Scalar, kMostLevels> weights;
   std::array<LevelTokens<Scalar>, kMostLevels> levels;  // from 1 on
 
-  const LevelTokens<Scalar>& level(Index l) const { return levels[static_cast<std::size_t>(l)]; }
-  Scalar weight(Index l) const { return weights[static_cast<std::size_t>(l)]; }
+  const LevelTokens<Scalar>& level(Index e) const { return levels[static_cast<std::size_t>(e)]; }
+  Scalar weight(Index e) const { return weights[static_cast<std::size_t>(e)]; }
   /// Where its tiles begin.
   Index start() const { return aligned_start(past, level_count); }
 };
 
-/// Lanes of level l in a tile of queries.
-constexpr Index level_lanes(Index l) { return kQueryTile >> l; }
+/// Lanes of level e in a tile of queries.
+constexpr Index level_lanes(Index e) { return kQueryTile >> e; }
 /// The same in whole strips.
 template <class Scalar>
-constexpr Index level_stride(Index l) {
-  return strips<Scalar>(level_lanes(l)) * kLanes<Scalar>;
+constexpr Index level_stride(Index e) {
+  return strips<Scalar>(level_lanes(e)) * kLanes<Scalar>;
 }
-/// Rows of level l for so many keys, blocks that are not complete counted.
-constexpr Index level_rows(Index keys, Index l) { return (keys + (Index{1} << l) - 1) >> l; }
-/// The block of level l whose query is that of lane 0 of a tile that begins at `start`.
-constexpr Index level_query(Index start, Index l) { return blocks_of(start + 1, l) - 1; }
+/// Rows of level e for so many keys, blocks that are not complete counted.
+constexpr Index level_rows(Index keys, Index e) { return (keys + (Index{1} << e) - 1) >> e; }
+/// The block of level e whose query is that of lane 0 of a tile that begins at `start`.
+constexpr Index level_query(Index start, Index e) { return blocks_of(start + 1, e) - 1; }
 
 /// The small tiles, and the strips of queries that they are products of.
 template <class Scalar>
@@ -70,11 +70,11 @@ struct LevelTiles {
   std::array<Scalar*, kMostLevels> query_strips{};  // [strip][width][lane]
   std::array<Scalar*, kMostLevels> scores{};        // [row][level_stride]
 
-  Scalar* strip(Index width, Index l, Index s) const {
-    return query_strips[static_cast<std::size_t>(l)] + s * width * kLanes<Scalar>;
+  Scalar* strip(Index width, Index e, Index s) const {
+    return query_strips[static_cast<std::size_t>(e)] + s * width * kLanes<Scalar>;
   }
-  Scalar* row(Index l, Index r) const {
-    return scores[static_cast<std::size_t>(l)] + r * level_stride<Scalar>(l);
+  Scalar* row(Index e, Index r) const {
+    return scores[static_cast<std::size_t>(e)] + r * level_stride<Scalar>(e);
   }
 };
 
@@ -103,21 +103,21 @@ template <class Scalar>
 void score_levels(Index width, Index key, Index keys, Index start, Index lanes,
                   const HierarchyHead<Scalar>& head, const LevelTiles<Scalar>& tiles) {
   constexpr Index kStrip = kLanes<Scalar>;
-  for (Index l = head.level_count - 1; l > 0; --l) {
-    const LevelTokens<Scalar>& level = head.level(l);
-    const Index block = key >> l, all = level_rows(keys, l), stride = level_stride<Scalar>(l);
+  for (Index e = head.level_count - 1; e > 0; --e) {
+    const LevelTokens<Scalar>& level = head.level(e);
+    const Index block = key >> e, all = level_rows(keys, e), stride = level_stride<Scalar>(e);
     const Index whole = (std::min)(all, level.end - block);
-    for (Index s = 0; s < strips<Scalar>(level_rows(lanes, l)); ++s) {
-      const Index query = level_query(start, l) + s * kStrip;  // of lane 0
+    for (Index s = 0; s < strips<Scalar>(level_rows(lanes, e)); ++s) {
+      const Index query = level_query(start, e) + s * kStrip;  // of lane 0
       const Index rows = std::clamp(query + kStrip - block, Index{0}, whole);
-      Scalar* out = tiles.row(l, 0) + s * kStrip;
+      Scalar* out = tiles.row(e, 0) + s * kStrip;
       const Left<Order::kRows, Scalar> keys_of{level.keys + block * width, width};
-      const Scalar* strip = tiles.strip(width, l, s);
-      if (l + 1 == head.level_count) {
+      const Scalar* strip = tiles.strip(width, e, s);
+      if (e + 1 == head.level_count) {
         strip_product<Write::kOverwrite>(rows, width, keys_of, strip, kStrip, out, stride);
       } else {
         for (Index j = 0; j < rows; ++j)
-          spread_row(tiles.row(l + 1, j / 2) + s * kStrip / 2, out + j * stride);
+          spread_row(tiles.row(e + 1, j / 2) + s * kStrip / 2, out + j * stride);
         strip_product<Write::kAdd>(rows, width, keys_of, strip, kStrip, out, stride);
       }
       hide_later(rows, block, query, out, stride);
@@ -140,14 +140,14 @@ struct SpreadScores {
   }
 };
 
-/// The queries of level l for a tile that begins at `start`, times `scale`, as strips: 0 where no token asks.
+/// The queries of level e for a tile that begins at `start`, times `scale`, as strips: 0 where no token asks.
 template <class Scalar>
-void load_level(Index width, Index l, Index start, Scalar scale, const LevelTokens<Scalar>& level,
+void load_level(Index width, Index e, Index start, Scalar scale, const LevelTokens<Scalar>& level,
                 Scalar* strips_of) {
   constexpr Index kStrip = kLanes<Scalar>;
-  std::fill_n(strips_of, level_stride<Scalar>(l) * width, Scalar(0));
-  for (Index j = 0; j < level_lanes(l); ++j) {
-    const Scalar* query = level.query(width, level_query(start, l) + j);
+  std::fill_n(strips_of, level_stride<Scalar>(e) * width, Scalar(0));
+  for (Index j = 0; j < level_lanes(e); ++j) {
+    const Scalar* query = level.query(width, level_query(start, e) + j);
     Scalar* to = strips_of + j / kStrip * kStrip * width + j % kStrip;
     for (Index d = 0; query && d < width; ++d) to[d * kStrip] = scale * query[d];
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Blocks of tokens as one: x^l_j = a^l x^{l-1}_{2j} + b^l x^{l-1}_{2j+1}, value by value, for the blocks that the tokens of
+// Blocks of tokens as one: x^e_j = a^e x^{e-1}_{2j} + b^e x^{e-1}_{2j+1}, value by value, for the blocks that the tokens of
 // a call complete, and the adjoint. Blocks of a level lie one after another, document after document; the first half of the
 // first block of a document may come from before the call.
 #pragma once
@@ -29,34 +29,34 @@ struct BlockPlaces {
   /// Counts them, in memory of `frame`.
   BlockPlaces(std::span<const Segment> list, const Index* before, Index levels, Workspace::Frame& frame)
       : segments(list), past(before), level_count(levels) {
-    for (Index l = 1; l < levels; ++l) {
-      Index* at = offsets[static_cast<std::size_t>(l)] =
+    for (Index e = 1; e < levels; ++e) {
+      Index* at = offsets[static_cast<std::size_t>(e)] =
           frame.take<Index>(static_cast<Index>(list.size()) + 1);
       at[0] = 0;
-      for (std::size_t i = 0; i < list.size(); ++i) at[i + 1] = at[i] + end(i, l) - first(i, l);
+      for (std::size_t i = 0; i < list.size(); ++i) at[i + 1] = at[i] + end(i, e) - first(i, e);
     }
   }
   /// The first block of its document that segment i completes.
-  Index first(std::size_t i, Index l) const { return blocks_of(past[i], l); }
+  Index first(std::size_t i, Index e) const { return blocks_of(past[i], e); }
   /// Behind the last one.
-  Index end(std::size_t i, Index l) const { return blocks_of(past[i] + segments[i].count, l); }
+  Index end(std::size_t i, Index e) const { return blocks_of(past[i] + segments[i].count, e); }
   /// The place of the first one among all of the level; of level 0 that of the first token.
-  Index offset(std::size_t i, Index l) const {
-    return l == 0 ? segments[i].first : offsets[static_cast<std::size_t>(l)][i];
+  Index offset(std::size_t i, Index e) const {
+    return e == 0 ? segments[i].first : offsets[static_cast<std::size_t>(e)][i];
   }
-  /// How many blocks of level l there are.
-  Index blocks(Index l) const { return offset(segments.size(), l); }
+  /// How many blocks of level e there are.
+  Index blocks(Index e) const { return offset(segments.size(), e); }
 
-  /// Calls f(place, left, right) for the blocks from ... to - 1 of level l > 0: their two halves' places in level l-1, the
+  /// Calls f(place, left, right) for the blocks from ... to - 1 of level e > 0: their two halves' places in level e-1, the
   /// left one -1 - i where it comes from before segment i.
   template <class F>
-  void for_each_block(Index l, Index from, Index to, F&& f) const {
-    const Index* at = offsets[static_cast<std::size_t>(l)];
+  void for_each_block(Index e, Index from, Index to, F&& f) const {
+    const Index* at = offsets[static_cast<std::size_t>(e)];
     auto i = static_cast<std::size_t>(std::upper_bound(at, at + segments.size() + 1, from) - at) - 1;
     for (Index place = from; place < to; ++place) {
       while (place >= at[i + 1]) ++i;
-      const Index left = 2 * (first(i, l) + place - at[i]) - first(i, l - 1);  // of those of the segment
-      f(place, left < 0 ? -1 - static_cast<Index>(i) : offset(i, l - 1) + left, offset(i, l - 1) + left + 1);
+      const Index left = 2 * (first(i, e) + place - at[i]) - first(i, e - 1);  // of those of the segment
+      f(place, left < 0 ? -1 - static_cast<Index>(i) : offset(i, e - 1) + left, offset(i, e - 1) + left + 1);
     }
   }
 };
@@ -64,13 +64,13 @@ struct BlockPlaces {
 /// Blocks per task.
 inline constexpr Index kPoolBlock = 64;
 
-/// Writes x^l of all blocks, [blocks][C]; below(place) is x^{l-1} and waiting(i) what segment i has from before.
+/// Writes x^e of all blocks, [blocks][C]; below(place) is x^{e-1} and waiting(i) what segment i has from before.
 template <class Scalar, class Finer, class Waiting>
-void pool_blocks(const BlockPlaces& places, Index l, const AttentionLevel<Scalar>& level, const Finer& below,
+void pool_blocks(const BlockPlaces& places, Index e, const AttentionLevel<Scalar>& level, const Finer& below,
                  const Waiting& waiting, Scalar* pooled, Executor& executor) {
   const Index C = level.a.size();
-  parallel_blocks(executor, places.blocks(l), kPoolBlock, [&](Index from, Index count, int) {
-    places.for_each_block(l, from, from + count, [&](Index place, Index left, Index right) {
+  parallel_blocks(executor, places.blocks(e), kPoolBlock, [&](Index from, Index count, int) {
+    places.for_each_block(e, from, from + count, [&](Index place, Index left, Index right) {
       const Scalar* u = left < 0 ? waiting(-1 - left) : below(left);
       const Scalar* v = below(right);
       const Scalar *a = level.a.data(), *b = level.b.data();
@@ -84,17 +84,17 @@ void pool_blocks(const BlockPlaces& places, Index l, const AttentionLevel<Scalar
 /// Channels per task of the adjoint, each of which goes through all blocks: sums over them have one order.
 inline constexpr Index kPoolChannels = 64;
 
-/// The adjoint, given d [blocks][C] of x^l: adds to that of x^{l-1}, d_below(place), to d_waiting(i), and to the
+/// The adjoint, given d [blocks][C] of x^e: adds to that of x^{e-1}, d_below(place), to d_waiting(i), and to the
 /// gradients of a and b.
 template <class Scalar, class Finer, class Waiting, class DBelow, class DWaiting>
-void pool_backward(const BlockPlaces& places, Index l, const AttentionLevel<Scalar>& level,
+void pool_backward(const BlockPlaces& places, Index e, const AttentionLevel<Scalar>& level,
                    const Finer& below, const Waiting& waiting, const Scalar* d, const DBelow& d_below,
                    const DWaiting& d_waiting, AttentionLevel<Scalar>& gradients, Executor& executor) {
   const Index C = level.a.size();
   parallel_blocks(executor, C, kPoolChannels, [&](Index first, Index channels, int) {
     const Scalar *a = level.a.data() + first, *b = level.b.data() + first;
     Scalar *d_a = gradients.a.data() + first, *d_b = gradients.b.data() + first;
-    places.for_each_block(l, 0, places.blocks(l), [&](Index place, Index left, Index right) {
+    places.for_each_block(e, 0, places.blocks(e), [&](Index place, Index left, Index right) {
       const Scalar* d_own = d + place * C + first;
       const Scalar* u = (left < 0 ? waiting(-1 - left) : below(left)) + first;
       const Scalar* v = below(right) + first;

@@ -21,7 +21,7 @@
 //     ema            alpha, beta, delta, eta [n,C]
 //     attention, linear-attention
 //                    project.weight [3C,C], rows q, k, v, .bias [3C]; output.weight [C,C], .bias [C]
-//     hkt            the same; of each level l >= 1 level<l>.a, .b [C], .weight [2C,C], rows q, k, .bias [2C]; lambda [L]
+//     hkt            the same; of each level e >= 1 level<e>.a, .b [C], .weight [2C,C], rows q, k, .bias [2C]; lambda [levels]
 //
 // A model whose matrices are in fewer bytes (core/narrow_matrix.hpp) says so in the metadata,
 //
@@ -257,7 +257,8 @@ Model read_model(const SafetensorsFile& file) {
 }
 
 /// The model in the file at `path`. A file of another floating-point type is converted, exactly but for F64 to
-/// float; matrices in fewer bytes, where its metadata says that they are, stay so. Throws std::runtime_error, naming file, what was expected and what came.
+/// float; matrices in fewer bytes, where its metadata says that they are, stay so. Throws std::runtime_error, naming file,
+/// what was expected and what came.
 template <class Model>
 Model load_model(const std::filesystem::path& path) {
   return read_model<Model>(SafetensorsFile::load(path));

@@ -12,7 +12,7 @@
 //   attention   counts I64 [streams];  cache.<stream> [2, H, held, C/H]: keys, then values of all tokens, or with a
 //               window of the last min(count, W-1) and up to `spare` more
 //   hkt         as rings, of which rings.0 holds the tails, and cache.<stream> [2, H, count, C/H] as attention; of each
-//               level l from 1 on level<l>.<stream> [H, count / 2^l, C/H], the keys of its blocks
+//               level e from 1 on level<e>.<stream> [H, count / 2^e, C/H], the keys of its blocks
 //
 // A file so holds what was seen, however long the shifts are. Version "1", in which n was always all slots, is
 // read too. All numbers are finite, or nothing is written.
@@ -47,7 +47,7 @@ namespace hsm::inline HSM_ABI {
 
 /// The metadata `format` of a state file.
 inline constexpr std::string_view kStateFormat = "hsm-state";
-/// The metadata `version`; files of another one are refused.
+/// The metadata `version`; files of another one are refused, but for the next.
 inline constexpr std::string_view kStateVersion = "2";
 /// The version before, which is read too.
 inline constexpr std::string_view kFirstStateVersion = "1";

@@ -3,8 +3,9 @@
 // What a layer that mixes tokens states, and no more. TokenMixer<Layer> (layer/token_mixer.hpp) makes every way of
 // running it from that: whole sequences, packed documents, one token at a time, chunks, chosen streams, backward.
 //
-//   Scalar, Parameters, State, Saved    its types: the tensors, what a stream carries from call to call, what a forward
-//                                       leaves for backward (RecordedCall of layer/recorded_call.hpp may be its base)
+//   Scalar, Parameters, State, Saved    its types: the tensors, with a static visit (core/parameters.hpp); what a stream
+//                                       carries from call to call; what a forward leaves for backward, whose shape() is
+//                                       [B,T,C] of the call (RecordedCall of layer/recorded_call.hpp may be its base)
 //   kType                               what messages call it, such as "Mixer"
 //   footprint()                         what a token costs
 //   description()                       what tells it from other layers besides its tensors, for files
@@ -72,7 +73,7 @@ struct LayerFootprint {
   Index top = 0;     ///< how many blocks are chosen
   /// Further planes like `kept`, for each channel of a head: a matrix C/H x C/H of every head is one for each of C/H.
   Index kept_by_width = 0;
-  /// Of a hierarchy its levels, tokens counted: level l > 0 has a block for 2^l tokens, two products C x C and a plane
+  /// Of a hierarchy its levels, tokens counted: level e > 0 has a block for 2^e tokens, two products C x C and a plane
   /// that is kept for each, and a pair of blocks is multiplied once. 0 of other layers.
   Index levels = 0;
 

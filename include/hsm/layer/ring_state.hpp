@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What a layer remembers that needs a fixed number of the last columns: per stream a token count and rings of the
-// columns of its last tokens, `reach` of them and `spare` more. A shift mixer keeps a ring for each group of heads with
-// the same shift, of reach (K-1) s; a recurrence keeps one of reach 1, what it holds after each token. The count is mask
+// columns of its last tokens, `reach` of them and `spare` more. A shift mixer keeps a ring for each group of neighbouring
+// heads with the same shift, of reach (K-1) s; a recurrence keeps one of reach 1, what it holds after each token. The count is mask
 // and ring position at once: token number n of a stream lies in slot n mod slots, and tokens before number 0 do not
 // exist. A state holds no scratch; it can be copied, saved and sent, and the gradient of a state is a state.
 //

@@ -42,8 +42,8 @@ struct Segment {
 /// What a state is made for.
 struct StateOptions {
   Index streams = 1;   ///< independent sequences that the state holds
-  Index capacity = 0;  ///< attention: the most tokens per stream, past which it refuses; 0 = grows by
-                       ///< doubling. Mixers, and attention with a window, ignore it
+  Index capacity = 0;  ///< attention without a window, hkt: the most tokens per stream, past which they refuse; 0 =
+                       ///< grows by doubling. All others ignore it
   Index spare =
       0;  ///< mixers, recurrences, hkt, attention with a window: how many tokens can be taken back by
           ///< rewind(); attention without a window can always

@@ -7,21 +7,21 @@
 //     products     of a layer: P C^2, P its matrices C x C (layer_size.hpp); its feed-forward network: 2 C F
 //     mixing       C (local + K planes), one for each value that `combine` reads; of attention 2 C for each token that is
 //                  seen, C of q.k and C of the weighted sum of values, and a token at place t sees t + 1, with a
-//                  window W no more than W, with `top` chosen blocks of B no more than top B + (B+1)/2, the mean over the
-//                  places in its own, and C for each of T / B blocks to choose from; of hkt, level l, C / 2^l more for each
-//                  token that is seen, in training C / 4^l, and 2 C^2 / 2^l of products
+//                  window W no more than W, with `top` chosen blocks of `block` no more than top block + (block + 1) / 2,
+//                  the mean over the places in its own, and C for each of T / block blocks to choose from; of hkt, level e,
+//                  C / 2^e more for each token that is seen, in training C / 4^e, and 2 C^2 / 2^e of products
 //     logits       V C
 //   training       3 forward, at the mean of a sequence of T tokens, which see (T+1)/2, with a window W < T of attention
 //                  W - W (W-1) / (2 T), and so with blocks, W their mean: the adjoint of each product is two of its size
 //   generation     forward of one token that sees T
 //   state          of a mixer sum over heads of min(T, (K-1) s_h) planes C/H values, of attention 2 C T, with a window
-//                  2 C min(T, W-1), with blocks C T / B more, of hkt C T / 2^l more of level l (its tails are not counted), of a
-//                  recurrence what it holds after a token
+//                  2 C min(T, W-1), with blocks C T / block more, of hkt C T / 2^e more of level e (its tails are not
+//                  counted), of a recurrence what it holds after a token
 //
 // Exact are the products, (a,b), channel and attention's pairs, but that those of blocks are means: over whole blocks of a
-// training sequence within B^2 / (8 T) tokens, and where all blocks are chosen none is compared. An estimate is the mixing of the others, which is
-// within a few C of what their formulas count, and for a policy whose combine has tensors of its own, at least one
-// for each of their values. Not counted, since they are O(C + F) and no products: norms, activations, biases, softmax
+// training sequence within block^2 / (8 T) tokens, and where all blocks are chosen none is compared. An estimate is the
+// mixing of the others, which is within a few C of what their formulas count, and for a policy whose combine has tensors of
+// its own, at least one for each of their values. Not counted, since they are O(C + F) and no products: norms, activations, biases, softmax
 // and the look-up of embeddings; nor what an implementation computes twice (attention's backward computes its scores
 // again, C for each pair). A state may hold more memory than it needs: rings that take up to 16 MiB in all are there from the
 // start (layer/ring_state.hpp), and longer ones and attention's cache grow by doubling; with a window

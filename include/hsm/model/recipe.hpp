@@ -25,7 +25,7 @@ namespace hsm::inline HSM_ABI {
 
 /// One layer of a recipe.
 struct LayerRecipe {
-  /// Of a policy, or `attention`.
+  /// Of a policy or a layer of the list.
   std::string name;
   /// Those that were given.
   OptionValues options;

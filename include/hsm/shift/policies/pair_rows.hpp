@@ -69,9 +69,9 @@ struct RowWeights {
   Pack<Scalar> b_pack(Index i) const { return Pack<Scalar>::read_once(b_ + i); }
 };
 
-/// How many of n rows come before the first that may be streamed to.
+/// How many of n rows come before the first that may be written past the cache.
 template <class Scalar>
-Index rows_before_streaming(Index n, const Scalar* out) {
+Index rows_before_lines(Index n, const Scalar* out) {
   Index i = 0;
   while (i < n && !is_aligned(out + i)) ++i;
   return i;
@@ -90,16 +90,16 @@ HSM_INLINE void in_packs(Index n, Index head, Row&& row, Block&& block) {
   for (; i < n; ++i) row(i);
 }
 
-/// n rows of kCount tokens, `step` values apart in x and z_step in z; `past` belongs to the first. Streaming,
+/// n rows of kCount tokens, `step` values apart in x and z_step in z; `past` belongs to the first. Non-temporal,
 /// one token: `step` then leads to the token that comes next, which is asked for ahead.
-template <Index kCount, bool kStream, class W, class Scalar>
+template <Index kCount, bool kNontemporal, class W, class Scalar>
 void combine_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past, Scalar* z, Index z_step) {
   using P = Pack<Scalar>;
-  if constexpr (kStream) {
+  if constexpr (kNontemporal) {
     for (Index i = 0; i < n; i += kPairLine<Scalar>) __builtin_prefetch(x + step + i);
   }
   in_packs<Scalar, kPairPacks / kCount>(
-      n, kStream ? rows_before_streaming(n, z) : 0,
+      n, kNontemporal ? rows_before_lines(n, z) : 0,
       [=](Index i) {
         Scalar before = past[i];
         for (Index k = 0; k < kCount; ++k) {
@@ -126,7 +126,7 @@ void combine_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
         HSM_WRITTEN_OUT
         for (Index k = 0; k < kCount; ++k) {
           HSM_WRITTEN_OUT
-          for (Index p = 0; p < kPacks; ++p) sums[p][k].write(z + k * z_step + i + p * P::kSize, kStream);
+          for (Index p = 0; p < kPacks; ++p) sums[p][k].write(z + k * z_step + i + p * P::kSize, kNontemporal);
         }
       });
 }
@@ -141,13 +141,13 @@ HSM_INLINE void add_pack(const Pack<Scalar>& pack, double* sums) {
 
 /// The gradients of n rows of kCount tokens, dz g_step values apart and d out_step; `next` is dz of the token
 /// that follows the last, or nullptr. A sum that all rows share stays in registers.
-template <Index kCount, bool kStream, class W, class Scalar>
+template <Index kCount, bool kNontemporal, class W, class Scalar>
 void adjoint_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past, const Scalar* g,
                    Index g_step, const Scalar* next, Scalar* out, Index out_step, typename W::Sums& sums) {
   using P = Pack<Scalar>;
   P a_sums[2], b_sums[2];
   in_packs<Scalar, kPairPacks / kCount>(
-      n, kStream ? rows_before_streaming(n, out) : 0,
+      n, kNontemporal ? rows_before_lines(n, out) : 0,
       [&](Index i) {
         auto &da = sums.a[W::kOne ? 0 : i], &db = sums.b[W::kOne ? 0 : i];
         using Sum = std::remove_reference_t<decltype(da)>;
@@ -199,7 +199,7 @@ void adjoint_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
         for (Index k = 0; k < kCount; ++k) {
           HSM_WRITTEN_OUT
           for (Index p = 0; p < kPacks; ++p)
-            results[p][k].write(out + k * out_step + i + p * P::kSize, kStream);
+            results[p][k].write(out + k * out_step + i + p * P::kSize, kNontemporal);
         }
       });
   if constexpr (W::kOne) {

@@ -94,7 +94,7 @@ struct SoftmaxLocal {
     });
   }
 
-  /// Own of d is overwritten; what each tap gets is added to it.
+  /// local of d is overwritten; what each tap gets is added to it.
   void adjoint(const Run<Scalar>& run, ConstColumns<Scalar> dz, const RunGradient<Scalar>& d) const {
     const Scalar scale = score_scale(run);
     const auto queries = run.local();
