@@ -197,6 +197,9 @@ TEST(TokensSlice, OfAnythingThatCanBeViewedIsWithinItsTokens) {
   Eigen::Map<Eigen::MatrixXf, 0, Eigen::OuterStride<>> windows(columns.data(), 4, 30,
                                                                Eigen::OuterStride<>(1));
   EXPECT_EQ(slice(windows, 5, 2).at(0, 1), columns.data() + 6);
+  const Tokens<const float> view = slice(constant, 2, 3);
+  EXPECT_EQ(slice(view, 1, 2).at(0, 1), &constant(0, 4));
+  EXPECT_THROW(slice(view, 2, 2), std::invalid_argument);
   EXPECT_THROW(slice(columns, 7, 3), std::invalid_argument);
   EXPECT_THROW(slice(columns, -1, 3), std::invalid_argument);
   EXPECT_THROW(slice(columns, 3, -1), std::invalid_argument);

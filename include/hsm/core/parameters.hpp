@@ -124,7 +124,15 @@ void store_matrices(Parameters& parameters, Storage storage) {
 /// Sets every value to zero: fresh gradients.
 template <class Parameters>
 void set_zero(Parameters& parameters) {
-  Parameters::visit([](std::string_view, auto& tensor) { tensor.setZero(); }, parameters);
+  Parameters::visit(
+      [](std::string_view, auto& tensor) {
+        constexpr bool kMatrix = requires { tensor.setZero(); };
+        static_assert(kMatrix,
+                      "hsm: visit must call f with Eigen matrices and vectors, such as hsm::Vector<Scalar>; "
+                      "this tensor is something else");
+        if constexpr (kMatrix) tensor.setZero();
+      },
+      parameters);
 }
 
 /// A copy with every value zero.

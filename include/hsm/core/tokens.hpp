@@ -259,13 +259,23 @@ Tokens<Element> view(X& x, const char* who) {
   return tokens;
 }
 
+/// What a view of x has values of, const where x is.
+template <class Plain, class X>
+struct ElementOf {
+  using Type = std::remove_reference_t<decltype(*std::declval<X&>().data())>;
+};
+template <class Scalar, class X>
+struct ElementOf<Tokens<Scalar>, X> {
+  using Type = Scalar;
+};
+
 }  // namespace detail
 
 /// Tokens first ... first + count - 1 of every sequence of x, anything that can be viewed: writable where x
 /// is. Throws std::invalid_argument where x has no such tokens.
 template <class X>
 auto slice(X& x, Index first, Index count) {
-  using Element = std::remove_reference_t<decltype(*x.data())>;
+  using Element = typename detail::ElementOf<std::remove_const_t<X>, X>::Type;
   const Tokens<Element> all = detail::as_tokens<Element>(x, "slice: x");
   detail::check_sizes("slice: x", all);
   if (first < 0 || count < 0 || first > all.time - count) {

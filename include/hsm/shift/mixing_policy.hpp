@@ -63,7 +63,7 @@ consteval bool explain_policy() {
   if constexpr (!HasBasics<P>) {
     static_assert(HasBasics<P>,
                   "hsm: a mixing policy needs a type Scalar, constants kName and kStages, and the functions "
-                  "channels() and heads() const");
+                  "channels() and heads() const; kStages must be static constexpr");
   } else if constexpr (!ComputeScalar<typename P::Scalar>) {
     static_assert(ComputeScalar<typename P::Scalar>,
                   "hsm: the Scalar of a mixing policy must be float or double");
@@ -131,8 +131,9 @@ consteval bool explain_policy() {
                   "hsm: kStages names an output, so the policy needs a member Linear<Scalar> output");
   } else {
     static_assert(
-        P::kStages.planes() >= 1 && P::kStages.planes() <= kMostPlanes && P::kStages.local <= 1,
-        "hsm: a mixing policy keeps 1 to 3 planes per token (x itself counts) and has at most 1 local plane");
+        P::kStages.planes() >= 1 && P::kStages.planes() <= kMostPlanes && P::kStages.shifted >= 0 &&
+            P::kStages.local >= 0 && P::kStages.local <= 1,
+        "hsm: a mixing policy keeps 1 to 3 planes per token (x itself counts) and has 0 or 1 local planes");
   }
   return true;
 }

@@ -21,6 +21,7 @@ concept HasBasics = requires(const P& policy) {
   typename P::Scalar;
   { P::kName } -> std::convertible_to<std::string_view>;
   { P::kStages } -> std::convertible_to<Stages>;
+  typename std::integral_constant<int, P::kStages.planes()>;  // known when it is compiled
   { policy.channels() } -> std::convertible_to<Index>;
   { policy.heads() } -> std::convertible_to<Index>;
 };
