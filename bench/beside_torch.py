@@ -41,8 +41,6 @@ parser.add_argument("--threads", type=number, default=len(os.sched_getaffinity(0
 parser.add_argument("--turns", type=number, default=5)
 parser.add_argument("--out", help="Markdown file to write the table to")
 OPTIONS = parser.parse_args()
-if not os.access(OPTIONS.program, os.X_OK):
-  parser.error(f"--program must be hsm_lm, which bash examples/run.sh builds, got {OPTIONS.program!r}")
 if OPTIONS.out and not pathlib.Path(OPTIONS.out).absolute().parent.is_dir():
   parser.error(f"--out must be in a folder that is there, got {OPTIONS.out!r}")
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(OPTIONS.threads)  # read where torch is loaded
@@ -58,6 +56,8 @@ except ModuleNotFoundError as missing:
     raise
   print(f"beside_torch.py: {missing}: nothing is timed (Debian: python3-torch)")
   sys.exit(0)
+if not os.access(OPTIONS.program, os.X_OK):
+  parser.error(f"--program must be hsm_lm, which bash examples/run.sh builds, got {OPTIONS.program!r}")
 
 MODELS = {"8*attention:heads=4": 1024, "8*ab": 1536}  # recipe: width of the feed-forward networks
 WIDTH, BATCH, CONTEXT, STEPS, PROMPT, BEFORE, MADE = 256, 16, 128, 6, 4096, 1000, 200

@@ -6,6 +6,7 @@
 //
 // The layer states one call and its adjoint, over segments of documents and streams (hsm/layer/mixing_layer.hpp). That it
 // runs in every mode is TokenMixer's work. The program lets the test kit try it, and names it in the recipe of a model.
+#include <hsm/layer/recorded_call.hpp>
 #include <hsm/layer/ring_state.hpp>
 #include <hsm/model/language_model.hpp>
 #include <hsm/testing/check_layer.hpp>
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <span>
+#include <utility>
 #include <vector>
 
 template <hsm::ComputeScalar ScalarType>
@@ -30,13 +32,8 @@ class FadingSum {
   };
   using State =
       hsm::RingState<Scalar>;  // the last y of each stream; states of rings can be saved and taken back
-  struct Saved {
-    hsm::Shape<3> sizes{-1, -1, -1};  // of nothing
-    std::vector<hsm::Segment> segments;
-    std::vector<hsm::Index> pasts;  // for each segment the tokens that its stream had seen
-    std::vector<Scalar> before;     // y[t-1] of each token, [C, B T]
-
-    hsm::Shape<3> shape() const { return sizes; }
+  struct Saved : hsm::RecordedCall {  // the segments, and how many tokens their streams had seen
+    std::vector<Scalar> before;       // y[t-1] of each token, [C, B T]
   };
   static constexpr std::string_view kType = "FadingSum", kName = "fading-sum";  // in messages; in recipes
 
@@ -59,16 +56,18 @@ class FadingSum {
 
   // [shown]
   State make_state(hsm::StateOptions options) const {
-    const hsm::RingShape one_column{.rows = channels(), .shift = 1, .reach = 1};
+    const hsm::RingShape one_column{.rows = channels(), .shift = 1, .reach = 1, .kind = kName};
     return State("FadingSum::make_state", options, std::span(&one_column, 1));
   }
   bool fits(const State& state) const {
-    return state.ring_count() == 1 && state.ring_shape(0) == hsm::RingShape{channels(), 1, 1};
+    return state.ring_count() == 1 && state.ring_shape(0) == hsm::RingShape{channels(), 1, 1, kName};
   }
   bool fits(const Saved& saved, const hsm::Tokens<const Scalar>& x) const {
     return static_cast<hsm::Index>(saved.before.size()) == channels() * x.count();
   }
-  void check_state_gradient(const char*, const Saved&, const State&) const {}
+  void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
+    saved.check_streams(who, "none, since the call that was recorded had no state", d);
+  }
   // [/shown]
 
   // ---- the call and its adjoint -----------------------------------------------------------------------------
@@ -80,9 +79,8 @@ class FadingSum {
     Scalar* const h = frame.template take<Scalar>(C);
     // All memory first: what throws leaves each stream as it was, and a record of nothing.
     if (saved) {
-      *saved = Saved();
-      saved->segments.assign(segments.begin(), segments.end());
-      saved->pasts.reserve(segments.size());
+      saved->start(segments, state);
+      saved->before.clear();
       saved->before.reserve(static_cast<std::size_t>(C * x.count()));
     }
     // [shown]
@@ -91,7 +89,6 @@ class FadingSum {
     }
     for (const hsm::Segment& segment : segments) {
       const hsm::Index past = segment.fresh() ? 0 : state->count(segment.stream);
-      if (saved) saved->pasts.push_back(past);
       if (past > 0) {
         std::copy_n(state->ring(0, segment.stream).slot(past - 1), C, h);
       } else {
@@ -116,24 +113,29 @@ class FadingSum {
     const hsm::Index C = channels();
     hsm::Workspace::Frame frame(workspace);
     Scalar* const later = frame.template take<Scalar>(C);  // what y[t] gets from what comes after it
+    saved.make_room(state_gradient);
     for (std::size_t i = 0; i < saved.segments.size(); ++i) {
       const hsm::Segment& segment = saved.segments[i];
-      const hsm::Index past = saved.pasts[i], end = past + segment.count;
+      const hsm::Index past = saved.past[i];
+      hsm::detail::RingView<Scalar> ring;  // no slots: nobody has a gradient of what the call left
+      if (state_gradient && !segment.fresh()) ring = state_gradient->ring(0, segment.stream);
       std::fill_n(later, C, Scalar(0));
-      const bool joined = state_gradient && !segment.fresh();
-      if (joined) state_gradient->make_room(end);
-      if (joined && end > 0)
-        std::swap_ranges(later, later + C, state_gradient->ring(0, segment.stream).slot(end - 1));
-      for (hsm::Index t = segment.first + segment.count; t-- > segment.first;) {
-        const Scalar* const before = saved.before.data() + t * C;
+      for (hsm::Index t = segment.count; t-- > 0;) {
+        const hsm::Index token = segment.first + t;
+        const Scalar* const before = saved.before.data() + token * C;
+        Scalar* const left = segment.count - t <= ring.slot_count ? ring.slot(past + t) : nullptr;
         for (hsm::Index c = 0; c < C; ++c) {
-          const Scalar d = dy.at(t)[c] + later[c];  // y[t] = q .* y[t-1] + x[t]
-          dx.at(t)[c] = d;
+          // y[t] = q .* y[t-1] + x[t], and a later call may have gone on from any y that was kept
+          const Scalar d =
+              dy.at(token)[c] + later[c] + (left ? std::exchange(left[c], Scalar(0)) : Scalar(0));
+          dx.at(token)[c] = d;
           gradients.q[c] += d * before[c];
           later[c] = d * parameters_.q[c];
         }
       }
-      if (joined && past > 0) std::copy_n(later, C, state_gradient->ring(0, segment.stream).slot(past - 1));
+      if (ring.data && past > 0) {
+        for (hsm::Index c = 0; c < C; ++c) ring.slot(past - 1)[c] += later[c];
+      }
     }
   }
 

@@ -8,18 +8,10 @@
 # memory and the speed of each.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+source "$root/bench/support/arguments.sh"
 
 if [[ ${1-} == --prefill ]]; then
-  if [[ $# -gt 3 ]]; then
-    echo "bench/ranks/run.sh: expected --prefill TOKENS FEED-FORWARD at most, got also '$4'" >&2
-    exit 2
-  fi
-  for number in "${@:2}"; do
-    if [[ ! $number =~ ^[1-9][0-9]*$ ]]; then
-      echo "bench/ranks/run.sh: TOKENS and FEED-FORWARD must be whole numbers above 0, got '$number'" >&2
-      exit 2
-    fi
-  done
+  expect_numbers bench/ranks/run.sh "TOKENS and FEED-FORWARD" 2 "${@:2}"
 elif [[ $# -gt 0 ]]; then
   echo "bench/ranks/run.sh: expected nothing or --prefill TOKENS [FEED-FORWARD], got '$1'" >&2
   exit 2

@@ -6,6 +6,7 @@
 # not hold them yet for this text; then writes after 1000 prompts with the draft and without, and bench/speculation/table.md.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+source "$root/bench/support/arguments.sh"
 
 if [[ ${1-} != --text || ! -f ${2-} ]]; then
   echo "bench/speculation/run.sh: expected --text FILE, got '${*:1:2}'" >&2
@@ -13,16 +14,7 @@ if [[ ${1-} != --text || ! -f ${2-} ]]; then
 fi
 text=$2
 shift 2
-if [[ $# -gt 3 ]]; then
-  echo "bench/speculation/run.sh: expected PROMPTS, TOKENS and K at most, got also '$4'" >&2
-  exit 2
-fi
-for number in "$@"; do
-  if [[ ! $number =~ ^[1-9][0-9]*$ ]]; then
-    echo "bench/speculation/run.sh: PROMPTS, TOKENS and K must be whole numbers above 0, got '$number'" >&2
-    exit 2
-  fi
-done
+expect_numbers bench/speculation/run.sh "PROMPTS, TOKENS and K" 3 "$@"
 
 bash "$root/.ci/setup" bench examples
 bash "$root/.ci/build" examples >&2

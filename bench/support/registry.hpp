@@ -2,8 +2,8 @@
 //
 // Cases, and how they become rows. A case is verified before it is timed, is run in turns with its yardstick,
 // and has a name such as mixer/ab/forward/T=1024/threads=2. Google Benchmark selects, names and writes
-// out the cases, under that name with /iterations:1/manual_time behind it, since the turns are taken inside (measure.hpp). A case can
-// also be timed run by run, for comparisons of two builds (serve.hpp).
+// out the cases, under that name with /iterations:1/manual_time behind it, since the turns are taken inside
+// (measure.hpp). A case can also be timed run by run, for comparisons of two builds (serve.hpp).
 #pragma once
 
 #include <functional>

@@ -49,9 +49,9 @@ struct TrainOptions {
     add_file(
         app, "--resume", resume,
         "checkpoint to go on from, to the same bits as a run of --steps that was never stopped; the "
-        "model and how it is trained are its own, and an option that says otherwise is refused. It may be the "
-        "file of --checkpoint. The run's own --log is cut after the step of the checkpoint and gone on "
-        "with");
+        "model and how it is trained are its own, and an option that says otherwise is refused. It may "
+        "be the file of --checkpoint. The run's own --log is cut after the step of the checkpoint and gone "
+        "on with");
     model.add_to(app);
     add_schedule(app);
     add_number(app, "--seed", training.seed, kSeeds, "of first weights, windows and dropout");
@@ -87,10 +87,12 @@ struct TrainOptions {
                "steps between validations; 0 = only at the end");
     add_number(app, "--validation-tokens", training.validation_tokens, Bounds<Index>{0, kMost},
                "tokens of the validation text that are predicted; 0 = all");
-    app.add_flag("--keep-best", training.keep_best,
-                 "save the model of the lowest validation loss instead of the last one; needs --validate-every");
+    app.add_flag(
+        "--keep-best", training.keep_best,
+        "save the model of the lowest validation loss instead of the last one; needs --validate-every");
     add_number(app, "--patience", training.patience, Bounds<Index>{1, kMost},
-               "end after so many validations in a row that were no better, and keep the best; needs --validate-every")
+               "end after so many validations in a row that were no better, and keep the best; needs "
+               "--validate-every")
         ->default_str("");
   }
 };

@@ -179,7 +179,9 @@ TEST(TokensView, RefusesWhatCannotBeAddressed) {
                                      {values.data(), big, big, 1, 0, 0},
                                      {values.data(), 1, 3, 2, big, 0},
                                      {values.data(), 3, 1, 2, 2, big},
-                                     {values.data(), 3, 3, 2, big / 2, big / 2}}) {
+                                     {values.data(), 3, 3, 2, big / 2, big / 2},
+                                     {values.data(), 1, big, big},
+                                     {values.data(), 2, big, 8}}) {
       EXPECT_THROW(detail::view<const float>(bad, "x"), std::invalid_argument) << big;
       EXPECT_THROW(detail::view<float>(bad, "x"), std::invalid_argument) << big;
     }

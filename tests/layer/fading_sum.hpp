@@ -9,6 +9,7 @@
 #include <hsm/layer/ring_state.hpp>
 #include <hsm/layer/token_mixer.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace hsm::test {
@@ -49,7 +50,9 @@ struct FadingSum {
   bool fits(const Saved& saved, const Tokens<const S>& x) const {
     return static_cast<Index>(saved.before.size()) == x.count() * channels();
   }
-  void check_state_gradient(const char*, const Saved&, const State&) const {}
+  void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
+    saved.check_streams(who, "none", d);
+  }
 
   void run(const Tokens<const S>& x, std::span<const Segment> segments, const Tokens<S>& y, State* state,
            Saved* saved, Workspace&) const {
@@ -79,27 +82,25 @@ struct FadingSum {
   void run_adjoint(const Tokens<const S>&, const Saved& saved, const Tokens<const S>& dy, const Tokens<S>& dx,
                    Parameters& gradients, State* state_gradient, Workspace&) const {
     const Index C = channels();
+    saved.make_room(state_gradient);
     for (std::size_t i = 0; i < saved.segments.size(); ++i) {
       const Segment& segment = saved.segments[i];
-      const Index past = saved.past[i], end = past + segment.count;
+      const Index past = saved.past[i];
       std::vector<S> carry(static_cast<std::size_t>(C));  // the gradient of h[t] from what comes after t
-      const bool joined = state_gradient && !segment.fresh();
-      if (joined) state_gradient->make_room(end);
-      if (joined && end > 0) {
-        S* const left = state_gradient->ring(0, segment.stream).slot(end - 1);
-        std::copy_n(left, C, carry.data());
-        std::fill_n(left, C, S(0));
-      }
-      for (Index token = segment.first + segment.count; token-- > segment.first;) {
+      ::hsm::detail::RingView<S> ring;
+      if (state_gradient && !segment.fresh()) ring = state_gradient->ring(0, segment.stream);
+      for (Index t = segment.count; t-- > 0;) {
+        const Index token = segment.first + t;
         for (Index c = 0; c < C; ++c) {
-          const S d = dy.at(token)[c] + carry[static_cast<std::size_t>(c)];
+          S d = dy.at(token)[c] + carry[static_cast<std::size_t>(c)];
+          if (segment.count - t <= ring.slot_count) d += std::exchange(ring.slot(past + t)[c], S(0));
           dx.at(token)[c] = d;
           gradients.q[c] += d * saved.before[static_cast<std::size_t>(token * C + c)];
           carry[static_cast<std::size_t>(c)] = own.q[c] * d;
         }
       }
-      if (joined && past > 0)
-        std::copy_n(carry.data(), C, state_gradient->ring(0, segment.stream).slot(past - 1));
+      for (Index c = 0; ring.data && past > 0 && c < C; ++c)
+        ring.slot(past - 1)[c] += carry[static_cast<std::size_t>(c)];
     }
   }
   Parameters own;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include <hsm/model/sampler.hpp>
 
 #include "model/language_model_cases.hpp"
+#include "support/failing_executor.hpp"
 #include "support/message_of.hpp"
 
 namespace hsm::test::continuous_batch_test {
@@ -171,6 +173,41 @@ TEST(ContinuousBatch, WithinATurnTextsAreAddedButNotForkedOrEnded) {
   EXPECT_EQ(batch.running(), 2);
   batch.end(0);
   EXPECT_EQ(batch.running(), 1);
+}
+
+// Those that the call left in part have ended, all others are as if it had not been.
+TEST(ContinuousBatch, GoesOnAfterATurnThatThrew) {
+  const Net model = random_model<double>(small_config("2*ab,gated"), 7);
+  int ended = 0, failures = 0;
+  for (Index fails_at = 0;; ++fails_at, ++failures) {
+    SCOPED_TRACE(fails_at);
+    FailingExecutor executor;
+    Workspace workspace(executor);
+    ContinuousBatch batch(model, workspace, {.streams = 2, .prompt_tokens = 40});
+    Texts texts;
+    const Ids prompts[] = {{2}, Ids(78, 3), {4, 1}};
+    for (const Ids& prompt : prompts) texts.lengths[batch.add(prompt)] = 4;
+    batch.turn(texts);  // the first prompt, and half of the second
+    executor.loops = 0;
+    executor.fails_at = fails_at;
+    bool threw = false;
+    try {
+      batch.turn(texts);
+    } catch (const std::bad_alloc&) {
+      threw = true;
+      texts.written[0].pop_back();  // it is asked again, or has ended
+    }
+    executor.fails_at = -1;
+    const bool gone = batch.running() < 2;
+    ended += gone ? 1 : 0;
+    while (batch.turn(texts)) {
+    }
+    for (std::int64_t text = gone ? 2 : 0; text < 3; ++text)
+      EXPECT_EQ(texts.written[text], alone(model, prompts[text], 4)) << text;
+    if (!threw) break;
+  }
+  EXPECT_GT(ended, 0);
+  EXPECT_LT(ended, failures);
 }
 
 TEST(ContinuousBatch, RefusesWhatCannotBeAndIsAsItWas) {

@@ -124,7 +124,48 @@ TEST(LanguageModel, RefusesALayerWhoseTensorsBecameThoseOfAnotherWidth) {
   LanguageModelSaved<float> saved;
   const Ids ids = {1, 2};
   expect_refused([&] { model.hidden(ids, 1, 2, saved, workspace); },
-                 "LanguageModel: the channels of a layer must be 8, got 4");
+                 "LanguageModel::hidden: the channels of a mixer must be 8, got 4");
+}
+
+TEST(LanguageModel, RefusesEveryTensorThatBecameOneOfAnotherSize) {
+  LanguageModelConfig config = small_config(kEveryKind + ",ema,linear-attention,hkt");
+  config.positions = Positions::kLearned;
+  const auto model = random_model<float>(config, 13);
+  const Ids ids = {1, 2};
+  const Matrix<float> dh = Matrix<float>::Ones(8, 2);
+  Workspace workspace;
+  LanguageModelSaved<float> saved;
+  model.hidden(ids, 1, 2, saved, workspace);
+  Index tensors = 0;
+  LanguageModel<float>::visit([&](std::string_view, const auto&) { ++tensors; }, model);
+  for (Index changed = 0; changed < tensors; ++changed) {
+    for (const Index more : {-1, 1}) {
+      auto other = model;
+      Index number = 0;
+      std::string what;
+      LanguageModel<float>::visit(
+          [&](std::string_view name, auto& tensor) {
+            if (number++ != changed) return;
+            what = std::string(name) + (more < 0 ? " shorter" : " longer");
+            tensor.setZero(tensor.rows() + more, tensor.cols());
+          },
+          other);
+      if (what.find("mixer") != std::string::npos && what.find(".bias") != std::string::npos)
+        continue;  // a policy's may have fewer rows than the product
+      SCOPED_TRACE(what);
+      LanguageModelSaved<float> own;
+      auto state = model.make_state();
+      Matrix<float> last(config.vocabulary, 1);
+      auto gradients = zeros_like(model);
+      EXPECT_THROW(other.make_state(), std::invalid_argument);
+      EXPECT_THROW(other.hidden(ids, 1, 2, own, workspace), std::invalid_argument);
+      EXPECT_THROW(other.packed(ids, std::vector<Index>{0, 2}, own, workspace), std::invalid_argument);
+      EXPECT_THROW(other.extend(ids, state, block_of(last), workspace), std::invalid_argument);
+      EXPECT_THROW(other.backward(ids, saved, read(dh), gradients, workspace), std::invalid_argument);
+      EXPECT_THROW(model.backward(ids, saved, read(dh), other, workspace), std::invalid_argument);
+    }
+  }
+  EXPECT_GT(tensors, 100);
 }
 
 TEST(LanguageModel, RefusesTheStateOfAnotherModel) {
@@ -132,8 +173,8 @@ TEST(LanguageModel, RefusesTheStateOfAnotherModel) {
   Workspace workspace;
   Matrix<float> last(11, 1);
   const Ids ids = {1, 2};
-  for (const char* layers :
-       {"ab", "attention,ab", "ab,ab", "ab,gated,attention", "ab,attention:rotary=100"}) {
+  for (const char* layers : {"ab", "attention,ab", "ab,ab", "ab,gated,attention", "ab,attention:rotary=100",
+                             "channel,attention", "matrix,attention"}) {
     auto state = random_model<float>(small_config(layers), 15).make_state();
     EXPECT_THROW(model.extend(ids, state, block_of(last), workspace), std::invalid_argument) << layers;
   }

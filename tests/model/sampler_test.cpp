@@ -118,6 +118,7 @@ TEST(Sampler, TakesLogitsOfAnySizeWithoutOverflow) {
   const std::vector<float> narrow = {-3e38f, 3e38f};
   EXPECT_EQ(sampler(std::span<const float>(narrow), random), 1);
   EXPECT_EQ(draw(sampler, {0.0, kInfinity}, random), 1);
+  EXPECT_EQ(reached({}, {-kInfinity, 0.0, -kInfinity}), (std::set<std::size_t>{1}));
 }
 
 TEST(Sampler, RefusesNanAndNoLogitsAtEveryTemperature) {
@@ -131,6 +132,7 @@ TEST(Sampler, RefusesNanAndNoLogitsAtEveryTemperature) {
     } catch (const std::invalid_argument& error) {
       EXPECT_EQ(std::string(error.what()), "Sampler: the logit of token 2 must be a number, got NaN");
     }
+    EXPECT_THROW(draw(sampler, {-kInfinity, -kInfinity}, random), std::invalid_argument);
   }
   EXPECT_EQ(random.state(), Random(1).state());
 }

@@ -106,8 +106,45 @@ TEST(UnfinishedRecord, IsRefusedByBackward) {
         [&] { model.backward(ids, saved, read(slope), gradients, workspace); },
         "LanguageModel::backward: saved must be the record of a call that ended, got one of a call that "
         "threw");
+    Matrix<float> logits(kVocabulary, kMore);
+    expect_refused(
+        [&] { model.logits(saved, block_of(logits), workspace); },
+        "LanguageModel::logits: saved must be the record of a call that ended, got one of a call that threw");
   }
   EXPECT_GT(executor.fails_at, 9);
+}
+
+// Whatever the layers, and in whichever of them backward ends.
+TEST(UnfinishedBackward, LeavesAStateGradientThatIsRefused) {
+  Random random(4);
+  for (const char* layers : {"2*ab", "gated,fusion", "2*attention:heads=2", "attention:heads=2:window=4",
+                             "2*ema", "2*linear-attention", "2*hkt"}) {
+    SCOPED_TRACE(layers);
+    const Model model = random_model<float>(small_config(layers), 1);
+    FailingExecutor executor;
+    Workspace workspace, failing(executor);
+    const Ids ids = random_ids(kMore, kVocabulary, random);
+    const Matrix<float> slope = Matrix<float>::Ones(8, kMore);
+    auto state = model.make_state();
+    Model::Saved saved;
+    model.extend(ids, state, saved, workspace);
+    Model gradients = zeros_like(model);
+    for (executor.fails_at = 0;; ++executor.fails_at) {
+      auto d = model.make_state();
+      executor.loops = 0;
+      try {
+        model.backward(ids, saved, read(slope), gradients, failing, &d);
+        EXPECT_TRUE(d.is_whole(0));
+        break;
+      } catch (const std::bad_alloc&) {
+      }
+      EXPECT_FALSE(d.is_whole(0));
+      EXPECT_THROW(model.backward(ids, saved, read(slope), gradients, workspace, &d), std::invalid_argument);
+      d.reset();
+      EXPECT_TRUE(d.is_whole(0));
+    }
+    EXPECT_GT(executor.fails_at, 3);
+  }
 }
 
 TEST(UnfinishedSession, KeepsItsLogitsAndItsPlace) {

@@ -141,8 +141,8 @@ TEST(LinearAttentionErrors, SayWhatWasExpected) {
   auto other = make_linear<float>(4, 1, 0).make_state();
   expect_refused(
       [&] { mixer.step(x.col(0), other, y.col(0), workspace); },
-      "CausalLinearAttention::step: the state must be one of this layer, with rings of 12 x 1 values, "
-      "got one with rings of 20 x 1 values");
+      "CausalLinearAttention::step: the state must be one of this layer, with rings of 12 x 1 values of "
+      "linear-attention, got one with rings of 20 x 1 values of linear-attention");
   mixer.parameters().decay = 5;
   expect_refused([&] { mixer.forward(x, y); },
                  "CausalLinearAttention::forward: decay must be 0, or 1 for heads that forget, got 5");

@@ -25,9 +25,10 @@ TEST(MovingAverageErrors, SayWhatWasExpected) {
                  "MovingAverage::backward: state_gradient must be none, since the call that was recorded had "
                  "no state, got one");
   auto other = make_ema<float>(4, 3).make_state();
-  expect_refused([&] { mixer.step(x.col(0), other, y.col(0), workspace); },
-                 "MovingAverage::step: the state must be one of this layer, with rings of 8 x 1 values, got "
-                 "one with rings of 12 x 1 values");
+  expect_refused(
+      [&] { mixer.step(x.col(0), other, y.col(0), workspace); },
+      "MovingAverage::step: the state must be one of this layer, with rings of 8 x 1 values of ema, got "
+      "one with rings of 12 x 1 values of ema");
   mixer.parameters().beta.resize(2, 5);
   expect_refused([&] { mixer.forward(x, y); },
                  "MovingAverage::forward: beta must be [2,4], the shape of alpha, got [2,5]");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include <hsm/schedule/dyadic.hpp>
 #include <hsm/schedule/geometric.hpp>
 #include <hsm/schedule/head_rotated.hpp>
@@ -35,6 +37,7 @@ TEST(DerivedSchedules, RefuseWhatTheyDoNotHave) {
   EXPECT_THROW(kReversed.shift(-1), std::out_of_range);
   EXPECT_THROW(kRotated.shift(4, 0), std::out_of_range);
   EXPECT_THROW(kRotated.shift(0, -1), std::out_of_range);
+  EXPECT_EQ(kRotated.shift(3, std::numeric_limits<Index>::max() - 3), 8);  // a multiple of 4 heads on
 }
 
 }  // namespace

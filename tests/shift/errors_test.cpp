@@ -26,6 +26,37 @@ TEST(MixerErrors, ShiftsAndHeadsAreChecked) {
   EXPECT_THROW(Mixer(pair, 1).shift(-1), std::out_of_range);
 }
 
+// Rings of the same size, of other values.
+TEST(MixerErrors, TheStateOfAnotherPolicyIsRefused) {
+  Random random(1);
+  const Mixer pair(Pair(4), 2);
+  const Mixer matrix(MatrixPair<float>(4, random), 2);
+  Data x(1, 3, 4, random), y(1, 3, 4);
+  Workspace workspace;
+  auto state = matrix.make_state();
+  expect_refused(
+      [&] { pair.extend(x.view(), state, y.view(), workspace); },
+      "Mixer::extend: the state must be one of this layer, with rings of 4 x 2 values of ab, got one "
+      "with rings of 4 x 2 values of matrix");
+  EXPECT_EQ(state.count(0), 0);
+  auto own = pair.make_state();
+  auto saved = pair.make_saved();
+  auto gradients = pair.make_gradients();
+  pair.extend(x.view(), own, y.view(), saved, workspace);
+  EXPECT_THROW(pair.backward(x.view(), saved, x.view(), y.view(), gradients, workspace, &state),
+               std::invalid_argument);
+}
+
+/// A pair of no channels.
+struct Hollow : Pair {
+  Hollow() : Pair(1) {}
+  Index channels() const { return 0; }
+};
+
+TEST(MixerErrors, APolicyOfNoChannelsIsRefused) {
+  expect_refused([] { Mixer<Hollow>(Hollow(), 1); }, "Mixer: channels must be at least 1, got 0");
+}
+
 TEST(MixerErrors, SizesOfPoliciesAreChecked) {
   Random random(1);
   expect_refused([] { Pair(12, 5); }, "ScalarPair: heads must be a divisor of 12 channels, got 5");
@@ -214,7 +245,7 @@ TEST(MixerErrors, StepAndExtendCheckStateAndStreams) {
       Mixer(Pair(4, 2), 4).make_state({.streams = 2});  // its rings would do; its tokens lie elsewhere
   for (auto* bad : {&smaller, &other_heads, &other_channels, &other_planes, &larger}) {
     const std::string wrong =
-        ": the state must be one of this layer, with rings of 4 x 3 values, got one with " +
+        ": the state must be one of this layer, with rings of 4 x 3 values of ab, got one with " +
         bad->shape_text();
     expect_refused([&] { mixer.step(x.view(), *bad, y.view(), workspace); }, "Mixer::step" + wrong);
     expect_refused([&] { mixer.extend(x.view(), *bad, y.view(), workspace); }, "Mixer::extend" + wrong);

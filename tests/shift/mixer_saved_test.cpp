@@ -28,5 +28,26 @@ TEST(MixerSaved, HoldsItsPlanesAndTheStateThatItBeganWith) {
   EXPECT_EQ(nothing.bytes(), 0u);
 }
 
+TEST(MixerSaved, IsOfNothingWhenItWasMovedFrom) {
+  const Mixer mixer(ScalarPair<float>(4), 2);
+  std::vector<float> x(12, 1), y(x.size());
+  const Tokens<const float> in(x.data(), 1, 3, 4);
+  const Tokens<float> out(y.data(), 1, 3, 4);
+  Workspace workspace;
+  auto gradients = mixer.make_gradients();
+  auto saved = mixer.make_saved();
+  mixer.forward(in, out, saved, workspace);
+  auto moved = std::move(saved);
+  EXPECT_EQ(moved.shape(), (Shape<3>{1, 3, 4}));
+  const std::string nothing =
+      "Mixer::backward: saved must be the record of a forward, packed or extend, got one that nothing was "
+      "saved in";
+  expect_refused([&] { mixer.backward(in, saved, in, out, gradients, workspace); }, nothing);
+  saved = std::move(moved);
+  expect_refused([&] { mixer.backward(in, moved, in, out, gradients, workspace); }, nothing);
+  mixer.backward(in, saved, in, out, gradients, workspace);
+  EXPECT_EQ(gradients.a[0], 12.0f);  // of 3 tokens of 4 channels
+}
+
 }  // namespace
 }  // namespace hsm::test::mixer_saved_test

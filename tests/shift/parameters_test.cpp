@@ -59,9 +59,11 @@ TEST(MixerParameters, KeepTheShapeOfEachTensor) {
       [&] { channel.forward(x.view(), y.view()); },
       "Mixer::forward: the parameter b must be of the shape [8,1], as when the mixer was made, got [3,1]");
   Mixer scalar(Pair(8, 4), 2);
-  scalar.parameters().b.resize(1);
   Workspace workspace;
   auto state = scalar.make_state();
+  scalar.parameters().b.resize(1);
+  EXPECT_TRUE(scalar.fits(state));
+  EXPECT_THROW(scalar.make_state(), std::invalid_argument);
   expect_refused(
       [&] { scalar.extend(x.view(), state, y.view(), workspace); },
       "Mixer::extend: the parameter b must be of the shape [4,1], as when the mixer was made, got [1,1]");

@@ -180,9 +180,10 @@ TEST(StackErrors, AreReportedBeforeAnythingIsWritten) {
       swapped(states.rbegin(), states.rend());
   refused(none, no_states, x.view(), "extend of a stack: the number of layers must be at least 1, got 0");
   refused(layers, fewer, x.view(), "extend of a stack: the number of states must be 4, got 3");
-  refused(layers, swapped, x.view(),
-          "Mixer::extend: the state must be one of this layer, with rings of 8 x 1 values, got one with "
-          "rings of 8 x 8 values");
+  refused(
+      layers, swapped, x.view(),
+      "Mixer::extend: the state must be one of this layer, with rings of 8 x 1 values of ab, got one with "
+      "rings of 8 x 8 values of ab");
   refused(layers, states, x.part(0, 9), "extend of a stack: y must be [1,9,8], got [1,10,8]");
   refused(layers, states, Tokens<const float>(y.view().data, 1, 10, kChannels),
           "extend of a stack: x and y must be apart in memory, got buffers that overlap");

@@ -131,7 +131,12 @@ INSTANTIATE_TEST_SUITE_P(
         Case<LayerFault>{LayerFault::kStaleRecord, "backward with a record that served a longer call gives ",
                          "a record must hold its last call alone"},
         Case<LayerFault>{LayerFault::kRefuses, "a call throws: FadingSum::backward: no gradients of states",
-                         ""}));
+                         ""},
+        Case<LayerFault>{LayerFault::kTakesOtherStreams, "backward takes a state_gradient of 4 streams",
+                         "check_state_gradient must refuse it"},
+        Case<LayerFault>{LayerFault::kForgetsTakenBack,
+                         "backward in chunks with tokens taken back in between gives ",
+                         "the tokens that stayed must get what the later ones give"}));
 
 TEST(CheckLayerOptions, MoreTokensAndAnotherSeedFindTheSame) {
   EXPECT_EQ(check_layer(FaultySum(LayerFault::kNone), {.tokens = 40, .seed = 7}).what(), "");

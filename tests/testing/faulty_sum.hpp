@@ -36,6 +36,8 @@ enum class LayerFault {
   kDropsStateGradient,   // the adjoint gives nothing to the state at entry
   kStaleRecord,          // a record that served a longer call keeps its segments
   kRefuses,              // a state gradient is refused
+  kTakesOtherStreams,    // a state gradient of other streams is taken
+  kForgetsTakenBack,  // the adjoint takes of the state that the call left only what is behind its last token
 };
 
 /// FadingSum<double> with a fault.
@@ -46,8 +48,9 @@ struct FaultySum : FadingSum<double> {
   explicit FaultySum(LayerFault of, Index C = 4) : FadingSum<double>(C), fault(of) {}
   bool has(LayerFault one) const { return fault == one; }
 
-  void check_state_gradient(const char* who, const Saved&, const State&) const {
+  void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
     if (has(LayerFault::kRefuses)) throw std::invalid_argument(std::string(who) + ": no gradients of states");
+    if (!has(LayerFault::kTakesOtherStreams)) FadingSum::check_state_gradient(who, saved, d);
   }
 
   void run(const Tokens<const double>& x, std::span<const Segment> segments, const Tokens<double>& y,
@@ -88,6 +91,7 @@ struct FaultySum : FadingSum<double> {
                    const Tokens<double>& dx, Parameters& gradients, State* state_gradient,
                    Workspace& workspace) const {
     const Vector<double> before = gradients.q;
+    if (has(LayerFault::kForgetsTakenBack)) keep_last_slots(saved, state_gradient);
     if (has(LayerFault::kNoStateGradient)) state_gradient = nullptr;
     FadingSum::run_adjoint(x, saved, dy, dx, gradients, state_gradient, workspace);
     const Vector<double> added = gradients.q - before;
@@ -109,6 +113,15 @@ struct FaultySum : FadingSum<double> {
   }
 
  private:
+  void keep_last_slots(const Saved& saved, State* gradient) const {
+    for (std::size_t i = 0; gradient && i < saved.segments.size(); ++i) {
+      const Segment& segment = saved.segments[i];
+      if (segment.fresh()) continue;
+      const auto ring = gradient->ring(0, segment.stream);
+      for (Index t = 1; t < ring.slot_count && t < segment.count; ++t)
+        std::fill_n(ring.slot(saved.past[i] + segment.count - 1 - t), channels(), 0.0);
+    }
+  }
   /// For each segment what the slot before the first token of its stream holds, where that is a fresh one.
   std::vector<double> what_fresh_streams_hold(std::span<const Segment> segments, State* state) const {
     std::vector<double> left(segments.size() * static_cast<std::size_t>(channels()));

@@ -278,8 +278,11 @@ TYPED_TEST(AdamWOf, RefusesALearningRateThatIsNegativeOrNotFinite) {
   Random random(50);
   auto p = random_small<TypeParam>(random, 2, 2);
   AdamW<Small<TypeParam>> optimizer(p);
-  for (const double rate : {-1e-3, std::nan(""), std::numeric_limits<double>::infinity()}) {
+  const double too_large =
+      0.5 * static_cast<double>(std::numeric_limits<TypeParam>::max());  // over 1 - beta1
+  for (const double rate : {-1e-3, std::nan(""), std::numeric_limits<double>::infinity(), too_large}) {
     EXPECT_THROW(optimizer.step(p, p, rate), std::invalid_argument) << rate;
+    EXPECT_EQ(optimizer.steps(), 0);
   }
   EXPECT_EQ(optimizer.steps(), 0);
 }

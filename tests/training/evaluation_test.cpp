@@ -191,6 +191,16 @@ TEST(Evaluation, RefusesShortTextsBadConfigsAndBadTokens) {
   EXPECT_THROW(run({1, 2}, {.context = -1}), std::invalid_argument);
   EXPECT_THROW(run({1, kVocabulary}, {}), std::out_of_range);
   EXPECT_THROW(run({-1, 2}, {}), std::out_of_range);
+  Ids late = tokens(40);  // told before anything is read
+  late.back() = kVocabulary;
+  for (const bool carry : {false, true}) {
+    EXPECT_THROW(evaluate(model, std::span<const std::int32_t>(late), {.batch = 1, .carry = carry}, workspace,
+                          [](Index, Index) {
+                            ADD_FAILURE() << "windows were read";
+                            return true;
+                          }),
+                 std::out_of_range);
+  }
 }
 
 }  // namespace

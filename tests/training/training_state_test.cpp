@@ -5,9 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include <new>
 #include <stdexcept>
 #include <string>
 
+#include "support/failing_executor.hpp"
 #include "support/matchers.hpp"
 #include "training/training_cases.hpp"
 
@@ -59,6 +61,48 @@ TEST(TrainingState, ARunInPartsHasTheBitsOfOneThatWasNeverStopped) {
     other.train();
     expect_same_run(other, whole);
   }
+}
+
+// Wherever an executor throws, the run goes on to the same bits or is refused.
+TEST(TrainingState, ARunThatThrewGoesOnToTheSameBitsOrIsRefused) {
+  TrainingConfig config = kConfig;
+  config.steps = 3;
+  config.validate_every = 0;
+  TrainedRun whole(config);
+  whole.train();
+  const auto train_on = [](TrainedRun& run, Executor& executor) {
+    Workspace workspace(executor);
+    run.end = hsm::train(run.model, run.state, std::span<const std::int32_t>(run.text),
+                         std::span<const std::int32_t>(run.validation), workspace,
+                         [&](const TrainingProgress& p) { return run.told.push_back(p), true; });
+  };
+  SerialExecutor serial;
+  int refused = 0, went_on = 0;
+  for (Index fails_at = 0;; fails_at += 5) {
+    SCOPED_TRACE(fails_at);
+    TrainedRun run(config);
+    FailingExecutor failing;
+    failing.fails_at = fails_at;
+    failing.short_loops = true;  // those of AdamW
+    try {
+      train_on(run, failing);
+      break;
+    } catch (const std::bad_alloc&) {
+    }
+    if (run.state.updating) {
+      ++refused;
+      expect_refused(
+          [&] { train_on(run, serial); },
+          "train: the state must be whole, got one whose last update threw; go on from a copy or a "
+          "checkpoint");
+    } else {
+      ++went_on;
+      train_on(run, serial);
+      expect_same_run(run, whole);
+    }
+  }
+  EXPECT_GT(went_on, 0);
+  EXPECT_GT(refused, 0);
 }
 
 TEST(TrainingState, AValidationThatWasCutShortIsMadeUpFor) {

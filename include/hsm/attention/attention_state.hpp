@@ -111,6 +111,8 @@ class AttentionState {
   /// After a call threw: the stream holds its first `count` tokens again, or with a window, where more than can be
   /// rewound have come since, is not whole.
   void take_back(Index s, Index count);
+  /// The stream is not whole.
+  void spoil(Index s) { at("AttentionState::spoil", s).whole = false; }
   /// Whether rewind(s, tokens) is possible: any of those that are there; with a window as many as were spared for it, or
   /// all.
   bool can_rewind(Index s, Index tokens) const {
@@ -123,8 +125,8 @@ class AttentionState {
     const Index most = window() > 0 ? kMostTokens : (std::numeric_limits<Index>::max)();
     return (limit_ > 0 ? limit_ : most) - at("AttentionState::room", s).count;
   }
-  /// Whether stream `s` can go on: always without a window, where a call that throws leaves every stream as it was;
-  /// with one false after take_back could not take back, until it is reset.
+  /// Whether stream `s` can go on: false until it is reset after take_back could not take back, which it always can
+  /// without a window, and after spoil.
   bool is_whole(Index s) const { return at("AttentionState::is_whole", s).whole; }
 
   // For CausalAttention and for files.
@@ -223,6 +225,9 @@ AttentionState<Scalar>::AttentionState(Index channels, Index heads, const StateO
   detail::check_heads(kWho, heads, channels);
   of.check(kWho, heads, channels);
   detail::check_at_least(kWho, "streams", options.streams, 0);
+  constexpr Index kMostStreams = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(Stream));
+  if (options.streams > kMostStreams)
+    detail::fail(kWho, "streams", "at most " + std::to_string(kMostStreams), std::to_string(options.streams));
   detail::check_at_least(kWho, "capacity", options.capacity, 0);
   detail::check_at_least(kWho, "spare", options.spare, 0);
   if (shape_.spare > detail::kWholeWindow)

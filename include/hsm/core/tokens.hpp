@@ -47,8 +47,11 @@ struct Tokens {
 
   Tokens() = default;
 
-  /// A dense buffer [B, T, C].
-  Tokens(Scalar* values, Index B, Index T, Index C) : Tokens(values, B, T, C, C, T * C) {}
+  /// A dense buffer [B, T, C]. Sizes are looked at by whoever reads or writes through the view.
+  Tokens(Scalar* values, Index B, Index T, Index C)
+      : Tokens(values, B, T, C, C,
+               static_cast<Index>(static_cast<std::make_unsigned_t<Index>>(T) *
+                                  static_cast<std::make_unsigned_t<Index>>(C))) {}  // which may not fit
 
   /// A buffer whose tokens lie token_step apart and whose sequences lie batch_step apart, both at least 0.
   Tokens(Scalar* values, Index B, Index T, Index C, Index token_step, Index batch_step)

@@ -18,7 +18,8 @@
 
 namespace hsm::inline HSM_ABI {
 
-/// Whether results that leave the cache are written by non-temporal stores; the bits are the same either way.
+/// Whether results that leave the cache are written by non-temporal stores. The bits of results are the same either way;
+/// gradients of the parameters of (a,b) and channel are sums in another order, within their bound.
 enum class Stores { kAutomatic, kCached, kNontemporal };
 
 /// Scratch + executor. Not for two threads at once; neither copied nor moved.

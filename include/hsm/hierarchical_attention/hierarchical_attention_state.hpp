@@ -73,10 +73,12 @@ class HierarchicalAttentionState {
     static_cast<void>(count(to));
     if (from != to) copy_blocks(*this, from, to), tails_.copy_stream(from, to);
   }
-  /// Whether stream `s` can go on: false after take_back could not take back, until it is reset.
+  /// Whether stream `s` can go on: false after take_back could not take back, or spoil, until it is reset.
   bool is_whole(Index s) const { return tails_.is_whole(s); }
   /// After a call threw: the stream holds its first `count` tokens again, or is not whole.
   void take_back(Index s, Index count) { tails_.take_back(s, count); }
+  /// The stream is not whole.
+  void spoil(Index s) { tails_.spoil(s); }
   /// Memory held.
   std::size_t bytes() const {
     std::size_t sum = tails_.bytes();
@@ -242,6 +244,10 @@ HierarchicalAttentionState<Scalar>::HierarchicalAttentionState(Index channels, I
   const RingShape ring{tail_size(), 1, 1};
   tails_ = RingState<Scalar>(kWho, options,
                              std::span<const RingShape>(&ring, static_cast<std::size_t>(levels > 1 ? 1 : 0)));
+  constexpr Index kMostCaches = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(Cache));
+  if (options.streams > kMostCaches / levels)
+    detail::fail(kWho, "streams", "at most " + std::to_string(kMostCaches / levels),
+                 std::to_string(options.streams));
   caches_.resize(static_cast<std::size_t>(options.streams * levels));
   for (Index s = 0; capacity_ > 0 && s < streams(); ++s) {
     for (Index e = 0; e < levels; ++e) grow(s, e, detail::blocks_of(capacity_, e));

@@ -165,8 +165,6 @@ void HierarchyPass<Scalar>::backward(const In& x, const Saved& saved, const In& 
   for (Index e = 1; e < level_count_; ++e) returned.d_levels[number(e)] = take(2 * C_ * places.blocks(e));
   std::fill_n(returned.d_tails, count * tail_size, Scalar(0));
   std::fill_n(returned.d_weights, count * H_ * level_count_, 0.0);
-  RingState<Scalar>* tails = state_gradient ? &state_gradient->tails() : nullptr;
-  UnfinishedStreams<RingState<Scalar>> unfinished{tails, saved.segments};
 
   Scalar* d_mixed = take(C_ * N);
   return_output(parameters_.output, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
@@ -184,7 +182,6 @@ void HierarchyPass<Scalar>::backward(const In& x, const Saved& saved, const In& 
       std::copy_n(returned.d_tails + static_cast<Index>(i) * tail_size, tail_size,
                   state_gradient->tail(stream, past - 1));
   }
-  unfinished.written = false;
 }
 
 }  // namespace hsm::inline HSM_ABI::detail

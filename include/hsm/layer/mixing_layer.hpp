@@ -22,7 +22,7 @@
 //       and a record of nothing.
 //   run_adjoint(x, saved, dy, dx, gradients, state_gradient, workspace)
 //       overwrites dx, adds to gradients; state_gradient may be null, comes in as the gradient of the state that the
-//       call left and goes out as that of the state it started from
+//       call left and goes out as that of the state it started from; what throws may leave anything in it
 //
 // A layer whose state is a RingState (layer/ring_state.hpp) can be run in parts of a sequence that other processes hold
 // the rest of (distributed/): then one call has segments that continue streams beside others that start a document. Such
@@ -40,6 +40,7 @@
 //   copy_stream(from, to)               a fork
 //   is_whole(s), take_back(s, count)    after a call that threw: whether the stream can go on; back to `count` tokens,
 //                                       or not whole
+//   spoil(s)                            the stream is not whole, until it is reset: a gradient that was added to in part
 //   bytes(), shape_text()               held; "8 channels, 2 heads", what must be equal for a layer to take it
 //
 // check_layer of testing/check.hpp tries a layer and tells what it gets wrong.
@@ -97,6 +98,7 @@ concept StreamState = std::copyable<S> && std::default_initializable<S> &&
   state.rewind(s, s);
   state.copy_stream(s, s);
   state.take_back(s, s);
+  state.spoil(s);
 };
 
 /// A layer that mixes tokens; see the file comment.

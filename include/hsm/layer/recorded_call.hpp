@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <hsm/core/check.hpp>
@@ -15,7 +16,7 @@
 
 namespace hsm::inline HSM_ABI {
 
-/// The call that was recorded.
+/// The call that was recorded. What one is moved from is a record of nothing.
 struct RecordedCall {
   /// The sizes of a record of nothing: before the first call, and while one is under way or after it threw.
   static constexpr Shape<3> kNothing{-1, -1, -1};
@@ -24,6 +25,23 @@ struct RecordedCall {
   std::vector<Segment> segments;    ///< the documents of the call
   std::vector<Index> past;          ///< tokens of each document before it
   Index streams = Segment::kFresh;  ///< of the state that was extended, kFresh where there was none
+
+  RecordedCall() = default;
+  /// The same call.
+  RecordedCall(const RecordedCall&) = default;
+  /// The same call.
+  RecordedCall& operator=(const RecordedCall&) = default;
+  /// The call of `other`, which is left a record of nothing.
+  RecordedCall(RecordedCall&& other) noexcept { *this = std::move(other); }
+  /// The call of `other`, which is left a record of nothing.
+  RecordedCall& operator=(RecordedCall&& other) noexcept {
+    if (this == &other) return *this;
+    sizes = std::exchange(other.sizes, kNothing);
+    segments = std::move(other.segments);
+    past = std::move(other.past);
+    streams = other.streams;
+    return *this;
+  }
 
   /// The [B,T,C] of the call that was recorded.
   Shape<3> shape() const { return sizes; }

@@ -2,8 +2,8 @@
 //
 // What a layer remembers that needs a fixed number of the last columns: per stream a token count and rings of the
 // columns of its last tokens, `reach` of them and `spare` more. A shift mixer keeps a ring for each group of neighbouring
-// heads with the same shift, of reach (K-1) s; a recurrence keeps one of reach 1, what it holds after each token. The count is mask
-// and ring position at once: token number n of a stream lies in slot n mod slots, and tokens before number 0 do not
+// heads with the same shift, of reach (K-1) s; a recurrence keeps one of reach 1, what it holds after each token. The count
+// is mask and ring position at once: token number n of a stream lies in slot n mod slots, and tokens before number 0 do not
 // exist. A state holds no scratch; it can be copied, saved and sent, and the gradient of a state is a state.
 //
 //   bytes per stream = sum over rings of slots * rows * sizeof(Scalar),  slots = reach + spare
@@ -24,6 +24,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <hsm/core/check.hpp>
@@ -37,8 +38,10 @@ struct RingShape {
   Index rows = 0;   ///< values of a column
   Index shift = 0;  ///< which tells apart rings of one size
   Index reach = 0;  ///< columns that the next token needs
+  /// Of the layer, such as "ab", which tells apart layers whose rings have the same sizes; a literal.
+  std::string_view kind = {};
 
-  /// Whether all three are equal.
+  /// Whether all four are equal.
   bool operator==(const RingShape&) const = default;
 };
 
@@ -83,13 +86,14 @@ class RingState {
     for (const Ring& ring : rings_) sum += static_cast<std::size_t>(ring.columns.size()) * sizeof(Scalar);
     return sum;
   }
-  /// "rings of 8 x 4, 8 x 6 values", rows by slots, for messages.
+  /// "rings of 8 x 4, 8 x 6 values of ab", rows by slots, for messages.
   std::string shape_text() const {
     std::string text = "rings of ";
     for (const Ring& ring : rings_)
       text += (&ring == rings_.data() ? "" : ", ") + std::to_string(ring.shape.rows) + " x " +
               std::to_string(ring.slot_count);
-    return text + " values";
+    const std::string_view kind = rings_.empty() ? std::string_view() : rings_.front().shape.kind;
+    return text + " values" + (kind.empty() ? "" : " of " + std::string(kind));
   }
   /// The most tokens of a stream, reset or rewound ones apart: 2^62, or 2^30 where Index has 32 bits.
   static constexpr Index kMostTokens = Index{1} << (kIndexBits - 1);

@@ -41,12 +41,14 @@ struct Segment {
 
 /// What a state is made for.
 struct StateOptions {
-  Index streams = 1;   ///< independent sequences that the state holds
-  Index capacity = 0;  ///< attention without a window, hkt: the most tokens per stream, past which they refuse; 0 =
-                       ///< grows by doubling. All others ignore it
-  Index spare =
-      0;  ///< mixers, recurrences, hkt, attention with a window: how many tokens can be taken back by
-          ///< rewind(); attention without a window can always
+  /// Independent sequences that the state holds.
+  Index streams = 1;
+  /// Attention without a window, hkt: the most tokens per stream, past which they refuse; 0 = grows by doubling. All
+  /// others ignore it.
+  Index capacity = 0;
+  /// Mixers, recurrences, hkt, attention with a window: how many tokens can be taken back by rewind(); attention
+  /// without a window can always.
+  Index spare = 0;
 };
 
 namespace detail {
@@ -181,6 +183,19 @@ struct UnfinishedStreams {
     written = false;
     detail::advance(segments, state);
   }
+};
+
+/// Whatever ends a backward: no stream of the gradient that it wrote to is whole, unless it went well.
+template <class State>
+struct UnfinishedGradient {
+  explicit UnfinishedGradient(State* of) : gradient(of) {}
+  UnfinishedGradient(const UnfinishedGradient&) = delete;
+  UnfinishedGradient& operator=(const UnfinishedGradient&) = delete;
+  ~UnfinishedGradient() {
+    for (Index s = 0; gradient && s < gradient->streams(); ++s) gradient->spoil(s);
+  }
+
+  State* gradient;  // null where there is none, or the call went well
 };
 
 /// Unless kept, the streams of the segments hold as many tokens again as they did before, or are not whole; nothing

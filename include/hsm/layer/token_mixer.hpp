@@ -20,7 +20,8 @@
 // for its bound. Errors: std::invalid_argument naming what was expected and what came, before anything is written;
 // std::out_of_range where a stream has no room. Where a call throws later (no memory, an executor that throws)
 // results hold anything, its record is refused by backward, and each stream of its state either holds what it held
-// before or is refused until it is reset; gradients that were added to hold a part of what was to be added.
+// before or is refused until it is reset, as all of a state's gradient are then; gradients that were added to hold a
+// part of what was to be added.
 #pragma once
 
 #include <concepts>
@@ -80,8 +81,12 @@ class TokenMixer {
   Saved make_saved() const { return {}; }
   /// Zeros in the shape of the parameters.
   Parameters make_gradients() const { return zeros_like(parameters()); }
-  /// Fresh streams. It is also the gradient 0 of a state. Throws std::invalid_argument for options out of range.
-  State make_state(StateOptions options = {}) const { return layer_.make_state(options); }
+  /// Fresh streams. It is also the gradient 0 of a state. Throws std::invalid_argument for options out of range, and
+  /// where the tensors no longer fit.
+  State make_state(StateOptions options = {}) const {
+    layer_.check(kMakeState.who);
+    return layer_.make_state(options);
+  }
   /// Whether `state` is one that make_state could have made, for any number of streams.
   bool fits(const State& state) const { return layer_.fits(state); }
 
@@ -235,7 +240,7 @@ class TokenMixer {
   using Name = detail::CallName;
   static constexpr Name kForward{Layer::kType, "forward"}, kPacked{Layer::kType, "packed"},
       kStep{Layer::kType, "step"}, kExtend{Layer::kType, "extend"}, kFill{Layer::kType, "fill"},
-      kBackward{Layer::kType, "backward"};
+      kBackward{Layer::kType, "backward"}, kMakeState{Layer::kType, "make_state"};
 
   /// In place of y: nobody wants results.
   struct NoResult {};
@@ -355,7 +360,9 @@ class TokenMixer {
     constexpr const char* kWho = kBackward.who;
     check_record(kWho, x, saved, state_gradient);
     check_adjoint(kWho, x, dy, dx, gradients);
+    detail::UnfinishedGradient<State> unfinished(state_gradient);
     layer_.run_adjoint(x, saved, dy, dx, gradients, state_gradient, workspace);
+    unfinished.gradient = nullptr;
   }
 
  protected:

@@ -95,7 +95,8 @@ class ContinuousBatch {
   /// The next token of every text whose prompt is read, and tokens of prompts. choose(text, logits [V]) gives the token that
   /// follows, or a negative number where the text ends. True while there are texts. Throws what choose throws, and
   /// std::out_of_range for an id that is none; no text has then read a token, those that ended have ended, and the next turn
-  /// asks the others again.
+  /// asks the others again. Throws what the model throws (no memory, an executor that throws); texts whose streams it left
+  /// in part have then ended too.
   template <class Choose>
   bool turn(Choose&& choose) {
     check_between_turns("ContinuousBatch::turn");
@@ -119,7 +120,11 @@ class ContinuousBatch {
       take_part(text);
       left -= count;
     }
-    if (!chosen_.empty()) session_.prefill(ids_, offsets_, chosen_);
+    if (!chosen_.empty()) {
+      Unfinished unfinished{*this};
+      session_.prefill(ids_, offsets_, chosen_);
+      unfinished.kept = true;
+    }
     std::size_t read = ids_.size() - own;
     for (Text& text : running_) {
       const std::size_t count = (std::min)(read, text.prompt.size() - text.read);
@@ -144,6 +149,17 @@ class ContinuousBatch {
     Index stream;      // -1 while it waits
   };
   using Place = typename std::vector<Text>::iterator;
+
+  /// Unless kept, texts that cannot go on have ended.
+  struct Unfinished {
+    ContinuousBatch& batch;
+    bool kept = false;
+    ~Unfinished() {
+      const auto& state = batch.session_.memory().state;
+      for (auto text = batch.running_.begin(); !kept && text != batch.running_.end();)
+        text = state.is_whole(text->stream) ? text + 1 : batch.leave(text);
+    }
+  };
 
   /// The token of every text whose prompt is read; those that end leave.
   template <class Choose>

@@ -23,7 +23,7 @@
 //
 // Checks come before anything is changed. Where a call throws later (no memory, an executor that throws) its
 // record is refused by backward, gradients hold a part of what was to be added, and each of its streams either
-// holds what it held before or is refused until it is reset.
+// holds what it held before or is refused until it is reset, as all of a state's gradient are then.
 #pragma once
 
 #include <cstdint>
@@ -144,8 +144,9 @@ class LanguageModel {
     embedding_.multiply(h, out, workspace.executor());
   }
   /// logits (V, n) after each of the n tokens of the call that filled `saved`, in the order of its ids. Throws
-  /// std::invalid_argument for an `out` of another size.
+  /// std::invalid_argument for an `out` of another size, and the record of a call that threw.
   void logits(const Saved& saved, Columns<Scalar> out, Workspace& workspace) const {
+    check_ended("LanguageModel::logits", saved);
     detail::check_equal("LanguageModel::logits", "out", Shape<2>{out.rows(), out.cols()},
                         Shape<2>{config_.vocabulary, saved.hidden.cols()});
     logits(read(saved.hidden), out, workspace);
@@ -184,7 +185,8 @@ class LanguageModel {
   Index room(const State& state, Index stream) const;
   /// The least of all streams.
   Index room(const State& state) const;
-  /// Throws std::invalid_argument unless `state` came from make_state of a model with these layers.
+  /// Throws std::invalid_argument unless `state` came from make_state of a model with these layers, and all tensors have
+  /// their sizes.
   void check_state(const char* who, const State& state) const;
   /// Throws std::invalid_argument unless `gradients` is a model of the same config, whose tensors have the sizes of these.
   void check_gradients(const char* who, const LanguageModel& gradients) const;
@@ -192,7 +194,8 @@ class LanguageModel {
   /// Every tensor, in the order of visit: its shape, whether weight decay applies to it, whether it writes to the
   /// residual stream. O(L).
   TensorSpecs describe() const;
-  /// Calls f(name, tensor, more...) for every tensor.
+  /// Calls f(name, tensor, more...) for every tensor, to read and to change in place; where one has another size
+  /// afterwards the next call throws std::invalid_argument.
   template <class F, class Self, class... More>
   static void visit(F&& f, Self& self, More&... more) {
     if constexpr (!SeesStorage<F> &&
@@ -232,7 +235,9 @@ class LanguageModel {
   void check_segments(const char* who, std::span<const std::int32_t> ids, std::span<const Segment> segments,
                       const State& state) const;
   void check_logits(const char* who, Index n, const Columns<Scalar>& out) const;
+  void check_tensors(const char* who) const;
   void check_embedding(const char* who) const;
+  static void check_ended(const char* who, const Saved& saved);
   void check_saved(const char* who, const Saved& saved) const;
   void check_records(const char* who, const Saved& saved, const State* state_gradient) const;
 

@@ -71,8 +71,6 @@ void LanguageModel<Scalar, List>::run_mixer(const M& mixer, const Tokens<const S
                                             std::span<const Segment> segments, const Tokens<Scalar>& y,
                                             typename M::State* state, typename M::Saved* record,
                                             Workspace& workspace) const {
-  mixer.layer().check("LanguageModel");
-  detail::check_equal("LanguageModel", "the channels of a layer", mixer.channels(), config_.width);
   mixer.layer().run(x, segments, y, state, record, workspace);
 }
 

@@ -8,12 +8,53 @@
 
 namespace hsm::inline HSM_ABI {
 
+namespace detail {
+
+[[noreturn, gnu::cold]] HSM_NOINLINE inline void fail_record(const char* who) {
+  fail(who, "saved", "the record of a call that ended", "one of a call that threw");
+}
+[[noreturn, gnu::cold]] HSM_NOINLINE inline void fail_norm(const char* who, const char* name, Index gain,
+                                                           Index bias, Index C) {
+  const Shape<2> got{gain, bias}, expected{C, C};
+  fail(who, std::string("gain and bias of the ") + name, to_text(expected), to_text(got));
+}
+template <class Scalar>
+void check_norm(const char* who, const char* name, const LayerNorm<Scalar>& norm, Index C) {
+  if (norm.gain.size() != C || norm.bias.size() != C)
+    fail_norm(who, name, norm.gain.size(), norm.bias.size(), C);
+}
+
+}  // namespace detail
+
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std::int32_t> ids,
                                             Index expected) const {
   detail::check_equal(who, "the number of token ids", static_cast<Index>(ids.size()), expected);
-  check_embedding(who);
   detail::check_token_ids(who, ids, config_.vocabulary);
+}
+
+/// Anybody may have changed the tensors through visit.
+template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_tensors(const char* who) const {
+  const Index C = config_.width, F = config_.feed_forward;
+  check_embedding(who);
+  if (config_.positions == Positions::kLearned) {
+    detail::check_equal(who, "the shape of the positions", Shape<2>{positions_.rows(), positions_.channels()},
+                        Shape<2>{config_.context, C});
+  }
+  for (const Block<Scalar, List>& block : blocks_) {
+    detail::check_norm(who, "norm before a mixer", block.mixer_norm, C);
+    std::visit(
+        [&](const auto& mixer) {
+          mixer.layer().check(who);
+          detail::check_equal(who, "the channels of a mixer", mixer.channels(), C);
+        },
+        block.mixer);
+    detail::check_norm(who, "norm before a feed-forward network", block.feed_forward_norm, C);
+    detail::check_linear(who, "up of a feed-forward network", block.feed_forward.up, F, C, F);
+    detail::check_linear(who, "down of a feed-forward network", block.feed_forward.down, C, F, C);
+  }
+  detail::check_norm(who, "last norm", norm_, C);
 }
 
 template <ComputeScalar Scalar, class List>
@@ -82,9 +123,13 @@ void LanguageModel<Scalar, List>::check_logits(const char* who, Index n, const C
 }
 
 template <ComputeScalar Scalar, class List>
+void LanguageModel<Scalar, List>::check_ended(const char* who, const Saved& saved) {
+  if (saved.batch < 0) detail::fail_record(who);
+}
+
+template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_saved(const char* who, const Saved& saved) const {
-  if (saved.batch < 0)
-    detail::fail(who, "saved", "the record of a call that ended", "one of a call that threw");
+  check_ended(who, saved);
   const auto fail_saved = [who] { detail::fail(who, "saved", "the record of this model", "another's"); };
   const Shape<2> expected{config_.width, saved.batch * saved.time};
   detail::check_equal(who, "the record's layers", static_cast<Index>(saved.blocks.size()), layer_count());
@@ -143,6 +188,7 @@ void LanguageModel<Scalar, List>::check_gradients(const char* who, const Languag
 
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_state(const char* who, const State& state) const {
+  check_tensors(who);
   detail::check_equal(who, "the layers of the state", static_cast<Index>(state.layers.size()), layer_count());
   detail::check_at_least(who, "streams", state.streams(), 1);
   for (std::size_t l = 0; l < blocks_.size(); ++l) {
@@ -170,6 +216,7 @@ Index LanguageModel<Scalar, List>::room(const State& state) const {
 
 template <ComputeScalar Scalar, class List>
 auto LanguageModel<Scalar, List>::make_state(StateOptions options) const -> State {
+  check_tensors("LanguageModel::make_state");
   detail::check_at_least("LanguageModel::make_state", "streams", options.streams, 1);
   State state;
   for (const auto& block : blocks_) {

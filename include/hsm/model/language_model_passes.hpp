@@ -145,6 +145,7 @@ template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::hidden(std::span<const std::int32_t> ids, Index B, Index T, Saved& saved,
                                          Workspace& workspace, const Dropout& dropout) const {
   constexpr const char* kWho = "LanguageModel::hidden";
+  check_tensors(kWho);
   check_ids(kWho, ids, detail::count_tokens(kWho, B, T));
   check_positions(kWho, 0, T);
   dropout.check(kWho);
@@ -158,6 +159,7 @@ void LanguageModel<Scalar, List>::packed(std::span<const std::int32_t> ids, std:
   constexpr const char* kWho = "LanguageModel::packed";
   const auto N = static_cast<Index>(ids.size());
   detail::check_offsets(kWho, offsets, N);
+  check_tensors(kWho);
   check_ids(kWho, ids, N);
   dropout.check(kWho);
   Workspace::Frame frame(workspace);
@@ -213,6 +215,7 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
                                            Workspace& workspace, State* state_gradient,
                                            Exchange& exchange) const {
   constexpr const char* kWho = "LanguageModel::backward";
+  check_tensors(kWho);
   check_saved(kWho, saved);
   const Index B = saved.batch, T = saved.time, C = config_.width, N = B * T;
   check_ids(kWho, ids, N);
@@ -226,6 +229,7 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
   }
   if constexpr (std::derived_from<std::remove_cv_t<Exchange>, NoExchange>)
     check_records(kWho, saved, state_gradient);
+  detail::UnfinishedGradient<State> unfinished(state_gradient);
   Executor& executor = workspace.executor();
   const Dropout& dropout = saved.dropout;
   Workspace::Frame frame(workspace);
@@ -275,6 +279,7 @@ void LanguageModel<Scalar, List>::backward(std::span<const std::int32_t> ids, co
                                detail::read(d_stream), gradients.positions_, executor);
     exchange.complete(gradients.positions_);
   }
+  unfinished.gradient = nullptr;
 }
 
 template <ComputeScalar Scalar, class List>

@@ -53,6 +53,11 @@ struct LanguageModelState {
     counts[checked(stream)] = count;
   }
 
+  /// The stream is not whole.
+  void spoil(Index stream) {
+    for (auto& layer : layers) std::visit([&](auto& state) { state.spoil(stream); }, layer);
+  }
+
   /// Counts tokens that every layer has read.
   void advance(Index stream, Index tokens) { counts[checked(stream)] += tokens; }
   /// Makes `stream` a fresh one, whose positions begin again. O(layers).

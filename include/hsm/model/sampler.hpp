@@ -41,7 +41,8 @@ class Sampler {
                          options.top_p);
   }
 
-  /// A token id by logits [V]. Throws std::invalid_argument for no logits or one that is NaN.
+  /// A token id by logits [V], of which -infinity is never drawn. Throws std::invalid_argument for no logits, one that
+  /// is NaN, and where all are -infinity.
   template <class Scalar>
   std::int32_t operator()(std::span<const Scalar> logits, Random& random) {
     if (logits.empty())
@@ -52,6 +53,9 @@ class Sampler {
                                              " must be a number, got NaN");
     }
     const auto best = std::max_element(logits.begin(), logits.end());
+    if (!detail::is_finite(*best) && *best < 0)
+      detail::raise<std::invalid_argument>(
+          "Sampler: the logit of at least one token must be above -infinity, got -infinity for each");
     if (options_.temperature == 0) return static_cast<std::int32_t>(best - logits.begin());
     order_.resize(logits.size());
     std::iota(order_.begin(), order_.end(), 0);

@@ -80,11 +80,13 @@ void EmaPass<Scalar>::retreat(const ChannelRange& range, const Scratch& scratch,
   });
 }
 
-/// One segment back: the carry comes in as the gradient of what it left and goes out as that of what it began with.
+/// One segment back: the carry goes out as the gradient of what it began with. `ring` has the gradients of what it left,
+/// of its last tokens each their own, since later calls may go on from any of them; it has none where these are cut off.
 template <class Scalar>
 void EmaPass<Scalar>::return_segment(const In& x, const In& dy, const Out& dx, const Segment& segment,
-                                     const ChannelRange& range, const Scalar* record,
-                                     const Scratch& scratch) const {
+                                     Index past, const ChannelRange& range, const Scalar* record,
+                                     const RingView<Scalar>& ring, const Scratch& scratch) const {
+  const Index kept = segment.count - ring.slot_count;  // from this token on each has left something
   for (Index block = (segment.count + kEmaBlock - 1) / kEmaBlock; block-- > 0;) {
     const Index first = segment.first + block * kEmaBlock;
     const Index count = (std::min)(kEmaBlock, segment.count - block * kEmaBlock);
@@ -95,9 +97,15 @@ void EmaPass<Scalar>::return_segment(const In& x, const In& dy, const Out& dx, c
       retreat<kCount>(range, scratch, t, rows(x, first + t, range), rows(dy, first + t, range),
                       rows(dx, first + t, range));
     };
-    Index t = count;
-    for (; t % kEmaTokens != 0; --t) tokens(t - 1, std::integral_constant<Index, 1>{});
-    for (; t > 0; t -= kEmaTokens) tokens(t - kEmaTokens, std::integral_constant<Index, kEmaTokens>{});
+    for (Index t = count; t > 0;) {
+      const Index last = block * kEmaBlock + t - 1;
+      if (last >= kept) take_gradient({ring.slot(past + last), C_}, range, scratch.carry);
+      if (last > kept || t % kEmaTokens != 0) {
+        tokens(--t, std::integral_constant<Index, 1>{});
+      } else {
+        tokens(t -= kEmaTokens, std::integral_constant<Index, kEmaTokens>{});
+      }
+    }
     for (Index i = 0; i < 3 * n_; ++i) {
       double* total = scratch.totals + i * C_ + range.first;
       for (Index c = 0; c < range.count; ++c) total[c] += static_cast<double>(scratch.sums.plane(i)[c]);
@@ -105,18 +113,15 @@ void EmaPass<Scalar>::return_segment(const In& x, const In& dy, const Out& dx, c
   }
 }
 
-/// Takes what the stream of a segment has, the gradient of the memories after its last token, and leaves zeros.
+/// Adds the gradient in a slot to `sum`, planes from the range on, and leaves zeros there.
 template <class Scalar>
-void EmaPass<Scalar>::take_state_gradient(State& d, const Segment& segment, Index past,
-                                          const ChannelRange& range, Planes<Scalar> carry) const {
-  const RingView<Scalar> ring = d.ring(0, segment.stream);
-  if (past + segment.count > 0) {
-    const Planes<const Scalar> last{ring.slot(past + segment.count - 1), C_};
-    copy(last.from(range.first), carry, range.count);
+void EmaPass<Scalar>::take_gradient(Planes<Scalar> slot, const ChannelRange& range,
+                                    Planes<Scalar> sum) const {
+  for (Index i = 0; i < n_; ++i) {
+    Scalar* from = slot.plane(i) + range.first;
+    add(range.count, sum.plane(i), from, sum.plane(i));
+    std::fill_n(from, range.count, Scalar(0));
   }
-  const Planes<Scalar> every{ring.data + range.first, C_};
-  for (Index plane = 0; plane < ring.slot_count * n_; ++plane)
-    std::fill(every.plane(plane), every.plane(plane) + range.count, Scalar(0));
 }
 
 template <class Scalar>
@@ -130,7 +135,6 @@ void EmaPass<Scalar>::backward(const In& x, const Saved& saved, const In& dy, co
   const Planes<Scalar> scratch = take_planes(each * workspace_.executor().workers(), width);
   auto* totals = frame_.template take<double>(parts * 3 * n_ * C_);
   std::fill(totals, totals + parts * 3 * n_ * C_, 0.0);
-  UnfinishedStreams<State> unfinished{state_gradient, saved.segments};
   for_each_task(segments, width, [&](const Part& part, const ChannelRange& range, int worker) {
     const auto planes = [&](Index first) {
       return Planes<Scalar>{scratch.plane(worker * each + first * n_), scratch.stride};
@@ -141,15 +145,16 @@ void EmaPass<Scalar>::backward(const In& x, const Saved& saved, const In& dy, co
       const Segment& segment = saved.segments[static_cast<std::size_t>(i)];
       const Index past = saved.past[static_cast<std::size_t>(i)];
       std::fill(own.carry.data, own.carry.plane(n_), Scalar(0));
-      if (state_gradient && !segment.fresh())
-        take_state_gradient(*state_gradient, segment, past, range, own.carry);
-      return_segment(x, dy, dx, segment, range, saved.before.data() + first_block(segment, i) * n_ * C_, own);
-      if (!state_gradient || past == 0) continue;
-      const Planes<Scalar> entry{state_gradient->ring(0, segment.stream).slot(past - 1), C_};
-      copy({own.carry.data, own.carry.stride}, entry.from(range.first), range.count);
+      RingView<Scalar> ring;
+      if (state_gradient && !segment.fresh()) ring = state_gradient->ring(0, segment.stream);
+      return_segment(x, dy, dx, segment, past, range, saved.before.data() + first_block(segment, i) * n_ * C_,
+                     ring, own);
+      if (past > 0 && ring.data) {
+        const Planes<Scalar> entry = Planes<Scalar>{ring.slot(past - 1), C_}.from(range.first);
+        for (Index k = 0; k < n_; ++k) add(range.count, entry.plane(k), own.carry.plane(k), entry.plane(k));
+      }
     }
   });
-  unfinished.written = false;
   add_gradients(totals, parts, gradients);
 }
 

@@ -118,7 +118,7 @@ class EmaLayer {
                    Workspace& workspace) const;
 
  private:
-  RingShape ring_shape() const { return {dimensions() * channels(), 1, 1}; }
+  RingShape ring_shape() const { return {dimensions() * channels(), 1, 1, kName}; }
 
   Parameters parameters_;
 };

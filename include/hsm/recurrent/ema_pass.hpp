@@ -150,12 +150,12 @@ class EmaPass {
                Rows<const Scalar> dy, Rows<Scalar> dx) const;
   void run_segment(const In& x, const Out& y, const Segment& segment, const ChannelRange& range, State* state,
                    Planes<Scalar> moving, Scalar* record) const;
-  void return_segment(const In& x, const In& dy, const Out& dx, const Segment& segment,
-                      const ChannelRange& range, const Scalar* record, const Scratch& scratch) const;
+  void return_segment(const In& x, const In& dy, const Out& dx, const Segment& segment, Index past,
+                      const ChannelRange& range, const Scalar* record, const RingView<Scalar>& ring,
+                      const Scratch& scratch) const;
   void remember(const In& x, Index first, Index count, const ChannelRange& range,
                 Planes<Scalar> memories) const;
-  void take_state_gradient(State& d, const Segment& segment, Index past, const ChannelRange& range,
-                           Planes<Scalar> carry) const;
+  void take_gradient(Planes<Scalar> slot, const ChannelRange& range, Planes<Scalar> sum) const;
   void add_gradients(const double* totals, Index parts, Ema<Scalar>& gradients) const;
 
   const Ema<Scalar>& parameters_;

@@ -5,7 +5,7 @@
 //
 //   dphi(q_t) = S'_t du_t                                     the same sum over the past as y, its roles turned round
 //   dphi(k_j) = R_j v'_j,   dv_j = R_j^T phi(k_j)             sums over what comes later
-//   R_j = g R_{j+1} + phi(q_j) du_j^T                         after the last token the gradient of the state
+//   R_j = g R_{j+1} + phi(q_j) du_j^T                         and the gradient of the state after token j
 //
 // Each task, a segment and a head, reads its tokens forth, computing S' again, and back; both by mix_chunk.
 #pragma once
@@ -28,14 +28,10 @@ void LinearAttentionPass<Scalar>::read_gradient(const Saved& saved, const Scalar
   out[sizes_.width] = -packet_dot(sizes_.width, d, y) * inverse;
 }
 
-/// Takes what the stream of a segment has, the gradient of what is remembered after its last token, and leaves zeros.
+/// to += from.
 template <class Scalar>
-void LinearAttentionPass<Scalar>::take_state_gradient(State& d, const Segment& segment, Index past, Index h,
-                                                      Scalar* memory) const {
-  const RingView<Scalar> ring = d.ring(0, segment.stream);
-  if (past + segment.count > 0) copy(memory_at(ring, past + segment.count - 1, h), padded(memory));
-  for (Index slot = 0; slot < ring.slot_count; ++slot)
-    std::fill_n(memory_at(ring, slot, h).data, sizes_.held, Scalar(0));
+void LinearAttentionPass<Scalar>::add_memory(RowsOf<const Scalar> from, Memory to) const {
+  for (Index r = 0; r < sizes_.rows; ++r) add(sizes_.width, to.row(r), from.row(r), to.row(r));
 }
 
 /// One head of a segment: d_joint of its tokens, and the gradient of the state that they started from.
@@ -75,10 +71,18 @@ void LinearAttentionPass<Scalar>::return_segment(const Saved& saved, Index numbe
   }
 
   clear(own.memory);
-  if (state_gradient && !segment.fresh()) take_state_gradient(*state_gradient, segment, past, h, own.memory);
-  for (Index chunk = (count + kLinearChunk - 1) / kLinearChunk; chunk-- > 0;) {
-    const Index n = (std::min)(kLinearChunk, count - chunk * kLinearChunk);
-    const Index last = segment.first + chunk * kLinearChunk + n - 1;
+  // Of its last tokens each has the gradient of what it left, since later calls may go on from any of them.
+  RingView<Scalar> ring;
+  if (state_gradient && !segment.fresh()) ring = state_gradient->ring(0, segment.stream);
+  const Index kept = count - ring.slot_count;
+  for (Index end = count, n = 0; end > 0; end -= n) {
+    if (end > kept) {
+      const Memory left = memory_at(ring, past + end - 1, h);
+      add_memory(left, padded(own.memory));
+      std::fill_n(left.data, sizes_.held, Scalar(0));
+    }
+    n = end - 1 > kept ? 1 : end - (end - 1) / kLinearChunk * kLinearChunk;
+    const Index last = segment.first + end - 1;
     for (Index i = 0; i < n; ++i) read_all(last - i, i);
     mix_chunk<Sweep::kBack>(
         n, rows, width, du, values, queries, Left<Order::kColumns, Scalar>{own.memory, sizes_.padded}, powers,
@@ -94,8 +98,7 @@ void LinearAttentionPass<Scalar>::return_segment(const Saved& saved, Index numbe
         });
     absorb_chunk<Sweep::kBack>(n, rows, sizes_.padded, queries, own.gradients, powers, own.memory);
   }
-  if (state_gradient && past > 0)
-    copy(padded(own.memory), memory_at(state_gradient->ring(0, segment.stream), past - 1, h));
+  if (past > 0 && ring.data) add_memory(padded(own.memory), memory_at(ring, past - 1, h));
 }
 
 template <class Scalar>
@@ -109,13 +112,11 @@ void LinearAttentionPass<Scalar>::backward(const In& x, const Saved& saved, cons
   Scalar *d_mixed = take(C * N), *d_joint = take(3 * C * N);
   Scalar* scratch = take(Scratch::size(sizes_) * executor.workers());
   return_output(parameters_.output, saved.mixed.data(), dy, d_mixed, gradients.output, executor);
-  UnfinishedStreams<State> unfinished{state_gradient, saved.segments};
   parallel_blocks(executor, segments * H, 1, [&](Index task, Index, int worker) {
     return_segment(saved, task / H, task % H, d_mixed, d_joint, state_gradient, scratch_of(scratch, worker));
   });
   return_projection<Scalar>(parameters_.project, x, d_joint, Write::kOverwrite, dx, gradients.project,
                             executor);
-  unfinished.written = false;
 }
 
 }  // namespace hsm::inline HSM_ABI::detail

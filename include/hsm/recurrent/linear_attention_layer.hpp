@@ -125,7 +125,10 @@ class LinearAttentionLayer {
                    Workspace& workspace) const;
 
  private:
-  RingShape ring_shape() const { return {channels() * (channels() / heads() + 1), 1, 1}; }
+  RingShape ring_shape() const {
+    const Index width = channels() / (std::max)(heads(), Index{1});  // of heads that check refuses, too
+    return {channels() * (width + 1), 1, 1, kName};
+  }
 
   Parameters parameters_;
 };

@@ -98,7 +98,7 @@ class LinearAttentionPass {
                       State* state_gradient, const Scratch& own) const;
   void read_gradient(const Saved& saved, const Scalar* d_mixed, Index token, Index h, Index i,
                      const Scratch& own) const;
-  void take_state_gradient(State& d, const Segment& segment, Index past, Index h, Scalar* memory) const;
+  void add_memory(RowsOf<const Scalar> from, Memory to) const;
 
   const LinearAttention<Scalar>& parameters_;
   Workspace& workspace_;

@@ -24,7 +24,7 @@ struct HeadRotated {
     if (head < 0)
       detail::raise<std::out_of_range>("HeadRotated::shift: head must be at least 0, got " +
                                        std::to_string(head));
-    return inner.shift((l + head) % layer_count());
+    return inner.shift((l + head % layer_count()) % layer_count());
   }
 };
 

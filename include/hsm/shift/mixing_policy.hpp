@@ -28,13 +28,15 @@
 // `sums` are the gradients of combine's own parameters (a, b, ...) as a flat list of doubles,
 // policy.sum_count() of them, which policy.add_sums(sums, gradients) adds to a gradient struct at the end.
 // Policies without such parameters leave the two functions out. A member that may be left out is left out or
-// right: one that the engine could not call, since it is not const or takes something else, is refused. What only running
+// right: one that the engine could not call, since it is not const or takes something else, is refused, as is a policy
+// that is final, of which that cannot be told. What only running
 // it can show is told by check_policy of testing/check.hpp.
 #pragma once
 
 #include <concepts>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 #include <hsm/core/linear.hpp>
 #include <hsm/core/parameters.hpp>
@@ -48,10 +50,12 @@ namespace hsm::inline HSM_ABI {
 /// A policy of any number of taps. See the file comment for what each member means.
 template <class P>
 concept MixingPolicy =
-    detail::HasBasics<P> && ComputeScalar<typename P::Scalar> && std::copyable<P> && detail::HasVisit<P> &&
-    detail::HasCombine<P> && detail::WholePairAdjoint<P> && detail::WholeTapAdjoint<P> &&
-    (detail::HasPairAdjoint<P> || detail::HasTapAdjoint<P>)&&detail::WholeTokenAdjoint<P>&& detail::WholeSums<
-        P>&& detail::SumsReachAdjoint<P>&& detail::WholeChannelWeights<P>&& detail::WholeTaps<P> &&
+    detail::HasBasics<P> && !std::is_final_v<P> && ComputeScalar<typename P::Scalar> && std::copyable<P> &&
+    detail::HasVisit<P> && detail::HasCombine<P> && detail::WholePairAdjoint<P> &&
+    detail::WholeTapAdjoint<P> &&
+    (detail::HasPairAdjoint<P> || detail::HasTapAdjoint<P>)&&detail::WholeTokenAdjoint<P> &&
+    detail::WholeSums<P> && detail::SumsReachAdjoint<P> && detail::WholeChannelWeights<P> &&
+    detail::WholeTaps<P> &&
     (P::kStages.projected() == 0 || detail::HasProject<P>)&&(!P::kStages.output || detail::HasOutput<P>);
 
 namespace detail {
@@ -64,6 +68,11 @@ consteval bool explain_policy() {
     static_assert(HasBasics<P>,
                   "hsm: a mixing policy needs a type Scalar, constants kName and kStages, and the functions "
                   "channels() and heads() const; kStages must be static constexpr");
+  } else if constexpr (std::is_final_v<P>) {
+    static_assert(
+        !std::is_final_v<P>,
+        "hsm: a mixing policy must not be final: the members that it may leave out are looked for by "
+        "deriving from it");
   } else if constexpr (!ComputeScalar<typename P::Scalar>) {
     static_assert(ComputeScalar<typename P::Scalar>,
                   "hsm: the Scalar of a mixing policy must be float or double");

@@ -187,9 +187,10 @@ class PairStack {
       Scalar* value = values + half * P::kSize;
       P past[2 * kPeriod - 1];  // of layer l + i from 2^i - 1 on, and where in the rings it is kept
       Index slot_count[2 * kPeriod - 1];
-      for (Index i = 0; i < kCount; ++i)
-        for (Index k = 0; k < Index{1} << i; ++k)
-          slot_count[(1 << i) - 1 + k] = (position + k * s) % (s << i);
+      for (Index i = 0; i < kCount; ++i) {
+        const Index links = Index{1} << i;
+        for (Index k = 0; k < links; ++k) slot_count[links - 1 + k] = (position + k * s) % (s * links);
+      }
       const auto for_each_slot = [&](auto&& f) HSM_INLINE_LAMBDA {
         HSM_WRITTEN_OUT
         for (Index i = 0; i < kCount; ++i) {

@@ -220,7 +220,6 @@ void ShiftPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
                                  Policy& gradients, State* state_gradient) {
   const Index N = x.count();
   if (N == 0) return;
-  UnfinishedStreams<State> unfinished{state_gradient, saved.segments};
   [[maybe_unused]] Executor& executor = workspace.executor();
   saved.make_room(state_gradient);
   fill_zeros(saved.segments, &saved.entry);
@@ -250,7 +249,6 @@ void ShiftPass<Policy>::backward(const In& x, const Saved& saved, const In& dy, 
     return_projection<Scalar>(layer.parameters().project, x, d.projected, kWrite, dx, gradients.project,
                               executor);
   }
-  unfinished.written = false;
 }
 
 }  // namespace hsm::inline HSM_ABI::detail

@@ -150,7 +150,10 @@ class ShiftLayer {
   [[noreturn]] HSM_NOINLINE static void fail_shape(const char* who, std::string_view name,
                                                    const Shape<2>& before, const Shape<2>& now);
   RingShape ring_shape(const detail::HeadGroup& group) const {
-    return {group.heads * (Policy::kStages.planes() * channels() / heads()), group.shift, reach(group)};
+    return {.rows = group.heads * (Policy::kStages.planes() * sizes_.channels / sizes_.heads),
+            .shift = group.shift,
+            .reach = reach(group),
+            .kind = Policy::kName};
   }
 
   Policy policy_;
@@ -163,6 +166,7 @@ class ShiftLayer {
 template <class Policy>
 void ShiftLayer<Policy>::set_shifts(std::span<const Index> head_shifts) {
   const Index H = heads();
+  detail::check_at_least("Mixer", "channels", channels(), 1);
   detail::check_heads("Mixer", H, channels());
   if (static_cast<Index>(head_shifts.size()) != H) {
     detail::fail("Mixer", "the shifts", std::to_string(H) + ", one per head",

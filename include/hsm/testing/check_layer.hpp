@@ -72,7 +72,8 @@ inline std::string check_tested(LayerTrial& trial) {
   WholeGradients whole;
   std::string wrong = check_gradients(trial, whole);
   if (wrong.empty()) wrong = check_again(trial, whole);
-  return wrong.empty() ? check_chunk_gradients(trial, whole) : wrong;
+  if (wrong.empty()) wrong = check_chunk_gradients(trial, whole);
+  return wrong.empty() ? check_rewound_gradients(trial, whole) : wrong;
 }
 
 /// T of a check: as the options say, else at least `least`.

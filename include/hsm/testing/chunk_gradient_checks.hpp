@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
 // Gradients of chunks, from the last to the first and joined by state_gradient, are those of the whole sequence: with
-// all streams in step, and with chosen ones, each cut elsewhere.
+// all streams in step, with chosen ones, each cut elsewhere, and where tokens were taken back in between.
 #pragma once
 
 #include <algorithm>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -89,6 +90,60 @@ inline std::string check_chunk_gradients(LayerTrial& trial, const WholeGradients
   while (!all_read(trial, seen)) calls.push_back({.part = draw_part(trial, seen, 6), .chosen = true});
   std::erase_if(calls, [](const ChunkCall& call) { return call.part.streams.empty(); });
   return check_chunks(trial, whole, "backward in chunks of chosen streams", calls);
+}
+
+/// The gradients of `whole` by two chunks, the first of which had more tokens, which were taken back before the second. A
+/// layer may refuse such a state_gradient, and must refuse one of another number of streams.
+inline std::string check_rewound_gradients([[maybe_unused]] LayerTrial& trial,
+                                           [[maybe_unused]] const WholeGradients& whole) {
+#if defined(__cpp_exceptions)
+  constexpr Index kBack = 2;
+  TestedLayer& layer = trial.layer;
+  const Index T = trial.tokens(), half = T / 2;
+  const auto state = layer.make_state(LayerTrial::kStreams, kBack), gradient = state->copy();
+  TokenValues x = trial.x.part(0, half + kBack), dy = trial.dy.part(0, half + kBack);
+  x.put(trial.dy.part(half, kBack), half);  // other tokens than those that come
+  for (Index b = 0; b < dy.batch; ++b) dy.fill(b, half, kBack, 0);
+  const TokenValues later = trial.x.part(half, T - half), later_dy = trial.dy.part(half, T - half);
+  const auto record = layer.make_record(), later_record = layer.make_record();
+  layer.run({.mode = TestedMode::kExtend, .x = x, .state = state.get(), .record = record.get()});
+  const bool rewinds = state->can_rewind(0, kBack);
+  for (Index s = 0; rewinds && s < LayerTrial::kStreams; ++s) state->rewind(s, kBack);
+  layer.run({.mode = TestedMode::kExtend, .x = later, .state = state.get(), .record = later_record.get()});
+
+  TensorGradients unused = layer.zero_gradients();
+  bool refused = false;
+  try {
+    const auto other = layer.make_state(LayerTrial::kStreams + 1, kBack);
+    layer.backward(later, *later_record, later_dy, unused, other.get());
+  } catch (const std::invalid_argument&) {
+    refused = true;
+  }
+  if (!refused)
+    return "backward takes a state_gradient of " + std::to_string(LayerTrial::kStreams + 1) +
+           " streams for a state of " + std::to_string(LayerTrial::kStreams) +
+           ": check_state_gradient must refuse it";
+  if (!rewinds) return {};
+
+  WholeGradients got{whole.dx, layer.zero_gradients()};
+  TokenValues first;
+  try {
+    got.dx.put(layer.backward(later, *later_record, later_dy, got.tensors, gradient.get()), half);
+    first = layer.backward(x, *record, dy, got.tensors, gradient.get());
+  } catch (const std::invalid_argument&) {
+    return {};
+  }
+  got.dx.put(first.part(0, half), 0);
+  std::string wrong = compare_gradients(trial, "backward in chunks with tokens taken back in between", got,
+                                        whole, "the tokens that stayed must get what the later ones give");
+  const TokenValues back = first.part(half, kBack);
+  if (wrong.empty() && largest_of(back.values) != 0)
+    wrong = "backward gives tokens that were taken back a gradient of " +
+            number_text(largest_of(back.values)) + ": nothing depends on them";
+  return wrong;
+#else
+  return {};
+#endif
 }
 
 }  // namespace hsm::inline HSM_ABI::detail

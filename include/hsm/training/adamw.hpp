@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -66,7 +67,7 @@ class AdamW {
   }
 
   /// Updates p by one step. Throws std::invalid_argument, with nothing changed, if a tensor of `gradients` or
-  /// of p has another shape than its moments, or for a learning rate that is negative or not finite.
+  /// of p has another shape than its moments, or for a learning rate that check_rate refuses.
   /// Gradients that are not finite spoil parameters and moments; look at their norm first
   /// (gradient_clip.hpp).
   void step(Parameters& p, const Parameters& gradients, double learning_rate, Executor& executor);
@@ -75,6 +76,24 @@ class AdamW {
   void step(Parameters& p, const Parameters& gradients, double learning_rate) {
     SerialExecutor serial;
     step(p, gradients, learning_rate, serial);
+  }
+
+  /// Throws std::invalid_argument, which `who` begins, for a learning rate that is negative or not finite, or that is not
+  /// in the scalar of the parameters once it is divided by 1 - beta1, as the first step does, or multiplied by the decay.
+  void check_rate(const char* who, double learning_rate) const {
+    detail::check_number(who, learning_rate >= 0 && detail::is_finite(learning_rate), "learning_rate",
+                         "at least 0 and finite", learning_rate);
+    const double largest =
+        (std::max)(learning_rate / (1 - config_.beta1), learning_rate * config_.weight_decay);
+    Parameters::visit(
+        [&](std::string_view, const auto& tensor) {
+          using Scalar = typename std::remove_cvref_t<decltype(tensor)>::Scalar;
+          constexpr double kMost = static_cast<double>((std::numeric_limits<Scalar>::max)());
+          detail::check_number(who, largest <= kMost, "learning_rate",
+                               "finite as a scalar of the parameters, over 1 - beta1 and with the decay",
+                               learning_rate);
+        },
+        first_);
   }
 
   /// The hyper-parameters it was made with.
@@ -170,8 +189,7 @@ class AdamW {
 template <class Parameters>
 void AdamW<Parameters>::step(Parameters& p, const Parameters& gradients, double learning_rate,
                              Executor& executor) {
-  detail::check_number("AdamW::step", learning_rate >= 0 && detail::is_finite(learning_rate), "learning_rate",
-                       "at least 0 and finite", learning_rate);
+  check_rate("AdamW::step", learning_rate);
   check_shapes("AdamW::step", p, gradients);
   check_shapes("AdamW::step", first_, second_);
   ++steps_;

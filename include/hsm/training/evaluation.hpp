@@ -108,6 +108,8 @@ Evaluation evaluate(const Model& model, std::span<const std::int32_t> text, cons
                     Workspace& workspace, Progress&& progress) {
   detail::check_at_least("evaluate", "batch", config.batch, 1);
   detail::check_at_least("evaluate", "context", config.context, 0);
+  detail::check_token_ids("evaluate", text,
+                          model.config().vocabulary);  // before an hour's reading, not in it
   // A window longer than the text would only hold padding.
   const Index T = (std::min)(config.context == 0 ? model.config().context : config.context,
                              std::max<Index>(1, static_cast<Index>(text.size()) - 1));

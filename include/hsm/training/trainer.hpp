@@ -63,6 +63,9 @@ TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Mod
                           std::span<const std::int32_t> text, std::span<const std::int32_t> validation,
                           Workspace& workspace, Callback& callback, Stop& stop) {
   check_run(model, text, validation, state.config);
+  if (state.updating)
+    fail("train", "the state", "whole", "one whose last update threw; go on from a copy or a checkpoint");
+  state.optimizer.check_rate("train", state.config.learning_rate);
   check_same_model(model.config(), state.good.config());
   const auto check = [](const char* what, const TextMark& expected, const TextMark& got) {
     if (got != expected) fail("train", what, "the one of the run, " + expected.text(), got.text());
@@ -84,7 +87,7 @@ TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Mod
 /// Returns the progress after the last step; `state.kept(model)` is what was to be kept.
 ///
 /// Throws, before anything is touched, std::invalid_argument for a config outside its bounds, another model or
-/// other texts than the state's, a text that is no longer than a window or a validation text of 1 token, or of
+/// other texts than the state's, a state whose last update threw, a text that is no longer than a window or a validation text of 1 token, or of
 /// none where the best model is kept, and std::out_of_range for a token id outside [0,V). Throws
 /// TrainingDiverged, naming the step, when a loss, the gradient norm or a last weight is not finite; such a
 /// state is not to be gone on from.

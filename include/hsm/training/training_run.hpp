@@ -96,7 +96,9 @@ class TrainingRun {
     progress_.gradient_norm = norm;
     copy_weights(model_, state_.good);
     state_.good_steps = progress_.step;
+    state_.updating = true;
     state_.optimizer.step(model_, gradients_, progress_.learning_rate, workspace_.executor());
+    state_.updating = false;
     state_.windows = windows_.random();
     state_.dropout = drawn;
     ++progress_.step;

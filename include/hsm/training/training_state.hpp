@@ -42,6 +42,7 @@ struct TrainingState {
   double smoothed = 0;            ///< the sum behind progress.smoothed_loss
   double validation_seconds = 0;  ///< of progress.seconds
   bool validation_due = false;  ///< the validation after the last step was cut short: going on begins with it
+  bool updating = false;        ///< true after an update that threw: model and moments have it in part
 
   /// The start of a run of `model`. Throws std::invalid_argument for a weight decay outside its bounds; the rest of
   /// the config is looked at when training begins.

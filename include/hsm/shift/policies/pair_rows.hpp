@@ -126,7 +126,8 @@ void combine_chain(Index n, W w, const Scalar* x, Index step, const Scalar* past
         HSM_WRITTEN_OUT
         for (Index k = 0; k < kCount; ++k) {
           HSM_WRITTEN_OUT
-          for (Index p = 0; p < kPacks; ++p) sums[p][k].write(z + k * z_step + i + p * P::kSize, kNontemporal);
+          for (Index p = 0; p < kPacks; ++p)
+            sums[p][k].write(z + k * z_step + i + p * P::kSize, kNontemporal);
         }
       });
 }
