@@ -66,7 +66,7 @@ class FadingSum {
     return static_cast<hsm::Index>(saved.before.size()) == channels() * x.count();
   }
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
-    saved.check_streams(who, "none, since the call that was recorded had no state", d);
+    saved.check_rings(who, "none, since the call that was recorded had no state", d);
   }
   // [/shown]
 
@@ -77,13 +77,13 @@ class FadingSum {
     const hsm::Index C = channels();
     hsm::Workspace::Frame frame(workspace);
     Scalar* const h = frame.template take<Scalar>(C);
+    // [shown]
     // All memory first: what throws leaves each stream as it was, and a record of nothing.
     if (saved) {
       saved->start(segments, state);
       saved->before.clear();
       saved->before.reserve(static_cast<std::size_t>(C * x.count()));
     }
-    // [shown]
     for (const hsm::Segment& segment : segments) {
       if (!segment.fresh()) state->make_room(state->count(segment.stream) + segment.count);
     }

@@ -220,6 +220,9 @@ TEST_F(CheckpointFile, NothingNotFiniteIsWrittenAndTheFormerFileStays) {
   refuse(run.model.embedding().weight, "'embedding.weight'");
   refuse(run.state.good.embedding().weight, "'good.embedding.weight'");
   refuse(run.state.best->embedding().weight, "'best.embedding.weight'");
+  TrainedRun wide = run;
+  wide.state.good.embedding().weight.setZero(3, 4);
+  EXPECT_THROW(save_checkpoint(path_, wide.model, wide.state), std::invalid_argument);
   EXPECT_TRUE(read_raw(path_) == before);
   EXPECT_EQ(directory_.entries(), 1);
   EXPECT_THROW(save_checkpoint(directory_ / "none/run", run.model, run.state), std::runtime_error);

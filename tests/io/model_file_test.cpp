@@ -239,6 +239,10 @@ TEST(ModelFile, LeavesAnExistingFileAloneWhenSavingFails) {
   EXPECT_TRUE(mentions(message_of_exactly<std::runtime_error>([&] { save_model(path, broken); }),
                        {path.string(), "'embedding.weight'", "finite"}));
   EXPECT_EQ(read_raw(path), before);
+  auto wide = make_model();
+  wide.embedding().weight.setZero(wide.embedding().rows() + 1, wide.embedding().channels());
+  EXPECT_THROW(save_model(path, wide), std::invalid_argument);
+  EXPECT_EQ(read_raw(path), before);
   EXPECT_EQ(directory.entries(), 1);
   EXPECT_THROW(save_model(directory / "none" / "model.safetensors", make_model()), std::runtime_error);
 }

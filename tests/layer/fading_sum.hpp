@@ -51,7 +51,7 @@ struct FadingSum {
     return static_cast<Index>(saved.before.size()) == x.count() * channels();
   }
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
-    saved.check_streams(who, "none", d);
+    saved.check_rings(who, "none", d);
   }
 
   void run(const Tokens<const S>& x, std::span<const Segment> segments, const Tokens<S>& y, State* state,

@@ -200,6 +200,11 @@ TEST(AnyMixer, WithAllOptionsStatesWhatALayerIsMadeWith) {
   EXPECT_EQ(with_all_options(PolicyList<ScalarPair, Leaky>{}, Recipe::parse("leaky"), 8).text(), "leaky");
 }
 
+TEST(AnyMixer, RefusesLayersOfNoChannels) {
+  EXPECT_EQ(default_heads(0), 1);
+  EXPECT_THROW(with_all_options(StandardLayers{}, Recipe::parse("ab"), 0), std::invalid_argument);
+}
+
 TEST(AnyMixer, RefusesOptionsThatALayerDoesNotTakeByNameAndPlace) {
   EXPECT_EQ(complaint("ab:taps=3"),
             "recipe: 'ab' takes heads and no other option, got 'taps' in the layer at character 0");

@@ -6,6 +6,8 @@
 
 #include <new>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include <hsm/model/session.hpp>
 
@@ -128,7 +130,11 @@ TEST(UnfinishedBackward, LeavesAStateGradientThatIsRefused) {
     auto state = model.make_state();
     Model::Saved saved;
     model.extend(ids, state, saved, workspace);
-    Model gradients = zeros_like(model);
+    model.extend(ids, state, saved, workspace);  // a chunk with a past
+    const Model zeros = zeros_like(model);
+    Model gradients = zeros, expected = zeros;
+    auto whole = model.make_state();
+    model.backward(ids, saved, read(slope), expected, workspace, &whole);
     for (executor.fails_at = 0;; ++executor.fails_at) {
       auto d = model.make_state();
       executor.loops = 0;
@@ -140,8 +146,13 @@ TEST(UnfinishedBackward, LeavesAStateGradientThatIsRefused) {
       }
       EXPECT_FALSE(d.is_whole(0));
       EXPECT_THROW(model.backward(ids, saved, read(slope), gradients, workspace, &d), std::invalid_argument);
-      d.reset();
+      d.reset();  // to the gradient 0
+      gradients = zeros;
+      model.backward(ids, saved, read(slope), gradients, workspace, &d);
       EXPECT_TRUE(d.is_whole(0));
+      Model::visit([](std::string_view name, const auto& a,
+                      const auto& b) { expect_same_bits(a, b, std::string(name)); },
+                   std::as_const(gradients), std::as_const(expected));
     }
     EXPECT_GT(executor.fails_at, 3);
   }

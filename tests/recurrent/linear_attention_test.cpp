@@ -142,7 +142,20 @@ TEST(LinearAttentionErrors, SayWhatWasExpected) {
   expect_refused(
       [&] { mixer.step(x.col(0), other, y.col(0), workspace); },
       "CausalLinearAttention::step: the state must be one of this layer, with rings of 12 x 1 values of "
-      "linear-attention, got one with rings of 20 x 1 values of linear-attention");
+      "linear-attention in 2 parts, got one with rings of 20 x 1 values of linear-attention");
+  auto spare = mixer.make_state({.spare = 2}), none = mixer.make_state();
+  mixer.extend(x, spare, y, saved, workspace);
+  expect_refused(
+      [&] { mixer.backward(x, saved, x, y, gradients, workspace, &none); },
+      "CausalLinearAttention::backward: the spare slots of state_gradient must be at least 2, got 0");
+  const auto fading = make_linear<float>(4, 2, 1);
+  fading.forward(x, y, saved, workspace);
+  expect_refused([&] { mixer.backward(x, saved, x, y, gradients, workspace); },
+                 "CausalLinearAttention::backward: saved must be the record of this layer, got another's");
+  auto broken = mixer;
+  broken.parameters().heads = 0;
+  EXPECT_FALSE(broken.fits(spare));
+  EXPECT_THROW(broken.make_state(), std::invalid_argument);
   mixer.parameters().decay = 5;
   expect_refused([&] { mixer.forward(x, y); },
                  "CausalLinearAttention::forward: decay must be 0, or 1 for heads that forget, got 5");

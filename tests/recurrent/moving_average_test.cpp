@@ -27,8 +27,17 @@ TEST(MovingAverageErrors, SayWhatWasExpected) {
   auto other = make_ema<float>(4, 3).make_state();
   expect_refused(
       [&] { mixer.step(x.col(0), other, y.col(0), workspace); },
-      "MovingAverage::step: the state must be one of this layer, with rings of 8 x 1 values of ema, got "
-      "one with rings of 12 x 1 values of ema");
+      "MovingAverage::step: the state must be one of this layer, with rings of 8 x 1 values of ema in 2 "
+      "parts, got one with rings of 12 x 1 values of ema in 3 parts");
+  auto narrow = make_ema<float>(2, 4).make_state();  // as many values, of other channels
+  expect_refused(
+      [&] { mixer.step(x.col(0), narrow, y.col(0), workspace); },
+      "MovingAverage::step: the state must be one of this layer, with rings of 8 x 1 values of ema in 2 "
+      "parts, got one with rings of 8 x 1 values of ema in 4 parts");
+  auto spare = mixer.make_state({.spare = 2}), none = mixer.make_state();
+  mixer.extend(x, spare, y, saved, workspace);
+  expect_refused([&] { mixer.backward(x, saved, x, y, gradients, workspace, &none); },
+                 "MovingAverage::backward: the spare slots of state_gradient must be at least 2, got 0");
   mixer.parameters().beta.resize(2, 5);
   expect_refused([&] { mixer.forward(x, y); },
                  "MovingAverage::forward: beta must be [2,4], the shape of alpha, got [2,5]");

@@ -302,9 +302,13 @@ TEST(MixerErrors, BackwardChecksTheRecordTheShapesAndTheGradients) {
   expect_refused([&] { mixer.backward(x.view(), saved, dy.view(), dx.view(), too_small, workspace); },
                  "Mixer::backward: the gradient of project.weight must be [4,4], got [2,2]");
 
+  const std::string another = "Mixer::backward: saved must be the record of this layer, got another's";
   other.forward(x.view(), y.view(), saved, workspace);  // a record has one type for all policies
-  expect_refused([&] { backward(x, dy, dx); },
-                 "Mixer::backward: saved must be the record of this layer, got another's");
+  expect_refused([&] { backward(x, dy, dx); }, another);
+  Mixer(Gated<float>(4, random, 2), 2).forward(x.view(), y.view(), saved, workspace);  // of the same sizes
+  expect_refused([&] { backward(x, dy, dx); }, another);
+  Mixer(Gated<float>(4, random, 2), Shifts{3, 4}).forward(x.view(), y.view(), saved, workspace);
+  expect_refused([&] { backward(x, dy, dx); }, another);
 }
 
 TEST(MixerErrors, BackwardChecksTheGradientOfTheState) {

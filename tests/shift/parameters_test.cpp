@@ -83,6 +83,10 @@ TEST(MixerParameters, MayBeStoredInFewerBytes) {
   soft.project.store(Storage::kInt8);
   soft.output.store(Storage::kInt8);
   EXPECT_EQ(Mixer(soft, 1).channels(), 32);
+  Mixer moved_from(soft, 1);
+  const SoftmaxLocal<float> moved = std::move(moved_from.parameters());
+  EXPECT_EQ(moved.project.out(), soft.project.out());
+  EXPECT_THROW(moved_from.forward(x.view(), y.view()), std::invalid_argument);
 }
 
 }  // namespace

@@ -117,6 +117,28 @@ TYPED_TEST(MixerRewind, IsRefusedExactlyWhereColumnsAreGone) {
   }
 }
 
+// To the last value, since a fresh state is also the gradient 0 of one.
+TYPED_TEST(MixerRewind, OfAllTokensAndResetLeaveAFreshStream) {
+  using Data = typename TestFixture::Buffers;
+  Random random(5);
+  const auto mixer = this->make_mixer({2, 5, 2}, random);
+  const StateOptions options{.streams = 2, .spare = 3};
+  const auto fresh = mixer.make_state(options);
+  for (const Index count : {1, 4, 8, 30}) {
+    auto state = fresh;
+    this->extend(mixer, state, Data(2, count, kChannels, random));
+    if (count <= 3) {
+      for (const Index b : {0, 1}) state.rewind(b, count);
+      EXPECT_TRUE(state == fresh) << count << " rewound";
+      this->extend(mixer, state, Data(2, count, kChannels, random));
+    }
+    state.reset(0);
+    EXPECT_FALSE(state == fresh);
+    state.reset(1);
+    EXPECT_TRUE(state == fresh) << count;
+  }
+}
+
 TEST(MixerRewindErrors, SayWhatIsPossible) {
   const Mixer mixer(ScalarPair<float>(4, 2), 3);
   auto state = mixer.make_state({.spare = 2});

@@ -174,7 +174,9 @@ TEST(UnfinishedBackward, SpoilsTheGradientOfTheState) {
       [&] { mixer.backward(x.view(), saved, y.view(), dx.view(), gradients, workspace, &gradient); },
       "Mixer::backward: stream 0 of the state must be whole, got one that a call which threw has left "
       "in part; reset it");
+  EXPECT_THROW(gradient.rewind(0, 0), std::out_of_range);  // which makes nothing whole
   gradient.reset();
+  EXPECT_EQ(gradient, mixer.make_state());
   mixer.backward(x.view(), saved, y.view(), dx.view(), gradients, workspace, &gradient);
 }
 

@@ -30,7 +30,7 @@ enum class LayerFault {
   kForgetsFill,          // fill counts its tokens and keeps nothing of them
   kForgetsLong,          // an extend by several tokens keeps nothing of the last one
   kCountsWrong,          // the state counts a token too many
-  kStale,                // a fresh stream continues what its slot held before
+  kStale,                // a stream continues after reset what it held before
   kHeldInLayer,          // what streams hold is in the layer
   kNoStateGradient,      // the adjoint takes nothing from the state that the call left
   kDropsStateGradient,   // the adjoint gives nothing to the state at entry
@@ -42,6 +42,17 @@ enum class LayerFault {
 
 /// FadingSum<double> with a fault.
 struct FaultySum : FadingSum<double> {
+  /// With what each stream held last, which reset forgets to clear.
+  struct State : FadingSum<double>::State {
+    std::vector<double> last;
+  };
+  State make_state(StateOptions options) const {
+    State state;
+    static_cast<FadingSum<double>::State&>(state) = FadingSum::make_state(options);
+    state.last.resize(static_cast<std::size_t>(state.streams() * channels()));
+    return state;
+  }
+
   LayerFault fault;
   std::shared_ptr<std::vector<double>> held = std::make_shared<std::vector<double>>();
 
@@ -80,6 +91,7 @@ struct FaultySum : FadingSum<double> {
       }
       const Index count = state->count(segment.stream);
       double* const slot = state->ring(0, segment.stream).slot(count - 1);
+      if (has(LayerFault::kStale)) std::copy_n(slot, C, state->last.data() + segment.stream * C);
       if (has(LayerFault::kNoState) || (has(LayerFault::kForgetsFill) && !y.data)) std::fill_n(slot, C, 0.0);
       if (has(LayerFault::kForgetsLong) && segment.count > 1)
         for (Index c = 0; c < C; ++c) slot[c] -= x.at(segment.first + segment.count - 1)[c];
@@ -122,13 +134,12 @@ struct FaultySum : FadingSum<double> {
         std::fill_n(ring.slot(saved.past[i] + segment.count - 1 - t), channels(), 0.0);
     }
   }
-  /// For each segment what the slot before the first token of its stream holds, where that is a fresh one.
+  /// For each segment what its stream held last, where that is a fresh one.
   std::vector<double> what_fresh_streams_hold(std::span<const Segment> segments, State* state) const {
     std::vector<double> left(segments.size() * static_cast<std::size_t>(channels()));
     for (std::size_t i = 0; i < segments.size() && has(LayerFault::kStale); ++i) {
       if (segments[i].fresh() || state->count(segments[i].stream) > 0) continue;
-      const auto ring = state->ring(0, segments[i].stream);
-      std::copy_n(ring.slot(ring.slot_count - 1), channels(),
+      std::copy_n(state->last.data() + segments[i].stream * channels(), channels(),
                   left.data() + i * static_cast<std::size_t>(channels()));
     }
     return left;

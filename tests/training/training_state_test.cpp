@@ -67,7 +67,7 @@ TEST(TrainingState, ARunInPartsHasTheBitsOfOneThatWasNeverStopped) {
 TEST(TrainingState, ARunThatThrewGoesOnToTheSameBitsOrIsRefused) {
   TrainingConfig config = kConfig;
   config.steps = 3;
-  config.validate_every = 0;
+  config.validate_every = 1;
   TrainedRun whole(config);
   whole.train();
   const auto train_on = [](TrainedRun& run, Executor& executor) {

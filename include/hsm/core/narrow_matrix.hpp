@@ -23,6 +23,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include <hsm/core/bfloat16.hpp>
 #include <hsm/core/check.hpp>
@@ -94,6 +95,24 @@ class NarrowMatrix {
   NarrowMatrix(Storage storage, const Weights<Scalar>& weights)
       : NarrowMatrix(storage, weights.rows(), weights.cols()) {
     for (Index i = 0; i < rows_; ++i) store_row(i, weights.data() + i * columns_);
+  }
+
+  /// The same matrix.
+  NarrowMatrix(const NarrowMatrix&) = default;
+  /// The same matrix.
+  NarrowMatrix& operator=(const NarrowMatrix&) = default;
+  /// The matrix of `other`, which is left empty.
+  NarrowMatrix(NarrowMatrix&& other) noexcept { *this = std::move(other); }
+  /// The matrix of `other`, which is left empty.
+  NarrowMatrix& operator=(NarrowMatrix&& other) noexcept {
+    if (this == &other) return *this;
+    storage_ = std::exchange(other.storage_, Storage::kFloat);
+    rows_ = std::exchange(other.rows_, 0);
+    columns_ = std::exchange(other.columns_, 0);
+    bfloat16s_ = std::move(other.bfloat16s_);
+    int8s_ = std::move(other.int8s_);
+    scales_ = std::move(other.scales_);
+    return *this;
   }
 
   /// kFloat where it is empty.

@@ -185,10 +185,10 @@ class HierarchicalAttentionState {
   }
   /// Stream `to` gets the blocks of stream `from` of `other`, of the same shape; it must be counted as many tokens.
   void copy_blocks(const HierarchicalAttentionState& other, Index from, Index to) {
+    for (Index e = 0; e < levels_; ++e) grow(to, e, other.blocks(from, e));  // all memory first
     for (Index e = 0; e < levels_; ++e) {
-      const Index n = other.blocks(from, e);
-      grow(to, e, n);
-      for (Index b = 0; b < parts(e); ++b) std::copy_n(other.part(from, e, b), n * width(), part(to, e, b));
+      for (Index b = 0; b < parts(e); ++b)
+        std::copy_n(other.part(from, e, b), other.blocks(from, e) * width(), part(to, e, b));
     }
   }
   /// Counts and tails, to change.

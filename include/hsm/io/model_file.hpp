@@ -182,6 +182,7 @@ void read_tensors(const SafetensorsFile& file, Model& model) {
 /// Writes a model, and a tokenizer where `tokenizer` is not empty.
 template <class Model>
 void write_model(const std::filesystem::path& path, const Model& model, std::string_view tokenizer) {
+  model.check_tensors("save_model");
   SafetensorsWriter writer;
   writer.set_metadata("format", std::string(kModelFormat));
   writer.set_metadata("version", std::string(kModelVersion));
@@ -204,7 +205,8 @@ void write_model(const std::filesystem::path& path, const Model& model, std::str
 }  // namespace detail
 
 /// Writes `model` to `path`. Throws std::runtime_error if the file cannot be written, with an existing file
-/// untouched, or if a weight is not finite, since no such file would load.
+/// untouched, or if a weight is not finite, and std::invalid_argument if a tensor has not the size that the config gives
+/// it, since no such file would load.
 template <class Model>
 void save_model(const std::filesystem::path& path, const Model& model) {
   detail::write_model(path, model, {});

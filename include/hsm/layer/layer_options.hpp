@@ -111,7 +111,7 @@ constexpr Index heads_of_width(Index channels, Index width) {
     for (const Index each : {d, channels / d})
       if (nearer(each, best)) best = each;
   }
-  return channels / best;
+  return best > 0 ? channels / best : 1;  // of no channels: whoever makes the layer refuses them
 }
 
 /// Heads of `attention`, `hkt`, `linear-attention` and `softmax-local` where a recipe names none: about 32 channels each below 512

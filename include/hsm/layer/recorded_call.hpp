@@ -25,6 +25,7 @@ struct RecordedCall {
   std::vector<Segment> segments;    ///< the documents of the call
   std::vector<Index> past;          ///< tokens of each document before it
   Index streams = Segment::kFresh;  ///< of the state that was extended, kFresh where there was none
+  Index spare = 0;                  ///< of that state
 
   RecordedCall() = default;
   /// The same call.
@@ -40,6 +41,7 @@ struct RecordedCall {
     segments = std::move(other.segments);
     past = std::move(other.past);
     streams = other.streams;
+    spare = other.spare;
     return *this;
   }
 
@@ -55,6 +57,8 @@ struct RecordedCall {
     past.clear();
     for (const Segment& segment : list) past.push_back(detail::past_of(segment, state));
     streams = state ? state->streams() : Segment::kFresh;
+    spare = 0;
+    if constexpr (requires { state->spare(); }) spare = state ? state->spare() : 0;
   }
   /// Makes room in the rings of a gradient for what the call left in the state, nothing where there is no gradient.
   template <class State>
@@ -69,6 +73,13 @@ struct RecordedCall {
   void check_streams(const char* who, const char* expected, const State& d) const {
     if (streams == Segment::kFresh) detail::fail(who, "state_gradient", expected, "one");
     detail::check_equal(who, "the streams of state_gradient", d.streams(), streams);
+  }
+  /// The same for a RingState, which needs a slot for each token that may have a gradient: no fewer spare ones than the
+  /// state.
+  template <class State>
+  void check_rings(const char* who, const char* expected, const State& d) const {
+    check_streams(who, expected, d);
+    detail::check_at_least(who, "the spare slots of state_gradient", d.spare(), spare);
   }
   /// The same for a state that holds all tokens: `allowed(tokens of d, tokens that the call left)` for each document, which
   /// a message states as `expected` and the latter; and the capacity of d must not be below it.

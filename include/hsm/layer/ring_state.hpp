@@ -35,8 +35,9 @@ namespace hsm::inline HSM_ABI {
 
 /// One ring of a state.
 struct RingShape {
-  Index rows = 0;   ///< values of a column
-  Index shift = 0;  ///< which tells apart rings of one size
+  Index rows = 0;  ///< values of a column
+  Index shift =
+      0;  ///< which tells apart rings of one size: s, or of a recurrence in how many parts it keeps a column
   Index reach = 0;  ///< columns that the next token needs
   /// Of the layer, such as "ab", which tells apart layers whose rings have the same sizes; a literal.
   std::string_view kind = {};
@@ -93,7 +94,11 @@ class RingState {
       text += (&ring == rings_.data() ? "" : ", ") + std::to_string(ring.shape.rows) + " x " +
               std::to_string(ring.slot_count);
     const std::string_view kind = rings_.empty() ? std::string_view() : rings_.front().shape.kind;
-    return text + " values" + (kind.empty() ? "" : " of " + std::string(kind));
+    text += " values";
+    if (!kind.empty()) text += " of " + std::string(kind);
+    const RingShape shape = rings_.empty() ? RingShape{} : rings_.front().shape;
+    if (shape.shift > shape.reach) text += " in " + detail::counted(shape.shift, "part");  // a recurrence's
+    return text;
   }
   /// The most tokens of a stream, reset or rewound ones apart: 2^62, or 2^30 where Index has 32 bits.
   static constexpr Index kMostTokens = Index{1} << (kIndexBits - 1);
@@ -113,27 +118,31 @@ class RingState {
   /// a copy of another. Throws std::out_of_range for a stream that is not there.
   bool is_whole(Index stream) const { return highest_[checked(stream)] != kSpoiled; }
 
-  /// Makes stream `stream` a fresh one. O(1).
-  void reset(Index stream) { counts_[checked(stream)] = highest_[checked(stream)] = 0; }
+  /// Makes stream `stream` a fresh one, all of it 0, so that it is also the gradient 0. No more work than it was to fill
+  /// the slots.
+  void reset(Index stream) {
+    clear(stream);
+    const std::size_t i = checked(stream);
+    counts_[i] = highest_[i] = 0;
+  }
   /// Makes every stream a fresh one.
   void reset() {
-    std::fill(counts_.begin(), counts_.end(), 0);
-    std::fill(highest_.begin(), highest_.end(), 0);
+    for (Index stream = 0; stream < streams(); ++stream) reset(stream);
   }
 
   /// Whether rewind(stream, k) is possible. Throws std::out_of_range for a stream that is not there.
   bool can_rewind(Index stream, Index k) const {
     const Index n = counts_[checked(stream)];
-    return k >= 0 && k <= n && holds(n - k, highest_[checked(stream)]);
+    return k >= 0 && k <= n && (k > 0 || is_whole(stream)) && holds(n - k, highest_[checked(stream)]);
   }
   /// Takes the last k tokens of `stream` back: what follows continues as if they had never been there, with
-  /// the same bits. O(1). Throws std::out_of_range, with nothing changed, where the stream has seen fewer, or
+  /// the same bits. O(1), of all tokens as reset. Throws std::out_of_range, with nothing changed, where the stream has seen fewer, or
   /// where columns that are needed again have been overwritten.
   void rewind(Index stream, Index k) {
     const std::size_t i = checked(stream);
     if (!can_rewind(stream, k)) fail_rewind(stream, k);
     counts_[i] -= k;
-    if (counts_[i] == 0) highest_[i] = 0;
+    if (counts_[i] == 0) reset(stream);
   }
 
   /// After a call over several layers threw: the stream holds its first `count` tokens again, where it has as
@@ -227,9 +236,18 @@ class RingState {
     highest_[i] = (std::max)(highest_[i], counts_[i]);
   }
   /// The stream is not whole.
-  void spoil(Index stream) { highest_[static_cast<std::size_t>(stream)] = kSpoiled; }
+  void spoil(Index stream) { highest_[checked(stream)] = kSpoiled; }
 
  private:
+  /// All columns of a stream 0: those that its tokens have filled, or where it has none, as a gradient, any.
+  void clear(Index stream) {
+    const std::size_t i = checked(stream);
+    for (std::size_t g = 0; g < rings_.size(); ++g) {
+      const Index filled = counts_[i] == 0 ? rings_[g].held : (std::min)(rings_[g].held, highest_[i]);
+      std::fill_n(ring(g, stream).data, rings_[g].shape.rows * filled, Scalar(0));
+    }
+  }
+
   struct Ring {
     RingShape shape;
     Index slot_count;              // reach + spare

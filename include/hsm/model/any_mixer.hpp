@@ -147,6 +147,7 @@ constexpr std::span<const PolicyOption> options_of(LayerList<Entries...>, std::s
 /// std::invalid_argument for an unknown name, an option that the layer does not take, or one outside its bounds.
 template <template <class> class... Entries>
 LayerRecipe with_all_options(LayerList<Entries...> list, LayerRecipe layer, Index channels) {
+  detail::check_at_least("with_all_options", "channels", channels, 1);
   if (((layer.name != Entries<float>::kName) && ...)) {
     detail::fail_layer(
         layer, "expected one of " + detail::names_of(list) + ", got " + detail::in_quotes(layer.name));

@@ -96,7 +96,7 @@ class ContinuousBatch {
   /// follows, or a negative number where the text ends. True while there are texts. Throws what choose throws, and
   /// std::out_of_range for an id that is none; no text has then read a token, those that ended have ended, and the next turn
   /// asks the others again. Throws what the model throws (no memory, an executor that throws); texts whose streams it left
-  /// in part have then ended too.
+  /// in part have then ended too, which `has` tells.
   template <class Choose>
   bool turn(Choose&& choose) {
     check_between_turns("ContinuousBatch::turn");
@@ -134,6 +134,12 @@ class ContinuousBatch {
     return !running_.empty() || !waiting_.empty();
   }
 
+  /// Whether `text` runs or waits; false once it has ended.
+  bool has(std::int64_t text) const {
+    const auto is = [&](const Text& each) { return each.number == text; };
+    return std::any_of(running_.begin(), running_.end(), is) ||
+           std::any_of(waiting_.begin(), waiting_.end(), is);
+  }
   /// How many texts have a stream.
   Index running() const { return static_cast<Index>(running_.size()); }
   /// How many texts wait for one.

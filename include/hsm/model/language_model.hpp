@@ -185,6 +185,8 @@ class LanguageModel {
   Index room(const State& state, Index stream) const;
   /// The least of all streams.
   Index room(const State& state) const;
+  /// Throws std::invalid_argument unless all tensors have the sizes of the config.
+  void check_tensors(const char* who) const;
   /// Throws std::invalid_argument unless `state` came from make_state of a model with these layers, and all tensors have
   /// their sizes.
   void check_state(const char* who, const State& state) const;
@@ -235,7 +237,6 @@ class LanguageModel {
   void check_segments(const char* who, std::span<const std::int32_t> ids, std::span<const Segment> segments,
                       const State& state) const;
   void check_logits(const char* who, Index n, const Columns<Scalar>& out) const;
-  void check_tensors(const char* who) const;
   void check_embedding(const char* who) const;
   static void check_ended(const char* who, const Saved& saved);
   void check_saved(const char* who, const Saved& saved) const;

@@ -41,10 +41,9 @@ struct LanguageModelState {
   /// Whether `stream` can go on: false after a call that threw while layers had read tokens that could not be taken
   /// back, until it is reset. Throws std::out_of_range for a stream that is not there.
   bool is_whole(Index stream) const {
-    const Index n = count(stream);
+    checked(stream);
     return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {
-      return std::visit([&](const auto& state) { return state.is_whole(stream) && state.count(stream) == n; },
-                        layer);
+      return std::visit([&](const auto& state) { return state.is_whole(stream); }, layer);
     });
   }
   /// After a call threw: the stream holds its first `count` tokens again, or is not whole.
@@ -55,6 +54,7 @@ struct LanguageModelState {
 
   /// The stream is not whole.
   void spoil(Index stream) {
+    checked(stream);
     for (auto& layer : layers) std::visit([&](auto& state) { state.spoil(stream); }, layer);
   }
 
@@ -101,9 +101,12 @@ struct LanguageModelState {
   }
 
   /// Makes stream `to` a copy of stream `from`, of which both go on alone. Throws std::out_of_range for a
-  /// stream that is not there.
+  /// stream that is not there; where memory is short `to` is not whole.
   void copy_stream(Index from, Index to) {
-    counts[checked(to)] = counts[checked(from)];
+    const std::size_t source = checked(from), target = checked(to);
+    if (source == target) return;
+    spoil(to);  // until each layer has copied it: what throws leaves a stream that is refused
+    counts[target] = counts[source];
     for (auto& layer : layers) std::visit([&](auto& state) { state.copy_stream(from, to); }, layer);
   }
 

@@ -137,13 +137,15 @@ class GenerationSession {
     if (!tokens.empty()) tokens.resize(tokens.size() - static_cast<std::size_t>(k));
   }
   /// Makes stream `to` a copy of stream `from`; both go on alone. Throws std::out_of_range for a stream that
-  /// does not exist.
+  /// does not exist; where memory is short `to` is refused until it is reset.
   void fork(Index from, Index to) {
     const std::size_t source = checked("GenerationSession::fork", from);
     const std::size_t target = checked("GenerationSession::fork", to);
     if (source == target) return;
-    memory_.state.copy_stream(from, to);
     const Index kept = memory_.kept_logits();
+    memory_.history[target].reserve(memory_.history[source].size());
+    std::fill_n(ready_of(to), kept, std::uint8_t{0});
+    memory_.state.copy_stream(from, to);  // nothing throws once it has
     memory_.logits.middleCols(to * kept, kept) = memory_.logits.middleCols(from * kept, kept);
     std::copy_n(ready_of(from), kept, ready_of(to));
     memory_.history[target] = memory_.history[source];

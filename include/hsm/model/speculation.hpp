@@ -86,6 +86,9 @@ class SpeculativeSession {
       large_.prefill(unread_);
       unread_.clear();
     }
+    given_.reserve(1);
+    unread_.reserve(1);
+    small_unread_.reserve(small_unread_.size() + 1);  // nothing throws once the token is drawn
     give(sampler(large_.logits(), random));
     small_unread_.push_back(given_.back());
     return given_;

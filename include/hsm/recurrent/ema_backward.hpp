@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The adjoint of a moving average. With r[t] = q g[t+1], the gradient that comes from later tokens (after the last of a
-// segment that of the state):
+// The adjoint of a moving average. With r[t] = q g[t+1], the gradient that comes from later tokens, and that of the state
+// after token t where it has one:
 //
 //   g_i[t] = eta_i dy[t] + r_i[t],   dx[t] = sum_i p_i g_i[t]
 //   deta_i = sum_t dy[t] h_i[t],   dp_i = sum_t g_i[t] x[t],   dq_i = sum_t g_i[t] h_i[t-1]

@@ -104,9 +104,9 @@ class EmaLayer {
   bool fits(const Saved& saved, const Tokens<const Scalar>& x) const {
     return x.count() == 0 || saved.before.rows() == dimensions() * channels();
   }
-  /// Throws unless d has the streams of the state that was extended.
+  /// Throws unless d has the streams of the state that was extended, and no fewer spare slots.
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
-    saved.check_streams(who, "none, since the call that was recorded had no state", d);
+    saved.check_rings(who, "none, since the call that was recorded had no state", d);
   }
 
   /// See layer/mixing_layer.hpp.
@@ -118,7 +118,7 @@ class EmaLayer {
                    Workspace& workspace) const;
 
  private:
-  RingShape ring_shape() const { return {dimensions() * channels(), 1, 1, kName}; }
+  RingShape ring_shape() const { return {dimensions() * channels(), dimensions(), 1, kName}; }
 
   Parameters parameters_;
 };

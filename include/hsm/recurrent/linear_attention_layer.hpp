@@ -28,6 +28,7 @@ struct LinearAttentionSaved : RecordedCall {
   OwnedColumns<Scalar> mixed;     ///< [C, N]: the concatenated head outputs
   OwnedColumns<Scalar> divisors;  ///< [H, N]: phi(q)^T z
   OwnedColumns<Scalar> before;    ///< [C (C/H + 1), segments]: the state at entry, where there was one
+  Index decay = 0;                ///< of the layer
 
   /// Bytes held.
   std::size_t bytes() const {
@@ -109,11 +110,11 @@ class LinearAttentionLayer {
   /// Whether the record is one of this layer, for x.
   bool fits(const Saved& saved, const Tokens<const Scalar>& x) const {
     return saved.mixed.rows() == channels() && saved.mixed.cols() == x.count() &&
-           saved.divisors.rows() == heads();
+           saved.divisors.rows() == heads() && saved.decay == parameters_.decay;
   }
-  /// Throws unless d has the streams of the state that was extended.
+  /// Throws unless d has the streams of the state that was extended, and no fewer spare slots.
   void check_state_gradient(const char* who, const Saved& saved, const State& d) const {
-    saved.check_streams(who, "none, since the call that was recorded had no state", d);
+    saved.check_rings(who, "none, since the call that was recorded had no state", d);
   }
 
   /// See layer/mixing_layer.hpp.
@@ -127,7 +128,7 @@ class LinearAttentionLayer {
  private:
   RingShape ring_shape() const {
     const Index width = channels() / (std::max)(heads(), Index{1});  // of heads that check refuses, too
-    return {channels() * (width + 1), 1, 1, kName};
+    return {channels() * (width + 1), heads(), 1, kName};
   }
 
   Parameters parameters_;

@@ -111,6 +111,7 @@ template <class Scalar>
 void LinearAttentionPass<Scalar>::start_record(const In& x, std::span<const Segment> list, const State* state,
                                                Saved& saved) const {
   saved.start(list, state);
+  saved.decay = parameters_.decay;
   const Index N = x.count(), H = sizes_.H;
   saved.joint.resize(3 * sizes_.C, N);
   saved.mixed.resize(sizes_.C, N);

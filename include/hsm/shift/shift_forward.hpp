@@ -18,6 +18,9 @@ void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
   if (saved) {
     saved->start(list, state);
     saved->entry = state ? *state : State();
+    saved->policy = Policy::kName;
+    saved->taps = layer.taps();
+    saved->groups = layer.groups();
     saved->projected.resize(projected_rows(), N);
     if constexpr (kStages.output) saved->mixed.resize(C(), N);
   }

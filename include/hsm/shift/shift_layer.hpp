@@ -159,7 +159,7 @@ class ShiftLayer {
   Policy policy_;
   std::vector<detail::HeadGroup> groups_;
   Sizes sizes_;
-  std::vector<Shape<2>> shapes_;   // of the tensors that are no products'
+  std::vector<Shape<2>> shapes_;   // of the tensors that are no matrices of products
   std::uint64_t shapes_mark_ = 0;  // one number of them, since each call asks
 };
 
@@ -189,12 +189,10 @@ void ShiftLayer<Policy>::set_shifts(std::span<const Index> head_shifts) {
     }
   }
   sizes_ = sizes();
-  if constexpr (detail::HasSums<Policy>) {
-    detail::walk_tensors<false>(policy_, [&](std::string_view, const auto& tensor) {
-      shapes_.push_back({tensor.rows(), tensor.cols()});
-    });
-    shapes_mark_ = shapes_mark();
-  }
+  detail::walk_tensors<false>(policy_, [&](std::string_view, const auto& tensor) {
+    shapes_.push_back({tensor.rows(), tensor.cols()});
+  });
+  shapes_mark_ = shapes_mark();
   check_products("Mixer");
   check_policy_gradients();
 }
@@ -213,9 +211,7 @@ void ShiftLayer<Policy>::check(const char* who) const {
   const Sizes now = sizes();
   if (!(now == sizes_)) fail_sizes(who, now);
   check_products(who);
-  if constexpr (detail::HasSums<Policy>) {
-    if (shapes_mark() != shapes_mark_) find_shape(who);
-  }
+  if (shapes_mark() != shapes_mark_) find_shape(who);
 }
 
 template <class Policy>
@@ -237,6 +233,9 @@ void ShiftLayer<Policy>::find_shape(const char* who) const {
     ++i;
     if (now != before) fail_shape(who, name, before, now);
   });
+  detail::fail(who, "the parameters",
+               std::to_string(shapes_.size()) + " beside matrices, as when the mixer was made",
+               std::to_string(i));
 }
 
 template <class Policy>
@@ -295,7 +294,8 @@ bool ShiftLayer<Policy>::fits(const Saved& saved, const Tokens<const Scalar>& x)
   const auto is = [](const auto& matrix, Index rows, Index columns) {
     return matrix.rows() == rows && matrix.cols() == columns;
   };
-  return is(saved.projected, Policy::kStages.projected() * channels(), x.count()) &&
+  return saved.policy == Policy::kName && saved.taps == taps() && saved.groups == groups_ &&
+         is(saved.projected, Policy::kStages.projected() * channels(), x.count()) &&
          (!Policy::kStages.output || is(saved.mixed, channels(), x.count())) &&
          (saved.entry.streams() == 0 || fits(saved.entry));
 }

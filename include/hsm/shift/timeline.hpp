@@ -24,6 +24,8 @@ struct HeadGroup {
   Index shift;
   Index first_head;
   Index heads;
+
+  bool operator==(const HeadGroup&) const = default;
 };
 
 /// Tokens first ... first + count - 1 of a call.

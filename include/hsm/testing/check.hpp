@@ -17,7 +17,8 @@
 //   states       copied, forked, reset, rewound (where they can be) and taken up again they go on as they must
 //   gradients    of every tensor that visit names and of x are those of central differences; dx is overwritten, the
 //                gradients of tensors are added to
-//   chunks       gradients joined by state_gradient are those of the whole sequence
+//   chunks       gradients joined by state_gradient are those of the whole sequence, also where tokens were taken back in
+//                between; a state_gradient of another number of streams is refused
 //   a policy     forward_in_place, where it says in_place, and channel_weights, where it has them, agree with forward
 //
 // Use double where the layer can have it: its differences are right to 1e-6 of the largest of a tensor, those of float

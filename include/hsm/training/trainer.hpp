@@ -87,7 +87,8 @@ TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Mod
 /// Returns the progress after the last step; `state.kept(model)` is what was to be kept.
 ///
 /// Throws, before anything is touched, std::invalid_argument for a config outside its bounds, another model or
-/// other texts than the state's, a state whose last update threw, a text that is no longer than a window or a validation text of 1 token, or of
+/// other texts than the state's, a state whose last update threw,
+/// a text that is no longer than a window or a validation text of 1 token, or of
 /// none where the best model is kept, and std::out_of_range for a token id outside [0,V). Throws
 /// TrainingDiverged, naming the step, when a loss, the gradient norm or a last weight is not finite; such a
 /// state is not to be gone on from.

@@ -145,22 +145,20 @@ class TrainingRun {
     progress_.seconds = seconds();
     state_.validation_seconds += progress_.seconds - before;
     if (!whole) return;
-    state_.validation_due = false;
-    progress_.validation_loss = loss;
-    if (progress_.best_loss && loss >= *progress_.best_loss) {
-      ++state_.stale;
-      return;
-    }
-    if (config_.keeps_best()) {
+    const bool better = !progress_.best_loss || loss < *progress_.best_loss;
+    if (better && config_.keeps_best()) {  // what throws here is made up for: the validation is still due
       if (state_.best) {
         copy_weights(model_, *state_.best);
       } else {
         state_.best = model_;
       }
     }
+    state_.validation_due = false;
+    progress_.validation_loss = loss;
+    state_.stale = better ? 0 : state_.stale + 1;
+    if (!better) return;
     progress_.best_loss = loss;
     progress_.best_step = progress_.step;
-    state_.stale = 0;
   }
 
   /// The loss of all windows, of which each group takes some in a row; `whole` tells whether none was left out. All
