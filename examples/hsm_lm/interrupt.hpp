@@ -46,7 +46,7 @@ inline constexpr InterruptWords kLostRunsWords{
     ": ends after this step; what is finished is lost, with --out it would be kept\n", kRunsWords.saving,
     kRunsWords.second, kRunsWords.last};
 
-/// While one lives, the signals that end a program are noted instead, and a pipe that nobody reads any more ends
+/// While one lives, and from begin_saving() on, the signals that end a program are noted instead, and a pipe that nobody reads any more ends
 /// nothing. Signals that were ignored stay so. One at a time.
 class InterruptGuard {
  public:
@@ -66,7 +66,9 @@ class InterruptGuard {
   }
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
+  /// What ends a program says that nothing was saved, so after begin_saving() signals go on being noted: its end is near.
   ~InterruptGuard() {
+    if (saving_.load()) return;
     for (const int signal : kEndSignals) {
       if (!is_ignored(signal)) on_signal(signal, end_with_a_word);
     }

@@ -194,8 +194,9 @@ class PairStack {
       const auto for_each_slot = [&](auto&& f) HSM_INLINE_LAMBDA {
         HSM_WRITTEN_OUT
         for (Index i = 0; i < kCount; ++i) {
+          const Index links = Index{1} << i;
           HSM_WRITTEN_OUT
-          for (Index k = 0; k < Index{1} << i; ++k) f(i, (Index{1} << i) - 1 + k);
+          for (Index k = 0; k < links; ++k) f(i, links - 1 + k);
         }
       };
       for (Index first = 0; first < (std::min)(s, whole);) {
