@@ -82,8 +82,10 @@ inline CompareTexts read_compare_texts(const CompareSources& sources, Index cont
                       bytes.training.size(), half, reported.size());
   if (!tokenizer.is_bytes()) texts.what += format("; a vocabulary of %td", texts.vocabulary);
   Fnv1a64 hash;
-  for (const auto* ids : {&texts.training, &texts.selection, &texts.report})
+  for (const auto* ids : {&texts.training, &texts.selection, &texts.report}) {
+    hash.add(std::to_string(ids->size()));  // or another cut of the same text would have the same mark
     hash.add(std::as_bytes(std::span(*ids)));
+  }
   texts.fingerprint = hash.text();
   return texts;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -26,7 +27,9 @@ inline bool read_places(std::string_view cell, std::map<Index, TaskAnswers>& ans
     Index place = 0;
     TaskAnswers read;
     if (!read_word(word, ":/", place, read.right, read.asked)) return false;
-    if (place < 0 || read.right < 0 || read.asked < 1 || read.right > read.asked) return false;
+    constexpr Index kMostAsked = Index{1} << 40;  // whose sums can be counted
+    if (place < 0 || read.right < 0 || read.asked < 1 || read.right > read.asked || read.asked > kMostAsked)
+      return false;
     TaskAnswers& all = answers[place];
     all.right += read.right;
     all.asked += read.asked;
@@ -110,7 +113,8 @@ struct TaskResult {
 inline TaskResult result_of(const RunTable& table, const TaskOptions& options, const TaskPlan& plan,
                             std::size_t task, const Contender& contender) {
   TaskResult result;
-  double best_accuracy = -1, best_loss = 0;
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  double best_accuracy = -1, best_loss = kInfinity;
   for (const double rate : options.rates) {
     Spread accuracy, loss;
     for (const std::uint64_t seed : options.seeds) {
@@ -118,11 +122,12 @@ inline TaskResult result_of(const RunTable& table, const TaskOptions& options, c
       accuracy.add(table.number(key, "selection_accuracy"));
       loss.add(table.number(key, "selection_loss"));
     }
+    const double mean = hsm::detail::is_finite(loss.mean()) ? loss.mean() : kInfinity;
     const bool better =
-        accuracy.mean() > best_accuracy || (accuracy.mean() == best_accuracy && loss.mean() < best_loss);
+        accuracy.mean() > best_accuracy || (accuracy.mean() == best_accuracy && mean < best_loss);
     if (!better) continue;
     best_accuracy = accuracy.mean();
-    best_loss = loss.mean();
+    best_loss = mean;
     result.rate = rate;
   }
   const auto [least, most] = std::minmax_element(options.rates.begin(), options.rates.end());

@@ -9,6 +9,8 @@
 #include <cmath>
 #include <map>
 #include <span>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <hsm/core/parameters.hpp>
@@ -134,7 +136,7 @@ TaskOutcome run_task(const Task& task, const LanguageModelConfig& config, const 
   Random weights = task_random(training.seed, TaskStream::kWeights);
   Random data = task_random(training.seed, TaskStream::kTraining);
   Model model(config, weights);
-  Model gradients = zeros_like(model);
+  Model gradients = zeros_like(model), good = model;  // before the last update
   AdamW<Model> optimizer(model);
   const WarmupCosine rate{training.learning_rate, std::min(training.steps, training.steps / 20 + 1),
                           training.steps};
@@ -152,7 +154,11 @@ TaskOutcome run_task(const Task& task, const LanguageModelConfig& config, const 
                             .mean();
     const double norm = clip_global_norm(gradients, 1.0);
     // [/shown]
-    if (!hsm::detail::is_finite(loss) || !hsm::detail::is_finite(norm)) break;
+    if (!hsm::detail::is_finite(loss) || !hsm::detail::is_finite(norm)) {
+      model = good;
+      break;
+    }
+    Model::visit([](std::string_view, auto& to, const auto& from) { to = from; }, good, std::as_const(model));
     optimizer.step(model, gradients, rate.at(outcome.steps), workspace.executor());
     ++outcome.steps;
     smoothed = kMemory * smoothed + (1 - kMemory) * loss;

@@ -114,12 +114,14 @@ inline bool train_with_progress(TrainingCheckpoint& at, const TrainRun& run) {
   };
   std::string what = error.what();
   if (what.starts_with("train: ")) what.erase(0, 7);
-  if (error.good_steps() == 0) throw std::runtime_error(what + "; nothing was saved");
-  what +=
-      "; these weights are saved as " + saved_beside(at.model, "step-" + std::to_string(error.good_steps()));
+  if (error.good_steps() == 0 && !at.state.best) throw std::runtime_error(what + "; nothing was saved");
+  if (error.good_steps() > 0)
+    what += "; these weights are saved as " +
+            saved_beside(at.model, "step-" + std::to_string(error.good_steps()));
   if (at.state.best) {
     const std::string step = std::to_string(at.state.progress.best_step);
-    what += ", and the best of the run, of step " + step + ", as " +
+    what += (error.good_steps() > 0 ? ", and the best of the run, of step " + step + ", as "
+                                    : "; the best of the run, of step " + step + ", is saved as ") +
             saved_beside(at.state.kept(at.model), "best-" + step);
   }
   throw std::runtime_error(what);

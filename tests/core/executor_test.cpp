@@ -226,6 +226,21 @@ TEST(ThreadedExecutor, TakesTurnsWhereSeveralThreadsCall) {
   for (const auto& count : done) EXPECT_EQ(count, 250);
 }
 
+TEST(ThreadedExecutor, TwoWhoseTasksCallEachOtherDoNotWaitForEachOther) {
+  ThreadedExecutor first(2), second(2);
+  std::atomic<int> done{0};
+  const auto call = [&](Executor& outer, Executor& inner) {
+    for (int loop = 0; loop < 200; ++loop)
+      outer.run(3, [&](Index, int) { inner.run(4, [&](Index, int) { ++done; }); });
+  };
+  std::thread one([&] { call(first, second); }), other([&] { call(second, first); });
+  expect_ends([&] {
+    one.join();
+    other.join();
+  });
+  EXPECT_EQ(done, 2 * 200 * 3 * 4);
+}
+
 TEST_P(Executors, ALoopInsideOfATaskRunsThereOnTheSameWorker) {
   const auto executor = make();
   std::atomic<int> done{0}, elsewhere{0};

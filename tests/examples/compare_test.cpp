@@ -374,6 +374,11 @@ TEST_F(HsmLmCompare, RefusesFilesOfOtherSettingsAndOfOthers) {
   ASSERT_EQ(run(small({"--out", "c"})).code, 0);
   const std::string before = read_raw(work_ / "c.csv"), page = read_raw(work_ / "c.md");
   expect_refused(run(small({"--out", "c", "--batch", "5"})), {"c.csv, line 2", "batch", "'4'", "'5'"});
+  const std::string text = read_raw(work_ / "text");  // the same bytes, cut elsewhere
+  write_raw(work_ / "first", text.substr(0, text.size() * 9 / 10));
+  write_raw(work_ / "rest", text.substr(text.size() * 9 / 10));
+  expect_refused(run(small({"--out", "c", "--text", "first", "--valid", "rest"})),
+                 {"c.csv, line 2", "texts", "fnv1a-64"});
   write_raw(work_ / "text", read_raw(work_ / "text") + "more");
   expect_refused(run(small({"--out", "c"})), {"c.csv, line 2", "texts", "fnv1a-64"});
   EXPECT_EQ(read_raw(work_ / "c.csv"), before);

@@ -220,6 +220,9 @@ TEST_F(CheckpointFile, NothingNotFiniteIsWrittenAndTheFormerFileStays) {
   refuse(run.model.embedding().weight, "'embedding.weight'");
   refuse(run.state.good.embedding().weight, "'good.embedding.weight'");
   refuse(run.state.best->embedding().weight, "'best.embedding.weight'");
+  TrainedRun other = run;
+  other.state.optimizer = AdamW<Net>(run.model, {.beta2 = 0.999});
+  EXPECT_THROW(save_checkpoint(path_, other.model, other.state), std::invalid_argument);
   TrainedRun wide = run;
   wide.state.good.embedding().weight.setZero(3, 4);
   EXPECT_THROW(save_checkpoint(path_, wide.model, wide.state), std::invalid_argument);

@@ -298,6 +298,9 @@ TEST(MixerErrors, BackwardChecksTheRecordTheShapesAndTheGradients) {
   expect_refused([&] { backward(x, shorter, dx); }, "Mixer::backward: dy must be [2,6,4], got [2,5,4]");
   expect_refused([&] { backward(x, dy, shorter); }, "Mixer::backward: dx must be [2,6,4], got [2,5,4]");
 
+  auto own = mixer;
+  expect_refused([&] { own.backward(x.view(), saved, dy.view(), dx.view(), own.parameters(), workspace); },
+                 "Mixer::backward: gradients must be apart from the parameters of the layer, got these");
   Gated<float> too_small(2, random, 2);
   expect_refused([&] { mixer.backward(x.view(), saved, dy.view(), dx.view(), too_small, workspace); },
                  "Mixer::backward: the gradient of project.weight must be [4,4], got [2,2]");

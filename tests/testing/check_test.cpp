@@ -134,6 +134,11 @@ INSTANTIATE_TEST_SUITE_P(
                          ""},
         Case<LayerFault>{LayerFault::kTakesOtherStreams, "backward takes a state_gradient of 4 streams",
                          "check_state_gradient must refuse it"},
+        Case<LayerFault>{LayerFault::kIgnoresStrides, "extend changes ", ""},
+        Case<LayerFault>{LayerFault::kCountsOnWorkers, "packed gives ", ""},
+        Case<LayerFault>{LayerFault::kCountsOnOrder, "packed gives ", ""},
+        Case<LayerFault>{LayerFault::kCannotBeSpoiled, "spoil(1) leaves stream 1 whole",
+                         "what a call that threw left in part goes on"},
         Case<LayerFault>{LayerFault::kForgetsTakenBack,
                          "backward in chunks with tokens taken back in between gives ",
                          "the tokens that stayed must get what the later ones give"}));

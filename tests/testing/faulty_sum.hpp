@@ -37,6 +37,10 @@ enum class LayerFault {
   kStaleRecord,          // a record that served a longer call keeps its segments
   kRefuses,              // a state gradient is refused
   kTakesOtherStreams,    // a state gradient of other streams is taken
+  kIgnoresStrides,       // tokens are read as if they lay one after another
+  kCountsOnWorkers,      // tasks are taken to run as worker 0
+  kCountsOnOrder,        // tasks are taken to run from the first to the last
+  kCannotBeSpoiled,      // spoil does nothing
   kForgetsTakenBack,  // the adjoint takes of the state that the call left only what is behind its last token
 };
 
@@ -45,11 +49,16 @@ struct FaultySum : FadingSum<double> {
   /// With what each stream held last, which reset forgets to clear.
   struct State : FadingSum<double>::State {
     std::vector<double> last;
+    bool deaf = false;
+    void spoil(Index stream) {
+      if (!deaf) RingState<double>::spoil(stream);
+    }
   };
   State make_state(StateOptions options) const {
     State state;
     static_cast<FadingSum<double>::State&>(state) = FadingSum::make_state(options);
     state.last.resize(static_cast<std::size_t>(state.streams() * channels()));
+    state.deaf = has(LayerFault::kCannotBeSpoiled);
     return state;
   }
 
@@ -71,7 +80,16 @@ struct FaultySum : FadingSum<double> {
     if (has(LayerFault::kHeldInLayer)) give_held(segments, state);
     const auto stale = saved && has(LayerFault::kStaleRecord) ? saved->segments : std::vector<Segment>();
     const auto stale_pasts = saved ? saved->past : std::vector<Index>();
-    FadingSum::run(x, segments, y, state, saved, workspace);
+    const bool strides = !has(LayerFault::kIgnoresStrides);
+    const Tokens<const double> dense(x.data, x.batch, x.time, C);
+    FadingSum::run(strides ? x : dense, segments, y, state, saved, workspace);
+    Index last = -1;
+    workspace.executor().run(3, [&](Index task, int worker) {
+      const bool late = has(LayerFault::kCountsOnOrder) && task != last + 1;
+      const bool other = has(LayerFault::kCountsOnWorkers) && worker != 0;
+      if (y.data && y.count() > 0 && (late || other)) y.at(0)[0] += 1e-6;
+      last = task;
+    });
     if (!stale.empty() && stale[0].count > x.time) saved->segments = stale, saved->past = stale_pasts;
     if (has(LayerFault::kHeldInLayer)) take_held(segments, state);
     for (const Segment& segment : segments) {

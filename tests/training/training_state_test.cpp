@@ -105,6 +105,32 @@ TEST(TrainingState, ARunThatThrewGoesOnToTheSameBitsOrIsRefused) {
   EXPECT_GT(refused, 0);
 }
 
+TEST(TrainingState, ARunThatWasOverGoesOnWhereItsConfigIsLonger) {
+  TrainingConfig config = kConfig;
+  config.steps = 4;
+  TrainedRun run(config);
+  run.train();
+  EXPECT_TRUE(run.end.finished);
+  run.state.config.steps = 7;
+  run.train();
+  EXPECT_EQ(run.end.step, 7);
+  EXPECT_TRUE(run.end.finished);
+  run.state.config.steps = 5;  // fewer than were made: it is over
+  run.train();
+  EXPECT_EQ(run.end.step, 7);
+  EXPECT_EQ(run.end.fraction, 1);
+}
+
+TEST(TrainingState, AnOptimizerThatIsNotOfTheConfigIsRefused) {
+  TrainedRun run(kConfig);
+  run.state.optimizer = AdamW<Net>(run.model, {.beta2 = 0.999});
+  EXPECT_THROW(run.train(), std::invalid_argument);
+  TrainedRun other(kConfig);
+  other.state.config.weight_decay = 0;  // the optimizer's is another
+  EXPECT_THROW(other.train(), std::invalid_argument);
+  EXPECT_TRUE(other.told.empty());
+}
+
 TEST(TrainingState, AValidationThatWasCutShortIsMadeUpFor) {
   TrainedRun whole(kConfig);
   whole.train();

@@ -10,7 +10,9 @@
 // processors sleep at once, since who watches would hold up who works. Executors share nothing and live side by
 // side. One loop at a time per executor: two threads that call run() on the same ThreadedExecutor take turns, but for
 // loops of one task, which wait for nobody. A task that calls it, directly or through another executor, runs its loop
-// alone, on its own worker number: each thread knows the loops that it works in, by a thread_local list. The threads
+// alone, on its own worker number: each thread knows the loops that it works in, by a thread_local list. A task of
+// another executor that finds it busy runs its loop alone too, so that two that call each other do not wait for each
+// other. The threads
 // have stacks of kThreadStackBytes at least (core/thread.hpp).
 #pragma once
 
@@ -67,7 +69,13 @@ class ThreadedExecutor final : public Executor {
       return;
     }
     if (tasks == 1) return task(0, 0);
-    const std::lock_guard<std::mutex> turn(turn_);
+    std::unique_lock<std::mutex> turn(turn_, std::defer_lock);
+    if (!place_) {
+      turn.lock();
+    } else if (!turn.try_lock()) {
+      for (Index i = 0; i < tasks; ++i) task(i, 0);
+      return;
+    }
     Loop loop(task, place_);
     const auto bound = [&](std::int64_t i) { return static_cast<Index>(i * tasks / threads_); };
     for (int i = 0; i < threads_; ++i) {

@@ -179,8 +179,8 @@ class TokenMixer {
     run_extend(x, offsets, streams, state, kNoResult, nullptr, workspace);
   }
 
-  /// The gradients of the call that filled `saved`: x is that call's x, dy [B,T,C] the gradient of its y. dx is
-  /// overwritten, gradients are added to. `state_gradient`, where given, comes in as the gradient of the state that
+  /// The gradients of the call that filled `saved`: x is that call's x, the parameters are what they were, dy [B,T,C] is
+  /// the gradient of its y. dx is overwritten, gradients are added to. `state_gradient`, where given, comes in as the gradient of the state that
   /// the call left (a fresh state for none) and goes out as that of the state it started from: chunk by chunk from
   /// the last to the first it is backpropagation through time, equal to the gradient of the whole sequence. Streams
   /// that the call did not name keep theirs. Without it the gradient stops at the start of the chunk.
@@ -211,6 +211,8 @@ class TokenMixer {
   void check_adjoint(const char* who, const Tokens<const Scalar>& x, const Tokens<const Scalar>& dy,
                      const Tokens<Scalar>& dx, const Parameters& gradients) const {
     detail::check_adjoint_buffers(who, x, dy, dx);
+    if (&gradients == &parameters())
+      detail::fail(who, "gradients", "apart from the parameters of the layer", "these");
     visit(
         [who](std::string_view name, const auto& own, const auto& gradient) {
           detail::check_gradient_of(who, name, {own.rows(), own.cols()}, {gradient.rows(), gradient.cols()});

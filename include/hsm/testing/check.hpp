@@ -14,7 +14,10 @@
 //   results      forward is finite, writes all of y and gives the same bits every time; scratch comes as NaN
 //   causality    a NaN at token t changes no bit of an output before t; one document or stream changes no bit of another
 //   modes        packed, step, extend in chunks, on chosen streams, and step after fill give what forward gives
-//   states       copied, forked, reset, rewound (where they can be) and taken up again they go on as they must
+//   buffers      so they do on buffers with gaps between tokens and sequences, and with three workers that run tasks from
+//                the last to the first
+//   states       copied, forked, reset, rewound (where they can be) and taken up again they go on as they must; one that
+//                is spoiled is not whole until it is reset
 //   gradients    of every tensor that visit names and of x are those of central differences; dx is overwritten, the
 //                gradients of tensors are added to
 //   chunks       gradients joined by state_gradient are those of the whole sequence, also where tokens were taken back in

@@ -64,7 +64,7 @@ inline std::string check_tested(LayerTrial& trial) {
   using Check = std::string (*)(LayerTrial&);
   constexpr Check kChecks[] = {check_forward,   check_documents,      check_future, check_packed,
                                check_streaming, check_chosen_streams, check_copies, check_forks,
-                               check_resets,    check_rewinds};
+                               check_resets,    check_spoiled,        check_rewinds};
   for (const Check check : kChecks) {
     std::string wrong = check(trial);
     if (!wrong.empty()) return wrong;

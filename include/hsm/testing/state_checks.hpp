@@ -71,6 +71,18 @@ inline std::string check_forks(LayerTrial& trial) {
                        "the copied stream must go on as the other does, and no third one may notice");
 }
 
+/// A stream that is spoiled is not whole until it is reset.
+inline std::string check_spoiled(LayerTrial& trial) {
+  const auto state = trial.layer.make_state(LayerTrial::kStreams, 0);
+  extend_tokens(trial, trial.x, *state, 0, trial.tokens() / 2);
+  state->spoil(1);
+  if (state->is_whole(1))
+    return "spoil(1) leaves stream 1 whole: what a call that threw left in part goes on";
+  if (!state->is_whole(0) || !state->is_whole(2)) return "spoil(1) makes other streams not whole";
+  state->reset(1);
+  return state->is_whole(1) ? "" : "a stream that was spoiled is not whole after reset(1)";
+}
+
 /// reset, of one stream, which has seen NaN, and of all.
 inline std::string check_resets(LayerTrial& trial) {
   const Index T = trial.tokens(), half = T / 2;

@@ -66,6 +66,8 @@ class TestedState {
   virtual void reset(Index stream) = 0;
   virtual void reset() = 0;
   virtual void copy_stream(Index from, Index to) = 0;
+  virtual void spoil(Index stream) = 0;
+  virtual bool is_whole(Index stream) const = 0;
 };
 
 /// What a forward leaves for backward.

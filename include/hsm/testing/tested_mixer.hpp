@@ -17,7 +17,18 @@
 
 namespace hsm::inline HSM_ABI::detail {
 
+/// Runs tasks from the last to the first, as three workers: the order and the worker of a task are nobody's to rely on.
+class LastFirstExecutor final : public Executor {
+ public:
+  int workers() const override { return 3; }
+  void run(Index tasks, TaskRef task) override {
+    for (Index i = tasks; i-- > 0;) task(i, static_cast<int>(i % 3));
+  }
+};
+
 /// TokenMixer<Layer>, run on tokens in double. Scratch, y and dx come as NaN, each at the same alignment in every call.
+/// Forward, and backward without the gradient of a state, run on dense buffers and one worker; all else on buffers with
+/// gaps between tokens and between sequences, by LastFirstExecutor.
 template <class Layer>
 class TestedMixer final : public TestedLayer {
   using Mixer = TokenMixer<Layer>;
@@ -34,6 +45,8 @@ class TestedMixer final : public TestedLayer {
     void reset(Index stream) override { state.reset(stream); }
     void reset() override { state.reset(); }
     void copy_stream(Index from, Index to) override { state.copy_stream(from, to); }
+    void spoil(Index stream) override { state.spoil(stream); }
+    bool is_whole(Index stream) const override { return state.is_whole(stream); }
 
     State state;
   };
@@ -43,7 +56,7 @@ class TestedMixer final : public TestedLayer {
 
  public:
   explicit TestedMixer(Mixer mixer) : mixer_(std::move(mixer)) {
-    workspace_.poison = buffers_.poison = true;
+    workspace_.poison = other_workspace_.poison = buffers_.poison = true;
     Mixer::visit(
         [&](std::string_view name, auto& tensor) {
           static_assert(std::is_same_v<decltype(tensor.data()), Scalar*>,
@@ -73,33 +86,35 @@ class TestedMixer final : public TestedLayer {
 
   TokenValues run(const TestedCall& call) override {
     Workspace::Frame frame(buffers_);
-    const Tokens<const Scalar> x = taken(frame, call.x);
-    const Tokens<Scalar> y = empty(frame, call.x);
+    const bool dense = call.mode == TestedMode::kForward;
+    const Tokens<const Scalar> x = taken(frame, call.x, dense);
+    const Tokens<Scalar> y = empty(frame, call.x, dense);
+    Workspace& workspace = dense ? workspace_ : other_workspace_;
     State* const state = state_of(call.state);
     Saved* const saved = call.record ? &static_cast<HeldRecord*>(call.record)->saved : nullptr;
     const bool chosen = !call.streams.empty();
     switch (call.mode) {
       case TestedMode::kForward:
-        saved ? mixer_.forward(x, y, *saved, workspace_) : mixer_.forward(x, y, workspace_);
+        saved ? mixer_.forward(x, y, *saved, workspace) : mixer_.forward(x, y, workspace);
         break;
       case TestedMode::kPacked:
-        saved ? mixer_.packed(x, call.offsets, y, *saved, workspace_)
-              : mixer_.packed(x, call.offsets, y, workspace_);
+        saved ? mixer_.packed(x, call.offsets, y, *saved, workspace)
+              : mixer_.packed(x, call.offsets, y, workspace);
         break;
       case TestedMode::kStep:
-        chosen ? mixer_.step(x, call.streams, *state, y, workspace_) : mixer_.step(x, *state, y, workspace_);
+        chosen ? mixer_.step(x, call.streams, *state, y, workspace) : mixer_.step(x, *state, y, workspace);
         break;
       case TestedMode::kExtend:
         if (chosen) {
-          saved ? mixer_.extend(x, call.offsets, call.streams, *state, y, *saved, workspace_)
-                : mixer_.extend(x, call.offsets, call.streams, *state, y, workspace_);
+          saved ? mixer_.extend(x, call.offsets, call.streams, *state, y, *saved, workspace)
+                : mixer_.extend(x, call.offsets, call.streams, *state, y, workspace);
         } else {
-          saved ? mixer_.extend(x, *state, y, *saved, workspace_) : mixer_.extend(x, *state, y, workspace_);
+          saved ? mixer_.extend(x, *state, y, *saved, workspace) : mixer_.extend(x, *state, y, workspace);
         }
         break;
       case TestedMode::kFill:
-        chosen ? mixer_.fill(x, call.offsets, call.streams, *state, workspace_)
-               : mixer_.fill(x, *state, workspace_);
+        chosen ? mixer_.fill(x, call.offsets, call.streams, *state, workspace)
+               : mixer_.fill(x, *state, workspace);
         return {};
     }
     return given(y);
@@ -108,8 +123,10 @@ class TestedMixer final : public TestedLayer {
   TokenValues backward(const TokenValues& x, const TestedRecord& record, const TokenValues& dy,
                        TensorGradients& gradients, TestedState* state_gradient) override {
     Workspace::Frame frame(buffers_);
-    const Tokens<const Scalar> x_view = taken(frame, x), dy_view = taken(frame, dy);
-    const Tokens<Scalar> dx = empty(frame, x);
+    const bool dense = !state_gradient;
+    // Not where the call had them: who keeps a view of its x reads something else.
+    const Tokens<const Scalar> dy_view = taken(frame, dy, dense), x_view = taken(frame, x, dense);
+    const Tokens<Scalar> dx = empty(frame, x, dense);
     auto typed = mixer_.make_gradients();
     const auto each = [&](auto&& f) {
       std::size_t i = 0;
@@ -118,31 +135,41 @@ class TestedMixer final : public TestedLayer {
     each([](const std::vector<double>& from, Scalar* to) {
       for (std::size_t i = 0; i < from.size(); ++i) to[i] = static_cast<Scalar>(from[i]);
     });
-    mixer_.backward(x_view, static_cast<const HeldRecord&>(record).saved, dy_view, dx, typed, workspace_,
-                    state_of(state_gradient));
+    mixer_.backward(x_view, static_cast<const HeldRecord&>(record).saved, dy_view, dx, typed,
+                    dense ? workspace_ : other_workspace_, state_of(state_gradient));
     each([](std::vector<double>& to, const Scalar* from) { std::copy_n(from, to.size(), to.begin()); });
     return given(dx);
   }
 
  private:
   static State* state_of(TestedState* held) { return held ? &static_cast<HeldState*>(held)->state : nullptr; }
-  Tokens<Scalar> empty(Workspace::Frame& frame, const TokenValues& like) const {
-    return {frame.template take<Scalar>(like.count() * like.channels), like.batch, like.time, like.channels};
+  Tokens<Scalar> empty(Workspace::Frame& frame, const TokenValues& like, bool dense) const {
+    const Index token = like.channels + (dense ? 0 : 3), sequence = like.time * token + (dense ? 0 : 5);
+    return {frame.template take<Scalar>(like.batch * sequence),
+            like.batch,
+            like.time,
+            like.channels,
+            token,
+            sequence};
   }
-  Tokens<const Scalar> taken(Workspace::Frame& frame, const TokenValues& tokens) const {
-    const Tokens<Scalar> view = empty(frame, tokens);
-    for (std::size_t i = 0; i < tokens.values.size(); ++i)
-      view.data[i] = static_cast<Scalar>(tokens.values[i]);
+  Tokens<const Scalar> taken(Workspace::Frame& frame, const TokenValues& tokens, bool dense) const {
+    const Tokens<Scalar> view = empty(frame, tokens, dense);
+    for (Index t = 0; t < tokens.count(); ++t) {
+      const double* const from = tokens.values.data() + t * tokens.channels;
+      for (Index c = 0; c < tokens.channels; ++c) view.at(t)[c] = static_cast<Scalar>(from[c]);
+    }
     return view;
   }
   static TokenValues given(const Tokens<Scalar>& view) {
     TokenValues tokens(view.batch, view.time, view.channels);
-    std::copy_n(view.data, tokens.values.size(), tokens.values.begin());
+    for (Index t = 0; t < tokens.count(); ++t)
+      std::copy_n(view.at(t), view.channels, tokens.values.data() + t * view.channels);
     return tokens;
   }
 
   Mixer mixer_;
-  Workspace workspace_, buffers_;
+  LastFirstExecutor last_first_;
+  Workspace workspace_, buffers_, other_workspace_{last_first_};
   std::vector<TestedTensor> tensors_;
   std::vector<Scalar*> data_;
 };

@@ -36,6 +36,9 @@ struct AdamWConfig {
   double beta2 = 0.95;        ///< memory of the mean squared gradient, in [0, 1)
   double epsilon = 1e-8;      ///< added to the root, > 0
   double weight_decay = 0.1;  ///< per unit of learning rate, >= 0
+
+  /// Whether all are equal.
+  bool operator==(const AdamWConfig&) const = default;
 };
 
 /// Whether weight decay applies to the tensor of this name, where the parameters have no describe(): to weight matrices,

@@ -65,6 +65,7 @@ TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Mod
   check_run(model, text, validation, state.config);
   if (state.updating)
     fail("train", "the state", "whole", "one whose last update threw; go on from a copy or a checkpoint");
+  state.check_optimizer("train");
   state.optimizer.check_rate("train", state.config.learning_rate);
   check_same_model(model.config(), state.good.config());
   const auto check = [](const char* what, const TextMark& expected, const TextMark& got) {
@@ -84,10 +85,11 @@ TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Mod
 /// last step is not validated. stop() is asked between the windows of a validation: where it returns true the
 /// validation ends and gives no loss, and the run ends after its callback; one that goes on from there begins with it and
 /// a callback of the same step.
-/// Returns the progress after the last step; `state.kept(model)` is what was to be kept.
+/// Returns the progress after the last step; `state.kept(model)` is what was to be kept. Where the config has changed, such
+/// as to more steps, it counts from here on.
 ///
 /// Throws, before anything is touched, std::invalid_argument for a config outside its bounds, another model or
-/// other texts than the state's, a state whose last update threw,
+/// other texts than the state's, a state whose last update threw or whose optimizer is not that of its config,
 /// a text that is no longer than a window or a validation text of 1 token, or of
 /// none where the best model is kept, and std::out_of_range for a token id outside [0,V). Throws
 /// TrainingDiverged, naming the step, when a loss, the gradient norm or a last weight is not finite; such a

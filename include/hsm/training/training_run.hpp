@@ -48,6 +48,10 @@ class TrainingRun {
     rate_.total = by_clock() ? kClockTicks : config_.steps;
     rate_.warmup = static_cast<Index>(std::llround(config_.warmup * static_cast<double>(rate_.total)));
     progress_.steps = by_clock() ? 0 : config_.steps;
+    if (progress_.step == 0) return;
+    // The config may have changed since the last step: to a longer run, or to more patience.
+    measure_share();
+    if (progress_.fraction < 1 && !impatient()) progress_.finished = false;
   }
 
   template <class Callback, class Stop>
@@ -112,22 +116,27 @@ class TrainingRun {
     const double training = (std::max)(progress_.seconds - state_.validation_seconds, 1e-9);
     const auto steps = static_cast<double>(progress_.step);
     progress_.tokens_per_second = steps * static_cast<double>(config_.batch * time_) / training;
+    measure_share();
+  }
+
+  /// How much of the run is done, and what is left.
+  void measure_share() {
     if (by_clock()) {
       progress_.fraction = (std::min)(1.0, progress_.seconds / (60 * config_.minutes));
       progress_.seconds_left = (std::max)(0.0, 60 * config_.minutes - progress_.seconds);
-    } else {
-      progress_.fraction = steps / static_cast<double>(config_.steps);
-      progress_.seconds_left =
-          progress_.seconds / steps * static_cast<double>(config_.steps - progress_.step);
+      return;
     }
+    const auto steps = static_cast<double>(progress_.step), left = static_cast<double>(config_.steps) - steps;
+    progress_.fraction = (std::min)(1.0, steps / static_cast<double>(config_.steps));
+    progress_.seconds_left = progress_.seconds / steps * (std::max)(0.0, left);
   }
+  bool impatient() const { return config_.patience > 0 && state_.stale >= config_.patience; }
 
   /// What follows a step: its validation, where that is due, and the callback.
   template <class Callback, class Stop>
   bool end_step(Callback& callback, Stop& stop) {
     if (state_.validation_due) validate(stop);
-    const bool impatient = config_.patience > 0 && state_.stale >= config_.patience;
-    progress_.finished = !state_.validation_due && (progress_.fraction >= 1 || impatient);
+    progress_.finished = !state_.validation_due && (progress_.fraction >= 1 || impatient());
     // A validation that was cut short is the first thing of a run that goes on.
     return processes_.all(callback(std::as_const(progress_))) && !state_.validation_due;
   }
@@ -145,7 +154,8 @@ class TrainingRun {
     progress_.seconds = seconds();
     state_.validation_seconds += progress_.seconds - before;
     if (!whole) return;
-    const bool better = !progress_.best_loss || loss < *progress_.best_loss;
+    const bool first = config_.keeps_best() && !state_.best;  // to be kept, whatever was seen before
+    const bool better = first || !progress_.best_loss || loss < *progress_.best_loss;
     if (better && config_.keeps_best()) {  // what throws here is made up for: the validation is still due
       if (state_.best) {
         copy_weights(model_, *state_.best);

@@ -15,8 +15,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <utility>
 
+#include <hsm/core/check.hpp>
 #include <hsm/core/parameters.hpp>
 #include <hsm/core/random.hpp>
 #include <hsm/training/adamw.hpp>
@@ -65,6 +67,16 @@ struct TrainingState {
     AdamW<Model>::visit(named("optimizer", f), self.optimizer);
     Model::visit(named("good", f), self.good);
     if (self.best) Model::visit(named("best", f), *self.best);
+  }
+
+  /// Throws std::invalid_argument, which `who` begins, unless the optimizer is the one that the config asks for: a file
+  /// holds its moments and its steps alone.
+  void check_optimizer(const char* who) const {
+    if (optimizer.config() == AdamWConfig{.weight_decay = config.weight_decay}) return;
+    detail::fail(who, "the optimizer of the state",
+                 "that of its config, AdamW with the usual betas and epsilon and a decay of " +
+                     std::to_string(config.weight_decay),
+                 "another");
   }
 
  private:
