@@ -11,9 +11,8 @@
 // side. One loop at a time per executor: two threads that call run() on the same ThreadedExecutor take turns, but for
 // loops of one task, which wait for nobody. A task that calls it, directly or through another executor, runs its loop
 // alone, on its own worker number: each thread knows the loops that it works in, by a thread_local list. A task of
-// another executor that finds it busy runs its loop alone too, so that two that call each other do not wait for each
-// other. The threads
-// have stacks of kThreadStackBytes at least (core/thread.hpp).
+// another executor that finds it busy runs its loop alone too, as worker 0, so that two that call each other do not wait
+// for each other. The threads have stacks of kThreadStackBytes at least (core/thread.hpp).
 #pragma once
 
 #include <atomic>

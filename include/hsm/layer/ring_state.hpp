@@ -135,9 +135,9 @@ class RingState {
     const Index n = counts_[checked(stream)];
     return k >= 0 && k <= n && (k > 0 || is_whole(stream)) && holds(n - k, highest_[checked(stream)]);
   }
-  /// Takes the last k tokens of `stream` back: what follows continues as if they had never been there, with
-  /// the same bits. O(1), of all tokens as reset. Throws std::out_of_range, with nothing changed, where the stream has seen fewer, or
-  /// where columns that are needed again have been overwritten.
+  /// Takes the last k tokens of `stream` back: what follows continues as if they had never been there, with the same
+  /// bits. O(1), of all tokens as reset. Throws std::out_of_range, with nothing changed, where the stream has seen
+  /// fewer, or where columns that are needed again have been overwritten.
   void rewind(Index stream, Index k) {
     const std::size_t i = checked(stream);
     if (!can_rewind(stream, k)) fail_rewind(stream, k);

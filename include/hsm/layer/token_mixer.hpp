@@ -179,11 +179,12 @@ class TokenMixer {
     run_extend(x, offsets, streams, state, kNoResult, nullptr, workspace);
   }
 
-  /// The gradients of the call that filled `saved`: x is that call's x, the parameters are what they were, dy [B,T,C] is
-  /// the gradient of its y. dx is overwritten, gradients are added to. `state_gradient`, where given, comes in as the gradient of the state that
-  /// the call left (a fresh state for none) and goes out as that of the state it started from: chunk by chunk from
-  /// the last to the first it is backpropagation through time, equal to the gradient of the whole sequence. Streams
-  /// that the call did not name keep theirs. Without it the gradient stops at the start of the chunk.
+  /// The gradients of the call that filled `saved`: x is that call's x, the parameters are what they were, dy [B,T,C]
+  /// is the gradient of its y. dx is overwritten, gradients are added to. `state_gradient`, where given, comes in as
+  /// the gradient of the state that the call left (a fresh state for none) and goes out as that of the state it
+  /// started from: chunk by chunk from the last to the first it is backpropagation through time, equal to the
+  /// gradient of the whole sequence. Streams that the call did not name keep theirs. Without it the gradient stops at
+  /// the start of the chunk.
   template <class X, class DY, class DX>
   void backward(const X& x, const Saved& saved, const DY& dy, DX&& dx, Parameters& gradients,
                 Workspace& workspace, State* state_gradient = nullptr) const {

@@ -126,8 +126,9 @@ class GenerationSession {
     std::fill_n(ready_of(stream), memory_.kept_logits(), std::uint8_t{0});
     memory_.history[i].clear();
   }
-  /// Takes the last k tokens of `stream` back. The logits after the token that is then the last are those it had, if they
-  /// are still kept; else there are none until the stream's next token. Throws std::out_of_range, with nothing changed, for more tokens than position() or the spare slots allow.
+  /// Takes the last k tokens of `stream` back. The logits after the token that is then the last are those it had, if
+  /// they are still kept; else there are none until the stream's next token. Throws std::out_of_range, with nothing
+  /// changed, for more tokens than position() or the spare slots allow.
   void rewind(Index stream, Index k) {
     const std::size_t i = checked("GenerationSession::rewind", stream);
     const Index count = position(stream);

@@ -29,8 +29,8 @@
 // policy.sum_count() of them, which policy.add_sums(sums, gradients) adds to a gradient struct at the end.
 // Policies without such parameters leave the two functions out. A member that may be left out is left out or
 // right: one that the engine could not call, since it is not const or takes something else, is refused, as is a policy
-// that is final, of which that cannot be told. What only running
-// it can show is told by check_policy of testing/check.hpp.
+// that is final, of which that cannot be told. What only running it can show is told by check_policy of
+// testing/check.hpp.
 #pragma once
 
 #include <concepts>

@@ -89,11 +89,10 @@ TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Mod
 /// as to more steps, it counts from here on.
 ///
 /// Throws, before anything is touched, std::invalid_argument for a config outside its bounds, another model or
-/// other texts than the state's, a state whose last update threw or whose optimizer is not that of its config,
-/// a text that is no longer than a window or a validation text of 1 token, or of
-/// none where the best model is kept, and std::out_of_range for a token id outside [0,V). Throws
-/// TrainingDiverged, naming the step, when a loss, the gradient norm or a last weight is not finite; such a
-/// state is not to be gone on from.
+/// other texts than the state's, a state whose last update threw or whose optimizer is not that of its config, a
+/// text that is no longer than a window or a validation text of 1 token, or of none where the best model is kept,
+/// and std::out_of_range for a token id outside [0,V). Throws TrainingDiverged, naming the step, when a loss, the
+/// gradient norm or a last weight is not finite; such a state is not to be gone on from.
 template <class Model, class Callback, class Stop>
 TrainingProgress train(Model& model, TrainingState<Model>& state, std::span<const std::int32_t> text,
                        std::span<const std::int32_t> validation, Workspace& workspace, Callback&& callback,
