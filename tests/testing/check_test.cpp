@@ -141,7 +141,20 @@ INSTANTIATE_TEST_SUITE_P(
                          "what a call that threw left in part goes on"},
         Case<LayerFault>{LayerFault::kForgetsTakenBack,
                          "backward in chunks with tokens taken back in between gives ",
-                         "the tokens that stayed must get what the later ones give"}));
+                         "the tokens that stayed must get what the later ones give"},
+        Case<LayerFault>{
+            LayerFault::kMovesOnFirst,
+            "stream 0 of a state after a call that threw after 0 tasks is whole and counts 16 tokens",
+            "where it must count 8"},
+        Case<LayerFault>{LayerFault::kKeepsRecord, "the record of a call that threw after 0 tasks",
+                         "it must be one of nothing"},
+        Case<LayerFault>{LayerFault::kTakesNothingBack,
+                         "stream 0 of a state after take_back of 1 token is whole and counts 9 tokens",
+                         "where it must count 8"},
+        Case<LayerFault>{LayerFault::kTakesBackCounts, "a state after take_back of 1 token gives ",
+                         "what it was before the call, or not whole"},
+        Case<LayerFault>{LayerFault::kTakesBackWhole, "a stream that was spoiled is whole after take_back",
+                         "without a reset"}));
 
 TEST(CheckLayerOptions, MoreTokensAndAnotherSeedFindTheSame) {
   EXPECT_EQ(check_layer(FaultySum(LayerFault::kNone), {.tokens = 40, .seed = 7}).what(), "");

@@ -42,6 +42,11 @@ enum class LayerFault {
   kCountsOnOrder,        // tasks are taken to run from the first to the last
   kCannotBeSpoiled,      // spoil does nothing
   kForgetsTakenBack,  // the adjoint takes of the state that the call left only what is behind its last token
+  kMovesOnFirst,      // a call that throws has moved its streams on
+  kKeepsRecord,       // a call that throws leaves the record of the call before it
+  kTakesNothingBack,  // take_back does nothing
+  kTakesBackCounts,   // take_back changes the count and leaves the stream whole
+  kTakesBackWhole,    // take_back makes a stream whole that was spoiled
 };
 
 /// FadingSum<double> with a fault.
@@ -49,16 +54,22 @@ struct FaultySum : FadingSum<double> {
   /// With what each stream held last, which reset forgets to clear.
   struct State : FadingSum<double>::State {
     std::vector<double> last;
-    bool deaf = false;
+    LayerFault fault = LayerFault::kNone;
     void spoil(Index stream) {
-      if (!deaf) RingState<double>::spoil(stream);
+      if (fault != LayerFault::kCannotBeSpoiled) RingState<double>::spoil(stream);
+    }
+    void take_back(Index stream, Index n) {
+      if (fault == LayerFault::kTakesNothingBack) return;
+      if (fault == LayerFault::kTakesBackCounts) return advance(stream, n - count(stream));
+      if (fault == LayerFault::kTakesBackWhole && !is_whole(stream)) return reset(stream);
+      RingState<double>::take_back(stream, n);
     }
   };
   State make_state(StateOptions options) const {
     State state;
     static_cast<FadingSum<double>::State&>(state) = FadingSum::make_state(options);
     state.last.resize(static_cast<std::size_t>(state.streams() * channels()));
-    state.deaf = has(LayerFault::kCannotBeSpoiled);
+    state.fault = fault;
     return state;
   }
 
@@ -82,14 +93,20 @@ struct FaultySum : FadingSum<double> {
     const auto stale_pasts = saved ? saved->past : std::vector<Index>();
     const bool strides = !has(LayerFault::kIgnoresStrides);
     const Tokens<const double> dense(x.data, x.batch, x.time, C);
-    FadingSum::run(strides ? x : dense, segments, y, state, saved, workspace);
+    if (saved && !has(LayerFault::kKeepsRecord)) saved->sizes = RecordedCall::kNothing;
     Index last = -1;
-    workspace.executor().run(3, [&](Index task, int worker) {
-      const bool late = has(LayerFault::kCountsOnOrder) && task != last + 1;
-      const bool other = has(LayerFault::kCountsOnWorkers) && worker != 0;
-      if (y.data && y.count() > 0 && (late || other)) y.at(0)[0] += 1e-6;
-      last = task;
-    });
+    bool wrong = false;
+    const auto loop = [&] {
+      workspace.executor().run(3, [&](Index task, int worker) {
+        wrong = wrong || (has(LayerFault::kCountsOnOrder) && task != last + 1) ||
+                (has(LayerFault::kCountsOnWorkers) && worker != 0);
+        last = task;
+      });
+    };
+    if (!has(LayerFault::kMovesOnFirst)) loop();
+    FadingSum::run(strides ? x : dense, segments, y, state, saved, workspace);
+    if (has(LayerFault::kMovesOnFirst)) loop();
+    if (wrong && y.data && y.count() > 0) y.at(0)[0] += 1e-6;
     if (!stale.empty() && stale[0].count > x.time) saved->segments = stale, saved->past = stale_pasts;
     if (has(LayerFault::kHeldInLayer)) take_held(segments, state);
     for (const Segment& segment : segments) {

@@ -15,6 +15,7 @@
 #include <hsm/testing/check_result.hpp>
 #include <hsm/testing/chunk_gradient_checks.hpp>
 #include <hsm/testing/gradient_checks.hpp>
+#include <hsm/testing/interruption_checks.hpp>
 #include <hsm/testing/mode_checks.hpp>
 #include <hsm/testing/state_checks.hpp>
 #include <hsm/testing/tested_mixer.hpp>
@@ -62,9 +63,10 @@ inline void move_tensors(TestedLayer& layer, LayerTrial& trial, double noise) {
 /// All checks of a layer, up to the first that finds something.
 inline std::string check_tested(LayerTrial& trial) {
   using Check = std::string (*)(LayerTrial&);
-  constexpr Check kChecks[] = {check_forward,   check_documents,      check_future, check_packed,
-                               check_streaming, check_chosen_streams, check_copies, check_forks,
-                               check_resets,    check_spoiled,        check_rewinds};
+  constexpr Check kChecks[] = {check_forward,    check_documents,      check_future,  check_packed,
+                               check_streaming,  check_chosen_streams, check_copies,  check_forks,
+                               check_resets,     check_spoiled,        check_rewinds, check_taken_back,
+                               check_interrupted};
   for (const Check check : kChecks) {
     std::string wrong = check(trial);
     if (!wrong.empty()) return wrong;

@@ -66,6 +66,7 @@ class TestedState {
   virtual void reset(Index stream) = 0;
   virtual void reset() = 0;
   virtual void copy_stream(Index from, Index to) = 0;
+  virtual void take_back(Index stream, Index count) = 0;
   virtual void spoil(Index stream) = 0;
   virtual bool is_whole(Index stream) const = 0;
 };
@@ -74,6 +75,7 @@ class TestedState {
 class TestedRecord {
  public:
   virtual ~TestedRecord() = default;
+  virtual bool is_nothing() const = 0;
 };
 
 enum class TestedMode { kForward, kPacked, kStep, kExtend, kFill };
@@ -115,6 +117,8 @@ class TestedLayer {
   virtual std::unique_ptr<TestedRecord> make_record() const = 0;
   /// y, which comes to the layer as NaN; nothing for kFill.
   virtual TokenValues run(const TestedCall& call) = 0;
+  /// Whether an executor that throws after so many tasks has ended the call; always false without exceptions.
+  virtual bool run_interrupted(const TestedCall& call, Index tasks) = 0;
   /// dx, which comes to the layer as NaN; adds to gradients.
   virtual TokenValues backward(const TokenValues& x, const TestedRecord& record, const TokenValues& dy,
                                TensorGradients& gradients, TestedState* state_gradient = nullptr) = 0;

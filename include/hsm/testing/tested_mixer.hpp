@@ -20,9 +20,20 @@ namespace hsm::inline HSM_ABI::detail {
 /// Runs tasks from the last to the first, as three workers: the order and the worker of a task are nobody's to rely on.
 class LastFirstExecutor final : public Executor {
  public:
+  /// What it throws, where it has exceptions, in place of a task once `left` tasks have run.
+  struct Interrupted {};
+  static constexpr Index kAll = -1;
+  Index left = kAll;
+
   int workers() const override { return 3; }
   void run(Index tasks, TaskRef task) override {
-    for (Index i = tasks; i-- > 0;) task(i, static_cast<int>(i % 3));
+    for (Index i = tasks; i-- > 0;) {
+#if defined(__cpp_exceptions)
+      if (left == 0) throw Interrupted();
+#endif
+      if (left > 0) --left;
+      task(i, static_cast<int>(i % 3));
+    }
   }
 };
 
@@ -45,12 +56,14 @@ class TestedMixer final : public TestedLayer {
     void reset(Index stream) override { state.reset(stream); }
     void reset() override { state.reset(); }
     void copy_stream(Index from, Index to) override { state.copy_stream(from, to); }
+    void take_back(Index stream, Index count) override { state.take_back(stream, count); }
     void spoil(Index stream) override { state.spoil(stream); }
     bool is_whole(Index stream) const override { return state.is_whole(stream); }
 
     State state;
   };
   struct HeldRecord final : TestedRecord {
+    bool is_nothing() const override { return saved.shape()[0] < 0; }
     Saved saved;
   };
 
@@ -118,6 +131,20 @@ class TestedMixer final : public TestedLayer {
         return {};
     }
     return given(y);
+  }
+
+  bool run_interrupted([[maybe_unused]] const TestedCall& call, [[maybe_unused]] Index tasks) override {
+    bool ended = false;
+#if defined(__cpp_exceptions)
+    last_first_.left = tasks;
+    try {
+      run(call);
+    } catch (const LastFirstExecutor::Interrupted&) {
+      ended = true;
+    }
+    last_first_.left = LastFirstExecutor::kAll;
+#endif
+    return ended;
   }
 
   TokenValues backward(const TokenValues& x, const TestedRecord& record, const TokenValues& dy,
