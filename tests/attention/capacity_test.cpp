@@ -28,7 +28,12 @@ TYPED_TEST(AttentionCapacity, ARecordTellsWhatItHolds) {
   EXPECT_EQ(saved.bytes(), 0u);
   attention.forward(x, y, saved,
                     workspace);  // queries, keys, values, outputs of heads, and a sum for each head
-  EXPECT_EQ(saved.bytes(), static_cast<std::size_t>((3 + 1) * C * N + H * N) * sizeof(TypeParam));
+  const std::size_t bytes = static_cast<std::size_t>((3 + 1) * C * N + H * N) * sizeof(TypeParam);
+  EXPECT_EQ(saved.bytes(), bytes);
+  auto state = attention.make_state({.streams = 1, .capacity = 20});
+  attention.extend(x, state, y, saved, workspace);  // and the keys and values of the document
+  EXPECT_GE(saved.documents.bytes(), 2 * C * N * sizeof(TypeParam));
+  EXPECT_EQ(saved.bytes(), bytes + saved.documents.bytes());
 }
 
 TYPED_TEST(AttentionCapacity, TheCapacityIsRefusedBeforeAnythingChanges) {

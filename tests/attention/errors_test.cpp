@@ -337,5 +337,11 @@ TEST(AttentionParameters, AreVisitedUnderTheirNames) {
   EXPECT_EQ(count_parameters(attention.parameters()), 4 * 6 * 6 + 4 * 6);
 }
 
+TEST(AttentionUsual, IsOneHeadThatSeesAll) {
+  const Attention<float> plain;
+  EXPECT_EQ(plain.heads, 1);
+  EXPECT_TRUE(plain.rotary == 0 && plain.window == 0 && plain.block == 0 && plain.top == 0);
+}
+
 }  // namespace
 }  // namespace hsm::test::errors_test

@@ -38,6 +38,25 @@ TYPED_TEST(AttentionWindow, ForwardIsTheDefinition) {
   }
 }
 
+// Key by key, for tiles before, around and behind the window of a strip.
+TYPED_TEST(AttentionWindow, TilesKnowWhichOfTheirKeysAreSeen) {
+  constexpr Index kStrip = hsm::detail::kLanes<TypeParam>;
+  for (const Index window : {Index{1}, Index{3}, kStrip, 2 * kStrip + 1}) {
+    for (const Index keys : {1, 5, 48}) {
+      for (Index key = 0; key < 120; key += 7) {
+        const Index query = 60;
+        const auto seen = hsm::detail::seen_keys<TypeParam>(key, keys, query, window);
+        for (Index k = key; k < key + keys; ++k) {
+          const bool some = k < query + kStrip && k > query - window,
+                     every = k <= query && k >= query + kStrip - window;
+          EXPECT_EQ(k >= seen.first && k < seen.end, some) << window << " " << keys << " " << k;
+          EXPECT_EQ(k >= seen.all_first && k < seen.all_end, every) << window << " " << keys << " " << k;
+        }
+      }
+    }
+  }
+}
+
 TYPED_TEST(AttentionWindow, OfOneTokenIsItsOwnValue) {
   const Index C = 8, T = 30;
   const auto attention = make_attention<TypeParam>(C, 2, {0, 1});

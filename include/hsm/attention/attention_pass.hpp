@@ -65,9 +65,9 @@ void attention_forward(const Attention<Scalar>& parameters, const Tokens<const S
   if (saved) {
     saved->start(segments, state);
     saved->options = parameters.options();
-    saved->heads.resize(3 * C * N);
-    saved->mixed.resize(C * N);
-    saved->log_sums.resize(H * N);
+    set_size(saved->heads, 3 * C * N);
+    set_size(saved->mixed, C * N);
+    set_size(saved->log_sums, H * N);
     if (state) reserve_documents(segments, *state, *saved);
     memory.heads = saved->heads.data();
     memory.mixed = saved->mixed.data();

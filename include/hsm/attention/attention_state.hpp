@@ -40,6 +40,14 @@ class AttentionState {
   /// A state of attention with options `of`, of which `top` is not kept. Throws std::invalid_argument for options that are out of
   /// range. With a window options.capacity is not read, without one options.spare.
   AttentionState(Index channels, Index heads, const StateOptions& options, const AttentionOptions& of = {});
+  /// The same streams.
+  AttentionState(const AttentionState&) = default;
+  /// The streams of the other, which is left to be destroyed or assigned to.
+  AttentionState(AttentionState&&) noexcept = default;
+  /// The same streams; where memory is short nothing changes.
+  AttentionState& operator=(const AttentionState& other) { return *this = AttentionState(other); }
+  /// The streams of the other, which is left to be destroyed or assigned to.
+  AttentionState& operator=(AttentionState&&) noexcept = default;
 
   /// How many streams it holds.
   Index streams() const { return static_cast<Index>(streams_.size()); }

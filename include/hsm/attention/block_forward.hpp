@@ -95,7 +95,7 @@ void gather_strip(Index count, Index width, Row&& row, Scalar scale, Scalar* str
 template <class Scalar>
 void attend_chosen(Index width, const Scalar* query, Index position, const Index* chosen,
                    const HeadTokens<Scalar>& head, const HeadBlocks<Scalar>& blocks, Scalar* out,
-                   Scalar* log_sum, const BlockScratch<Scalar>& s) {
+                   const BlockScratch<Scalar>& s) {
   std::size_t n = 0;
   const auto add = [&](Index first, Index end) {
     if (n > 0 && s.runs[n - 1].end == first) {
@@ -107,7 +107,7 @@ void attend_chosen(Index width, const Scalar* query, Index position, const Index
   for (Index k = 0; k < chosen_blocks(position, blocks); ++k)
     add(chosen[k] * blocks.size, (chosen[k] + 1) * blocks.size);
   add(position / blocks.size * blocks.size, position + 1);
-  attend_one(width, query, std::span<const KeyRun>(s.runs, n), head, out, log_sum, s.scores);
+  attend_one(width, query, std::span<const KeyRun>(s.runs, n), head, out, s.scores);
 }
 
 /// Queries first ... first + count - 1 of a segment whose query i is at position past + i of its document; count <=
@@ -122,13 +122,12 @@ void attend_blocks(Index width, Index first, Index count, Index past, const Head
   Scalar* out = results.data + first * stride;
   Scalar* log_sum = results.log_sum ? results.log_sum + first : nullptr;
   choose_blocks(width, count, position, queries, blocks, s.choice, s.chosen);
-  if (count <= kFewQueries) {
-    for (Index i = 0; i < count; ++i) {
-      attend_chosen(width, queries + i * width, position + i, s.chosen + i * blocks.top, head, blocks,
-                    out + i * stride, log_sum ? log_sum + i : nullptr, s);
-    }
-    return;
+  const bool few = count <= kFewQueries;
+  for (Index i = 0; few && i < count; ++i) {
+    attend_chosen(width, queries + i * width, position + i, s.chosen + i * blocks.top, head, blocks,
+                  out + i * stride, s);
   }
+  if (few && !log_sum) return;
   list_queries(count, position, blocks, s);
   std::fill_n(s.results, count * width, Scalar(0));
   std::fill_n(s.largest, count, kLeastScore<Scalar>);
@@ -157,7 +156,7 @@ void attend_blocks(Index width, Index first, Index count, Index past, const Head
     }
     for (Index i = 0; i < kStrip; ++i) factor[i] = finish && i < n ? Scalar(1) / softmax.sum[i] : Scalar(1);
     store_strip(n, width, s.sum_strip, factor, s.rows, width);
-    for (Index i = 0; i < n; ++i) {
+    for (Index i = 0; i < n && !(few && finish); ++i) {
       Scalar* to = finish ? out + number(i) * stride : s.results + number(i) * width;
       std::copy_n(s.rows + i * width, width, to);
     }

@@ -16,7 +16,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numbers>
 #include <span>
 #include <type_traits>
 
@@ -31,7 +30,8 @@ namespace hsm::inline HSM_ABI::detail {
 inline constexpr Index kKeyTile = 96;
 /// Queries per task; keys and values are read once for all of them from the second-level cache.
 inline constexpr Index kQueryTile = 64;
-/// Up to this many queries take that form.
+/// Up to this many queries take that form. Where they are recorded their sums come from the tiles all the same: backward
+/// computes scores as tiles do, and a large score that comes out an epsilon apart is another weight.
 inline constexpr Index kFewQueries = 2;
 
 /// One head: token j of each array is `width` values from j * width on.
@@ -128,7 +128,7 @@ struct PlainScores {};
 /// PlainScores, adds to the scores of the keys first ... first + count - 1.
 template <class Scalar, class Extra = PlainScores>
 void attend_one(Index width, const Scalar* query, std::span<const KeyRun> runs,
-                const HeadTokens<Scalar>& head, Scalar* out, Scalar* log_sum, Scalar* scratch,
+                const HeadTokens<Scalar>& head, Scalar* out, Scalar* scratch,
                 [[maybe_unused]] const Extra& extra = {}) {
   const Scalar scale = Scalar(1) / std::sqrt(static_cast<Scalar>(width));
   Scalar* scaled = scratch;
@@ -175,7 +175,6 @@ void attend_one(Index width, const Scalar* query, std::span<const KeyRun> runs,
   }
   const Scalar inverse = Scalar(1) / sum;
   for (Index d = 0; d < width; ++d) out[d] *= inverse;
-  if (log_sum) *log_sum = (largest + std::log(sum)) * Scalar(std::numbers::log2e);
 }
 
 /// A strip of queries, whose lane 0 is at position `query`, against a tile of keys: what it has seen so far is in
@@ -217,15 +216,14 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
   Scalar* out = results.data + first * results.stride;
   Scalar* log_sum = results.log_sum ? results.log_sum + first : nullptr;
   const Index position = past + first;
-  if (count <= kFewQueries) {
-    for (Index i = 0; i < count; ++i) {
-      const KeyRun run[] = {
-          {std::max<Index>(0, position + i + 1 - head.window), (std::min)(position + i + 1, head.count)}};
-      attend_one(width, queries + i * width, std::span<const KeyRun>(run), head, out + i * results.stride,
-                 log_sum ? log_sum + i : nullptr, scratch);
-    }
-    return;
+  const bool few = count <= kFewQueries;
+  for (Index i = 0; few && i < count; ++i) {
+    const KeyRun run[] = {
+        {std::max<Index>(0, position + i + 1 - head.window), (std::min)(position + i + 1, head.count)}};
+    attend_one(width, queries + i * width, std::span<const KeyRun>(run), head, out + i * results.stride,
+               scratch);
   }
+  if (few && !log_sum) return;
 
   OnlineSoftmax<Scalar> softmax[strips<Scalar>(kQueryTile)];
   Scalar* query_strips = scratch;
@@ -257,6 +255,7 @@ void attend(Index width, Index first, Index count, Index past, const HeadTokens<
     for (Index i = 0; log_sum && i < lanes; ++i) {
       log_sum[first_lane + i] = softmax[s].largest[i] + std::log2(softmax[s].sum[i]);
     }
+    if (few) continue;
     for (Scalar& sum : softmax[s].sum) sum = Scalar(1) / sum;
     store_strip(lanes, width, sums + s * width * kStrip, softmax[s].sum, out + first_lane * results.stride,
                 results.stride);

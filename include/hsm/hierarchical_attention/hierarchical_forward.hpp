@@ -59,20 +59,15 @@ void attend_hierarchy(Index width, Index first, Index lanes, const HierarchyHead
   const Index own = (std::max)(start, head.past);                 // of the first query
   const auto query_at = [&](Index place) { return head.tokens.queries + (place - head.past) * width; };
   const auto out_at = [&](Index place) { return results.data + (place - head.past) * results.stride; };
-  const auto log_sum_at = [&](Index place) {
-    return results.log_sum ? results.log_sum + (place - head.past) : nullptr;
-  };
-  if (end - own <= kFewQueries) {
-    Scalar* query = scratch;
-    Scalar* scaled = query + width;
-    for (Index t = own; t < end; ++t) {
-      const KeyRun run[] = {{0, t + 1}};
-      for (Index d = 0; d < width; ++d) query[d] = head.weight(0) * query_at(t)[d];
-      attend_one(width, static_cast<const Scalar*>(query), std::span<const KeyRun>(run), head.tokens,
-                 out_at(t), log_sum_at(t), scaled + width, LevelExtra<Scalar>{head, width, t, scaled});
-    }
-    return;
+  const bool few = end - own <= kFewQueries;
+  for (Index t = own; few && t < end; ++t) {
+    Scalar *query = scratch, *scaled = query + width;
+    const KeyRun run[] = {{0, t + 1}};
+    for (Index d = 0; d < width; ++d) query[d] = head.weight(0) * query_at(t)[d];
+    attend_one(width, static_cast<const Scalar*>(query), std::span<const KeyRun>(run), head.tokens, out_at(t),
+               scaled + width, LevelExtra<Scalar>{head, width, t, scaled});
   }
+  if (few && !results.log_sum) return;
 
   OnlineSoftmax<Scalar> softmax[strips<Scalar>(kQueryTile)];
   const auto next = [&](Index n) { return std::exchange(scratch, scratch + n); };
@@ -131,8 +126,9 @@ void attend_hierarchy(Index width, Index first, Index lanes, const HierarchyHead
     const Index filled = (std::min)(kStrip, end - place) - skipped;
     for (Index i = 0; results.log_sum && i < filled; ++i) {
       const Index lane = skipped + i;
-      *log_sum_at(place + lane) = softmax[s].largest[lane] + std::log2(softmax[s].sum[lane]);
+      results.log_sum[place + lane - head.past] = softmax[s].largest[lane] + std::log2(softmax[s].sum[lane]);
     }
+    if (few) continue;
     for (Scalar& sum : softmax[s].sum) sum = Scalar(1) / sum;
     store_strip(filled, width, sums + s * width * kStrip + skipped, softmax[s].sum + skipped,
                 out_at(place + skipped), results.stride);
