@@ -65,6 +65,7 @@ TEST(Check, BuffersAreApartWhereTheyShareNoElement) {
   EXPECT_FALSE(apart({at, 2, 3, 4}, {at, 2, 3, 4}));
   EXPECT_FALSE(apart({at, 2, 3, 4}, {at + 10, 1, 1, 1}));
   EXPECT_TRUE(apart({at, 2, 0, 4}, {at, 2, 3, 4}));                     // nothing to share
+  EXPECT_TRUE(apart({at + 10, 1, 0, 4}, {at, 2, 3, 4}));                // nor in the middle
   EXPECT_FALSE(apart({at, 1, 5, 4, 16, 0}, {at + 4, 1, 5, 4, 16, 0}));  // interleaved
   EXPECT_EQ(message_of<std::invalid_argument>([&] {
               check_apart("A::b", "x and y", Tokens<float>(at, 1, 1, 2), Tokens<float>(at + 1, 1, 1, 2));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "support/matchers.hpp"
+#include "support/message_of.hpp"
 #include "support/tolerance.hpp"
 
 namespace hsm::test::linear_test {
@@ -115,6 +116,25 @@ TEST(Linear, RefusesSizesThatMakeNoSense) {
   EXPECT_THROW(Linear<float>(2, -1, 0, 1, random), std::invalid_argument);
   EXPECT_THROW(Linear<float>(2, 2, 3, 1, random), std::invalid_argument);
   EXPECT_THROW(Linear<float>(2, 2, -1, 1, random), std::invalid_argument);
+}
+
+TEST(Linear, IsCheckedForItsSizesAndForHowMuchBiasItMayHave) {
+  Random random(5);
+  const auto refusal = [&](Index out, Index in, Index bias, Index least_bias) {
+    Linear<float> linear(3, 4, 0, 1, random);
+    linear.bias.setZero(bias);
+    return message_of<std::invalid_argument>(
+        [&] { hsm::detail::check_linear("A", "map", linear, out, in, least_bias); });
+  };
+  for (const Index bias : {0, 1, 3}) EXPECT_EQ(refusal(3, 4, bias, 0), "nothing") << bias;
+  EXPECT_EQ(refusal(3, 4, 3, 3), "nothing");
+  EXPECT_EQ(refusal(3, 4, 4, 0),
+            "A: map must be [3,4] with a bias of at most 3 rows, got [3,4] with a bias of 4 rows");
+  EXPECT_EQ(refusal(3, 4, 2, 3),
+            "A: map must be [3,4] with a bias of 3 rows, got [3,4] with a bias of 2 rows");
+  EXPECT_EQ(refusal(2, 4, 2, 0),
+            "A: map must be [2,4] with a bias of at most 2 rows, got [3,4] with a bias of 2 rows");
+  EXPECT_NE(refusal(3, 5, 3, 3), "nothing");
 }
 
 }  // namespace

@@ -47,6 +47,9 @@ TEST(Tokens, OfAStridedBufferAreFoundByBothStrides) {
   EXPECT_EQ(tokens.slice(1, 2).shape(), (Shape<3>{2, 2, 4}));
   EXPECT_TRUE(Tokens<float>(values.data(), 2, 3, 4, 6, 18).is_flat());
   EXPECT_TRUE(Tokens<float>(values.data(), 1, 3, 4, 6, 40).is_flat());
+  EXPECT_TRUE(Tokens<float>(values.data(), 2, 0, 4, 6, 40).is_flat());
+  EXPECT_TRUE(Tokens<float>(values.data(), 2, 1, 4, 6, 6).is_flat());
+  EXPECT_FALSE(Tokens<float>(values.data(), 2, 1, 4, 6, 40).is_flat());  // one token of each, far apart
 }
 
 TEST(Tokens, GiveColumnsAndRows) {

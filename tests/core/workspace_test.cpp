@@ -112,6 +112,18 @@ TEST(Workspace, KeepsItsMemoryAndGrowsNoMore) {
   EXPECT_EQ(workspace.bytes(), more);
 }
 
+TEST(Workspace, LendsOnePieceAfterAnotherOnceItKnowsWhatIsNeeded) {
+  Workspace workspace;
+  std::vector<char*> addresses;
+  for (int call = 0; call < 2; ++call) {
+    Workspace::Frame frame(workspace);
+    addresses.clear();
+    for (int i = 0; i < 3; ++i) addresses.push_back(frame.take<char>(1 << 18));
+  }
+  EXPECT_EQ(addresses[1], addresses[0] + (1 << 18));
+  EXPECT_EQ(addresses[2], addresses[1] + (1 << 18));
+}
+
 TEST(Workspace, MemoryInUseStaysWhereItIsWhenMoreIsTaken) {
   Workspace workspace;
   Workspace::Frame outer(workspace);

@@ -280,6 +280,18 @@ TEST(LanguageModel, AnEmbeddingOfOtherSizesIsNoticedByLogits) {
   }
 }
 
+TEST(LanguageModel, RefusesAContextThatNoFileCanState) {
+  LanguageModelConfig config = small_config("ab");
+  config.context = (std::numeric_limits<std::int32_t>::max)();
+  Random random(23);
+  EXPECT_EQ(LanguageModel<float>(config, random).config().context, config.context);
+  if constexpr (kIndexBits > 31) {
+    ++config.context;
+    expect_refused([&] { LanguageModel<float>(config, random); },
+                   "LanguageModel: context must be at most 2147483647, got 2147483648");
+  }
+}
+
 TEST(LanguageModel, RefusesAProductOfSizesThatOverflows) {
   const auto model = random_model<float>(small_config("ab"), 22);
   Workspace workspace;

@@ -173,6 +173,18 @@ TEST(GenerationSession, RestartsForALongPromptInEveryStream) {
   EXPECT_EQ(session.tokens_read(), 2 * (2 + view));
 }
 
+TEST(GenerationSession, ReadsItsOwnHistoryAgain) {
+  const Net model = make_model(Positions::kLearned);
+  Workspace workspace;
+  GenerationSession session(model, workspace), expected(model, workspace);
+  session.prefill(Ids{1, 2});
+  session.prefill(session.memory().history[0]);
+  session.prefill(std::span(session.memory().history[0]).last(3));
+  expected.prefill(Ids{1, 2, 1, 2, 2, 1, 2});
+  EXPECT_EQ(session.memory().history[0], expected.memory().history[0]);
+  expect_logits(session.logits(), full_logits(model, Ids{1, 2, 1, 2, 2, 1, 2}), "its own history");
+}
+
 TEST(GenerationSession, RestartsWhereTheTextSaysWhateverListsItComesIn) {
   const Net model = make_model(Positions::kLearned);
   for (const Index T : {kContext, kContext + 1, 2 * kContext, 5 * kContext + 4}) {
@@ -275,6 +287,10 @@ TEST(GenerationSession, RefusesWhatItCannotDo) {
   session.next(Ids{1, 2});
   EXPECT_THROW(session.logits(2), std::out_of_range);
   EXPECT_THROW(session.logits(-1), std::out_of_range);
+  const GenerationSession taken = std::move(session);
+  EXPECT_EQ(
+      message_of<std::invalid_argument>([&] { session.prefill(Ids{1}); }),  // what was moved from
+      "GenerationSession::prefill: the number of token ids must be a multiple of 0 streams above 0, got 1");
 }
 
 }  // namespace

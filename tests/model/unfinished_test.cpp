@@ -190,5 +190,37 @@ TEST(UnfinishedSession, KeepsItsLogitsAndItsPlace) {
   expect_same_bits(logits_of_session(session), logits_of_session(reference), "logits after all");
 }
 
+// A restart reads anew what the stream holds, which after a call that threw nobody knows.
+TEST(UnfinishedSession, IsNotRestartedUntilItIsReset) {
+  Random random(4);
+  FailingExecutor executor;
+  Workspace failing(executor);
+  LanguageModelConfig config = small_config("ab,attention:heads=2");
+  config.positions = Positions::kLearned;
+  config.context = kBefore + kMore;
+  const Model model = random_model<float>(config, 1);
+  const Ids prompt = random_ids(kBefore, kVocabulary, random), text = random_ids(kMore, kVocabulary, random);
+  GenerationSession<Model> session(model, failing, {.on_full = OnFull::kRestart});
+  session.prefill(prompt);
+  for (executor.fails_at = 0; session.memory().state.is_whole(0); ++executor.fails_at) {
+    executor.loops = 0;
+    try {
+      session.prefill(text);
+      FAIL() << "no call left the stream in part";
+    } catch (const std::bad_alloc&) {
+    }
+  }
+  executor.fails_at = -1;
+  const Ids more = random_ids(2 * kMore, kVocabulary, random);  // more than there is room for
+  const std::string part =
+      "GenerationSession::prefill: stream 0 of the state must be whole, got one that a call which "
+      "threw has left in part; reset it";
+  expect_refused([&] { session.prefill(more); }, part);
+  expect_refused([&] { session.prefill(text); }, part);
+  session.reset(0);
+  session.prefill(more);
+  EXPECT_GT(session.restarts(), 0);
+}
+
 }  // namespace
 }  // namespace hsm::test::unfinished_test

@@ -143,6 +143,13 @@ TEST(LinearAttentionErrors, SayWhatWasExpected) {
       [&] { mixer.step(x.col(0), other, y.col(0), workspace); },
       "CausalLinearAttention::step: the state must be one of this layer, with rings of 12 x 1 values of "
       "linear-attention in 2 parts, got one with rings of 20 x 1 values of linear-attention");
+  // Sums that do not fade are not those that do, be they as many.
+  auto forgetting = make_linear<float>(4, 2, 1).make_state();
+  expect_refused(
+      [&] { mixer.step(x.col(0), forgetting, y.col(0), workspace); },
+      "CausalLinearAttention::step: the state must be one of this layer, with rings of 12 x 1 values of "
+      "linear-attention in 2 parts, got one with rings of 12 x 1 values of linear-attention with decay in 2 "
+      "parts");
   auto spare = mixer.make_state({.spare = 2}), none = mixer.make_state();
   mixer.extend(x, spare, y, saved, workspace);
   expect_refused(

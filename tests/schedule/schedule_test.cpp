@@ -29,6 +29,10 @@ static_assert(kCyclic.shift(0) == 1 && kCyclic.shift(2) == 4 && kCyclic.shift(3)
               kCyclic.shift(6) == 1);
 static_assert(kCyclic.shift(5, 1) == 4);
 
+// Of no layers unless it is told how many.
+static_assert(CyclicSchedule{}.layer_count() == 0 && GeometricSchedule{}.layer_count() == 0);
+static_assert(CyclicSchedule{.layers = 2}.shift(1) == 1 && GeometricSchedule{.layers = 3}.shift(2) == 4);
+
 constexpr ExplicitSchedule kExplicit{1, 3, 9};
 static_assert(kExplicit.layer_count() == 3);
 static_assert(kExplicit.shift(2) == 9 && kExplicit.shift(1, 0) == 3);

@@ -48,7 +48,7 @@ TYPED_TEST(MixerAllocations, OtherCallsMakeNoneInSmallSizes) {
   Activations<Scalar> y(3, 40, C), dx(3, 40, C);
   Workspace workspace;
   auto state = mixer.make_state({.streams = 3}), gradient = state;
-  auto saved = mixer.make_saved();
+  auto saved = mixer.make_saved(), extended = saved;
   auto gradients = mixer.make_gradients();
   const std::vector<Index> offsets{0, 7, 7, 40}, streams{2, 0, 1};
   const auto calls = [&] {
@@ -58,6 +58,8 @@ TYPED_TEST(MixerAllocations, OtherCallsMakeNoneInSmallSizes) {
     mixer.extend(x.view().sequence(0), offsets, streams, state, y.view().sequence(0), workspace);
     mixer.forward(x.view(), y.view(), saved, workspace);
     mixer.backward(x.view(), saved, dy.view(), dx.view(), gradients, workspace);
+    mixer.extend(x.view(), state, y.view(), extended, workspace);
+    mixer.backward(x.view(), extended, dy.view(), dx.view(), gradients, workspace, &gradient);
   };
   calls();
   const auto bytes = workspace.bytes();

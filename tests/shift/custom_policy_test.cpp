@@ -309,6 +309,11 @@ struct Careless {
   }
 };
 
+// What cannot be inherited from is no policy, and no error.
+static_assert(MixingPolicy<Careless> && !MixingPolicy<int> && !MixingPolicy<Careless*>);
+// Unless a pass says so, results go through the cache.
+static_assert(!Run<double>{}.nontemporal && !RunGradient<double>{}.nontemporal);
+
 TEST(CarelessPolicy, FindsNothingToWriteToBesideItsOwn) {
   EXPECT_EQ(check_policy(Careless(), {1, 7}).what(), "");
 }

@@ -53,6 +53,13 @@ TYPED_TEST(MixerInPlace, IsForwardWherePartsMeet) {
   }
 }
 
+// Where no part follows another nothing is copied, so no shift is too far.
+TYPED_TEST(MixerInPlace, IsForwardHoweverFarTheShift) {
+  Random random(6);
+  const Mixer<TypeParam> mixer(PolicyCase<TypeParam>::make(64, 2, random), Index{1} << (kIndexBits - 6));
+  expect_same_as_forward(mixer, 2, 10, random);
+}
+
 TYPED_TEST(MixerInPlace, LeavesWhatLiesBetweenTokens) {
   using Scalar = typename TypeParam::Scalar;
   Random random(3);

@@ -136,10 +136,10 @@ TEST(StackScratch, DoesNotGrowWithTheLength) {
   const auto layers = make_stack<Gated<float>>(random);
   std::size_t bytes[2];
   for (const Index T : {1000, 10000}) {
-    Activations<float> x(1, T, kChannels, random), y = x;
+    Activations<float> x(3, T, kChannels, random), y = x;
     Workspace workspace;
     workspace.chunk_bytes = 1 << 12;
-    auto states = make_states(layers);
+    auto states = make_states(layers, {.streams = 3});
     extend(layers, x.view(), states, y.view(), workspace);
     bytes[T == 1000 ? 0 : 1] = workspace.bytes();
   }

@@ -99,8 +99,8 @@ class NarrowMatrix {
 
   /// The same matrix.
   NarrowMatrix(const NarrowMatrix&) = default;
-  /// The same matrix.
-  NarrowMatrix& operator=(const NarrowMatrix&) = default;
+  /// The same matrix; where memory is short nothing changes.
+  NarrowMatrix& operator=(const NarrowMatrix& other) { return *this = NarrowMatrix(other); }
   /// The matrix of `other`, which is left empty.
   NarrowMatrix(NarrowMatrix&& other) noexcept { *this = std::move(other); }
   /// The matrix of `other`, which is left empty.

@@ -104,6 +104,18 @@ using Columns = Eigen::Map<OwnedColumns<Scalar>, Eigen::Unaligned, Eigen::OuterS
 template <class Scalar>
 using ConstColumns = Eigen::Map<const OwnedColumns<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
 
+namespace detail {
+
+/// Makes `owned`, a matrix or vector of any values, one of these sizes, where memory is short an empty one. Eigen's resize
+/// frees what there was first, and where it then throws leaves the former sizes.
+template <class Owned>
+void set_size(Owned& owned, Index rows, Index cols = 1) {
+  if (owned.size() != rows * cols) Owned().swap(owned);
+  owned.resize(rows, cols);
+}
+
+}  // namespace detail
+
 /// The address of element (row, column) of a block of columns.
 template <class Block>
 auto at(const Block& block, Index row, Index column) {

@@ -60,9 +60,9 @@ class RingAttention {
     const Index N = x.count();
     saved.template start<AttentionState<Scalar>>(segments_, nullptr);
     saved.options = parameters_.options();
-    saved.heads.resize(3 * C_ * N);
-    saved.mixed.resize(C_ * N);
-    saved.log_sums.resize(H_ * N);
+    set_size(saved.heads, 3 * C_ * N);
+    set_size(saved.mixed, C_ * N);
+    set_size(saved.log_sums, H_ * N);
     const HeadMemory<Scalar> memory{C_, H_, N, saved.heads.data(), saved.mixed.data(), saved.log_sums.data()};
     if (N > 0) {
       project_heads(parameters_.project, x, memory, workspace_);

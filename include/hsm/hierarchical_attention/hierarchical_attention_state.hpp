@@ -40,6 +40,16 @@ class HierarchicalAttentionState {
   /// Fresh streams. Throws std::invalid_argument for options out of range, heads that do not divide the channels, and
   /// levels that there cannot be.
   HierarchicalAttentionState(Index channels, Index heads, Index levels, const StateOptions& options);
+  /// The same streams.
+  HierarchicalAttentionState(const HierarchicalAttentionState&) = default;
+  /// The streams of the other, which is left to be destroyed or assigned to.
+  HierarchicalAttentionState(HierarchicalAttentionState&&) noexcept = default;
+  /// The same streams; where memory is short nothing changes.
+  HierarchicalAttentionState& operator=(const HierarchicalAttentionState& other) {
+    return *this = HierarchicalAttentionState(other);
+  }
+  /// The streams of the other, which is left to be destroyed or assigned to.
+  HierarchicalAttentionState& operator=(HierarchicalAttentionState&&) noexcept = default;
 
   /// How many streams it holds.
   Index streams() const { return tails_.streams(); }

@@ -126,15 +126,15 @@ void HierarchyPass<Scalar>::start_record(const In& x, const BlockPlaces& places,
                                          Saved& saved) const {
   const Index N = x.count(), count = static_cast<Index>(places.segments.size());
   saved.start(places.segments, state);
-  saved.heads.resize(3 * C_ * N);
-  saved.mixed.resize(C_ * N);
-  saved.log_sums.resize(H_ * N);
+  set_size(saved.heads, 3 * C_ * N);
+  set_size(saved.mixed, C_ * N);
+  set_size(saved.log_sums, H_ * N);
   saved.levels.resize(parameters_.levels.size());
   for (Index e = 1; e < level_count_; ++e) {
-    saved.levels[number(e - 1)].pooled.resize(C_ * places.blocks(e));
-    saved.levels[number(e - 1)].heads.resize(2 * C_ * places.blocks(e));
+    set_size(saved.levels[number(e - 1)].pooled, C_ * places.blocks(e));
+    set_size(saved.levels[number(e - 1)].heads, 2 * C_ * places.blocks(e));
   }
-  saved.tails.resize(2 * (level_count_ - 1) * C_, state ? count : 0);
+  set_size(saved.tails, 2 * (level_count_ - 1) * C_, state ? count : 0);
   if (!state) return;
   State& documents = saved.documents;
   if (documents.streams() != count || documents.channels() != C_ || documents.heads() != H_ ||

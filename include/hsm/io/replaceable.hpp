@@ -61,7 +61,8 @@ inline std::string why_not_replaceable(const std::filesystem::path& target,
   if (fs::create_directory(directory, error)) {
     fs::rename(directory, target, error);
     std::error_code none;
-    fs::remove(directory, none);
+    fs::remove(error ? directory : target,
+               none);  // which went there where somebody took the file away meanwhile
   } else {
     error.clear();
   }

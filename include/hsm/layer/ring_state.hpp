@@ -76,6 +76,25 @@ class RingState {
   /// Fresh streams. Throws std::invalid_argument, which `who` begins, for fewer than 0 streams or spare slots, and for
   /// what memory could never hold. options.capacity is not read.
   RingState(const char* who, const StateOptions& options, std::span<const RingShape> rings);
+  /// The same streams.
+  RingState(const RingState&) = default;
+  /// The streams of the other, which is left empty.
+  RingState(RingState&&) noexcept = default;
+  /// The same streams, in the memory that there is where they fit; where memory is short nothing changes.
+  RingState& operator=(const RingState& other) {
+    const bool fits =
+        counts_.size() == other.counts_.size() &&
+        std::equal(rings_.begin(), rings_.end(), other.rings_.begin(), other.rings_.end(),
+                   [](const Ring& a, const Ring& b) { return a.columns.size() == b.columns.size(); });
+    if (!fits) return *this = RingState(other);
+    rings_ = other.rings_;
+    counts_ = other.counts_;
+    highest_ = other.highest_;
+    spare_ = other.spare_;
+    return *this;
+  }
+  /// The streams of the other, which is left empty.
+  RingState& operator=(RingState&&) noexcept = default;
 
   /// How many streams it holds.
   Index streams() const { return static_cast<Index>(counts_.size()); }
@@ -141,8 +160,8 @@ class RingState {
   void rewind(Index stream, Index k) {
     const std::size_t i = checked(stream);
     if (!can_rewind(stream, k)) fail_rewind(stream, k);
+    if (k == counts_[i]) return reset(stream);
     counts_[i] -= k;
-    if (counts_[i] == 0) reset(stream);
   }
 
   /// After a call over several layers threw: the stream holds its first `count` tokens again, where it has as

@@ -59,8 +59,8 @@ struct FeedForward {
   /// The same, leaving in `saved` what backward needs.
   void forward(ConstColumns<Scalar> x, Columns<Scalar> y, FeedForwardSaved<Scalar>& saved,
                Workspace& workspace) const {
-    saved.before.resize(width(), x.cols());
-    saved.after.resize(width(), x.cols());
+    detail::set_size(saved.before, width(), x.cols());
+    detail::set_size(saved.after, width(), x.cols());
     Columns<Scalar> before = whole(saved.before), after = whole(saved.after);
     up.forward(x, before, workspace.executor(), [&](Index row, Index column, Columns<Scalar>& block) {
       for (Index j = 0; j < block.cols(); ++j)

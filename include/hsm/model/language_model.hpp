@@ -295,6 +295,9 @@ template <ComputeScalar Scalar, class List>
   detail::check_at_least(kWho, "width", config_.width, 1);
   detail::check_at_least(kWho, "feed_forward", config_.feed_forward, 1);
   detail::check_at_least(kWho, "context", config_.context, 1);
+  constexpr Index kMostContext = (std::numeric_limits<std::int32_t>::max)();  // that a file states
+  if (config_.context > kMostContext)
+    detail::fail(kWho, "context", "at most " + std::to_string(kMostContext), std::to_string(config_.context));
   const Recipe recipe = with_all_options(List{}, Recipe::parse(config_.layers), config_.width);
   config_.layers = recipe.text();
   const auto L = static_cast<Index>(recipe.layers.size());

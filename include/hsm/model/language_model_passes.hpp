@@ -57,10 +57,10 @@ void LanguageModel<Scalar, List>::run_recorded(std::span<const std::int32_t> ids
   saved.blocks.resize(blocks_.size());
   for (auto& block : saved.blocks) {
     for (auto* matrix : {&block.before, &block.mixer_input, &block.middle, &block.feed_forward_input})
-      matrix->resize(C, N);
+      detail::set_size(*matrix, C, N);
   }
-  saved.last.resize(C, N);
-  saved.hidden.resize(C, N);
+  detail::set_size(saved.last, C, N);
+  detail::set_size(saved.hidden, C, N);
   Workspace::Frame frame(workspace);
   detail::StreamUndo undo(state, segments, frame);
   Columns<Scalar> branch = frame.template columns<Scalar>(C, N);

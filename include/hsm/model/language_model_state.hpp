@@ -25,6 +25,17 @@ struct LanguageModelState {
   std::vector<AnyState<Scalar, List>> layers;
   std::vector<Index> counts;  ///< tokens that each stream has seen
 
+  /// No streams.
+  LanguageModelState() = default;
+  /// The same streams.
+  LanguageModelState(const LanguageModelState&) = default;
+  /// The streams of the other, which is left to be destroyed or assigned to.
+  LanguageModelState(LanguageModelState&&) noexcept = default;
+  /// The same streams; where memory is short nothing changes.
+  LanguageModelState& operator=(const LanguageModelState& other) { return *this = LanguageModelState(other); }
+  /// The streams of the other, which is left to be destroyed or assigned to.
+  LanguageModelState& operator=(LanguageModelState&&) noexcept = default;
+
   /// How many streams it holds.
   Index streams() const { return static_cast<Index>(counts.size()); }
   /// Tokens that `stream` has seen. Throws std::out_of_range for a stream that is not there.

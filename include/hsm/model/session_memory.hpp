@@ -27,6 +27,17 @@ struct SessionMemory {
   std::vector<std::vector<std::int32_t>> history;
   Index restarts = 0;  ///< of all streams together
 
+  /// No streams.
+  SessionMemory() = default;
+  /// The same session.
+  SessionMemory(const SessionMemory&) = default;
+  /// The session of the other, which is left to be destroyed or assigned to.
+  SessionMemory(SessionMemory&&) noexcept = default;
+  /// The same session; where memory is short nothing changes.
+  SessionMemory& operator=(const SessionMemory& other) { return *this = SessionMemory(other); }
+  /// The session of the other, which is left to be destroyed or assigned to.
+  SessionMemory& operator=(SessionMemory&&) noexcept = default;
+
   /// The logits after how many of the last tokens of a stream have a place.
   Index kept_logits() const { return logits.cols() / (std::max)(state.streams(), Index{1}); }
   /// The column of the logits after token number n of a stream.

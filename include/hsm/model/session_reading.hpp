@@ -4,8 +4,10 @@
 // positions end.
 #pragma once
 
+#include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include <hsm/core/check.hpp>
 #include <hsm/model/session.hpp>
@@ -41,7 +43,7 @@ GenerationSession<Model>::GenerationSession(const Model& model, Workspace& works
 template <class Model>
 void GenerationSession<Model>::prefill(std::span<const std::int32_t> ids) {
   const auto count = static_cast<Index>(ids.size());
-  if (count == 0 || count % streams() != 0) {
+  if (count == 0 || streams() == 0 || count % streams() != 0) {
     detail::fail("GenerationSession::prefill", "the number of token ids",
                  "a multiple of " + detail::counted(streams(), "stream") + " above 0", std::to_string(count));
   }
@@ -57,12 +59,20 @@ void GenerationSession<Model>::read(const char* who, std::span<const std::int32_
   bool full = false;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     checked(who, chosen[i]);
+    if (!memory_.state.is_whole(chosen[i])) detail::fail_whole(who, chosen[i]);  // a restart would make it so
     const Index more = offsets[i + 1] - offsets[i];
     if (more <= room(chosen[i])) continue;
     full = true;
     if (on_full_ != OnFull::kRestart || !ends_with_positions(chosen[i])) fail_full(chosen[i], more);
   }
   if (full) return restart(ids, offsets, chosen);
+  std::vector<std::int32_t> copy;
+  for (const auto& tokens : memory_.history) {  // which grows
+    const std::less<const std::int32_t*> before;
+    if (before(ids.data(), tokens.data()) || !before(ids.data(), tokens.data() + tokens.size())) continue;
+    copy.assign(ids.begin(), ids.end());
+    ids = copy;
+  }
   for (std::size_t i = 0; remembers() && i < chosen.size(); ++i) {  // nothing throws once the model has read
     auto& tokens = memory_.history[static_cast<std::size_t>(chosen[i])];
     const std::size_t size = tokens.size() + static_cast<std::size_t>(offsets[i + 1] - offsets[i]);

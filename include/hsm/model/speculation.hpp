@@ -11,7 +11,8 @@
 // models draw each token with the same random numbers, and one is kept where they drew the same: the text itself is the
 // one that GenerationSession, this sampler and this seed write without a draft, whatever the draft says. (A call of
 // several tokens rounds otherwise than calls of one, within the bounds of the model's layers: where two tokens are as
-// close as that, either may be drawn.) A few more are refused than would have to be.
+// close as that, either may be drawn.) A few more are refused than would have to be. A draft whose logits are not numbers
+// ends the text as the large model's would: the sampler throws.
 //
 // Cost of a round that keeps a of k drafted tokens, and gives a + 1: one call of the large model with 1 + k tokens, and k
 // calls of the draft. It is worth it where such a call takes little more than one of a single token, because weights are

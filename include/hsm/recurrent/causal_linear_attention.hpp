@@ -18,8 +18,8 @@
 // No sum is 0. phi of a very negative number would round to 0, and 0 / 0 follow. So phi of a key is at least 2^-90, which
 // changes keys below -62.4 and nothing else; their slope is 0. And a query whose largest value m of a head is below 0 is
 // taken as q - m there, which changes nothing: phi is exp there, and its factor exp(-m) cancels. The divisor is then at
-// least 2^-90, not 1e-6 added to it as elsewhere. At the other end sums of products q k v must be finite: in float
-// queries, keys and values of 10^12 are, of 10^30 are not, and give NaN.
+// least 2^-90, not 1e-6 added to it as elsewhere. At the other end sums of C/H T products q k v must be finite: in float
+// those of queries, keys and values of 10^11 are, up to 10^5 products, of 10^30 none are, and they give NaN.
 //
 // 8 C^2 flop and 4 C (C/H + 1) for the state per token, 4 C^2 + 4 C parameters, and a state of C (C/H + 1) values per
 // stream, whatever it has read; as many for each token that can be taken back (StateOptions::spare), and tokens that can

@@ -274,7 +274,7 @@ void EmaPass<Scalar>::forward(const In& x, const Out& y, std::span<const Segment
   const auto segments = static_cast<Index>(list.size());
   if (saved) {
     saved->start(list, state);
-    saved->before.resize(n_ * C_, x.count() / kEmaBlock + segments);
+    set_size(saved->before, n_ * C_, x.count() / kEmaBlock + segments);
   }
   make_room(list, state);
   const Planes<Scalar> moving = take_planes((std::min)(segments, kEmaParts) * n_, C_);

@@ -103,7 +103,7 @@ class LinearAttentionLayer {
     const RingShape ring = ring_shape();
     return State("CausalLinearAttention::make_state", options, std::span(&ring, 1));
   }
-  /// Whether the state is one of a layer of these sizes.
+  /// Whether the state is one of a layer of these sizes, and of as much decay.
   bool fits(const State& state) const {
     return state.ring_count() == 1 && state.ring_shape(0) == ring_shape();
   }
@@ -128,7 +128,8 @@ class LinearAttentionLayer {
  private:
   RingShape ring_shape() const {
     const Index width = channels() / (std::max)(heads(), Index{1});  // of heads that check refuses, too
-    return {channels() * (width + 1), heads(), 1, kName};
+    return {channels() * (width + 1), heads(), 1,
+            parameters_.decay > 0 ? "linear-attention with decay" : kName};
   }
 
   Parameters parameters_;

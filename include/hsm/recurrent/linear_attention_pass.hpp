@@ -113,10 +113,10 @@ void LinearAttentionPass<Scalar>::start_record(const In& x, std::span<const Segm
   saved.start(list, state);
   saved.decay = parameters_.decay;
   const Index N = x.count(), H = sizes_.H;
-  saved.joint.resize(3 * sizes_.C, N);
-  saved.mixed.resize(sizes_.C, N);
-  saved.divisors.resize(H, N);
-  saved.before.resize(H * sizes_.held, state ? static_cast<Index>(list.size()) : 0);
+  set_size(saved.joint, 3 * sizes_.C, N);
+  set_size(saved.mixed, sizes_.C, N);
+  set_size(saved.divisors, H, N);
+  set_size(saved.before, H * sizes_.held, state ? static_cast<Index>(list.size()) : 0);
   for (std::size_t i = 0; state && i < list.size(); ++i) {
     if (saved.past[i] == 0) continue;
     const Scalar* from = state->ring(0, list[i].stream).slot(saved.past[i] - 1);

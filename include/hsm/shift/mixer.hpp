@@ -7,6 +7,7 @@
 //
 // Cost per token: the policy's products and O(K C). A step costs O(C) memory traffic besides the products.
 // Cut of time or batch: see the policy's file for its bound ((a,b): same bits).
+// A backward of an extend that is given no gradient of a state copies the state, where a policy has any number of taps.
 #pragma once
 
 #include <span>

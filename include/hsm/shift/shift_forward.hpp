@@ -17,12 +17,16 @@ void ShiftPass<Policy>::forward(const In& x, const Out& y, std::span<const Segme
   const Index N = x.count();
   if (saved) {
     saved->start(list, state);
-    saved->entry = state ? *state : State();
+    if (state) {
+      saved->entry = *state;  // into the memory that it has
+    } else {
+      saved->entry = State();
+    }
     saved->policy = Policy::kName;
     saved->taps = layer.taps();
     saved->groups = layer.groups();
-    saved->projected.resize(projected_rows(), N);
-    if constexpr (kStages.output) saved->mixed.resize(C(), N);
+    set_size(saved->projected, projected_rows(), N);
+    if constexpr (kStages.output) set_size(saved->mixed, C(), N);
   }
   make_room(list, state);
   fill_zeros(list, state);

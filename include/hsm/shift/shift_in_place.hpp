@@ -21,16 +21,17 @@ void ShiftPass<Policy>::forward_in_place(const Out& x) {
   Chunk chunk;
   chunk.x = In(x.data, x.batch, x.time, x.channels, x.token_stride, x.batch_stride);
   chunk.count = x.count();
-  // Part p of sequence b is segment b parts + p; those after the first continue a ring of their own.
-  State halo = layer.make_state({.streams = parts > 1 ? B * parts : 0});
-  halo.make_room(farthest);
+  // Part p of sequence b is segment b parts + p; those after the first each continue a stream of their own.
+  State halo = layer.make_state({.streams = B * std::max<Index>(0, parts - 1)});
+  if (parts > 1) halo.make_room(farthest);
   chunk.entry = &halo;
   const std::span<Segment> list = equal_segments(frame, B * parts, 0, false);
   for (Index i = 0; i < B * parts; ++i) {
-    const Index first = i % parts * length;
-    list[static_cast<std::size_t>(i)] = {i / parts * T + first, (std::min)(length, T - first),
-                                         first == 0 ? Segment::kFresh : i};
-    if (parts > 1) halo.advance(i, first);
+    const Index b = i / parts, p = i % parts, first = p * length;
+    Segment& segment = list[static_cast<std::size_t>(i)];
+    segment = {b * T + first, (std::min)(length, T - first),
+               p == 0 ? Segment::kFresh : b * (parts - 1) + p - 1};
+    if (p > 0) halo.advance(segment.stream, first);
   }
   chunk.segments = list;
   fill_zeros(list, &halo);
@@ -39,7 +40,7 @@ void ShiftPass<Policy>::forward_in_place(const Out& x) {
     const Segment& segment = list[static_cast<std::size_t>(i)];
     if (segment.fresh()) return;
     for (std::size_t g = 0; g < layer.groups().size(); ++g) {
-      const RingView<Scalar> ring = halo.ring(g, i);
+      const RingView<Scalar> ring = halo.ring(g, segment.stream);
       const Index before = i % parts * length;
       for (Index t = std::max<Index>(0, before - ring.slot_count); t < before; ++t) {
         const Scalar* column = x.at(segment.first - before + t) + first_row(layer.groups()[g]);
