@@ -13,6 +13,8 @@
 # Without --flags both -O0 and -O2 are measured. Exits with 0 whether targets are met or missed: on a shared
 # machine one run decides nothing.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 runs=5

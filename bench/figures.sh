@@ -6,6 +6,8 @@
 # What is said of a layer beside attention comes from rows that were measured in turns with it (.../paired), never from two
 # rows; where such a row's spread stayed above 10 % it is marked, with ~ in the table, with a ring in a picture.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if [[ $# != 1 || ! -f "$1" ]]; then
   echo "figures: expected a file that hsm_bench --json wrote, got '${1-}'" >&2

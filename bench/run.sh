@@ -14,6 +14,8 @@
 # and exits with 1 where a case lost more than PERCENT (3). Each is built from the bench/ of its own revision, since the
 # names of the library change; a case that only one of them has is left out.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 fail() {

@@ -7,6 +7,8 @@
 # that the losses of all parts together are those of one process that nobody disturbed. By hand, for its time: two kills are
 # among the tests (examples/train_ranks_test.cpp).
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 kills=10

@@ -11,6 +11,8 @@
 # of them includes: alone, each would take as long as all. A sentence is said of the file that the lines of the
 # compiler named last before it (g++) or name next (clang++).
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 compiler=${CXX:-c++}
 eigen=${EIGEN:-/usr/include/eigen3}

@@ -9,6 +9,8 @@
 #   --fast       the tests of values under -ffast-math
 #   -R REGEX     only the programs whose name matches, such as core/random
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 fail() {

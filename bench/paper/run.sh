@@ -14,6 +14,8 @@
 # All resume where they were stopped, and only report where all is done. Seeds and sizes settle all losses, so
 # another machine finds the same but for the last digits; the columns of seconds and speeds are of the machine.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 here=$root/bench/paper
 

@@ -123,6 +123,8 @@ def main():
   options = parser.parse_args()
   if not os.access(options.program, os.X_OK):
     parser.error(f"--program must be hsm_lm, which bash examples/run.sh builds, got {options.program!r}")
+  if options.out and not pathlib.Path(options.out).absolute().parent.is_dir():
+    parser.error(f"--out must be a file in a folder that is there, got {options.out!r}")
   lines = [f"{options.steps} steps of {options.batch} x {options.context} bytes, width {options.width}, learning rate "
            f"{options.learning_rate:g}, seed {options.seed}; PyTorch {torch.__version__}"
            f"{' in float64' if options.double else ''}, "

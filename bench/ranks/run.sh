@@ -7,6 +7,8 @@
 # reads a text of so many tokens (4194304) through an 8-layer (a,b) language model on one rank and on two, and prints the
 # memory and the speed of each.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 source "$root/bench/support/arguments.sh"
 

@@ -5,6 +5,8 @@
 # Trains a model of 4.3 M parameters and a draft of 0.3 M on a text, in some ten minutes, if build/speculation does
 # not hold them yet for this text; then writes after 1000 prompts with the draft and without, and bench/speculation/table.md.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 source "$root/bench/support/arguments.sh"
 

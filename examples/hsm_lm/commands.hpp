@@ -27,7 +27,9 @@ struct ExitCode {
 inline constexpr ExitCode kExitCodes[] = {
     {0, "done"},
     {kUserError, "an error, told in one sentence on the standard error output"},
-    {130, "ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; train saves the model first"}};
+    {130,
+     "ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; train saves the model first, "
+     "generate --save-session the session"}};
 
 /// Ends the program with this code and no further message.
 struct Exit {

@@ -76,6 +76,7 @@ void report(const CompareOptions& options, const ComparePlan& plan, const Compar
   files.write("-cost.svg", cost_picture(data));
   files.write("-positions.svg", position_picture(data));
   std::printf("\n%s\n", shown(files.written()).c_str());
+  settle_output();
 }
 
 void run_compare_command(CompareOptions& options) {

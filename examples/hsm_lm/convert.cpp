@@ -44,6 +44,7 @@ void run_convert(const ConvertOptions& options) {
   std::printf("%s: saved as %s, %s of weights instead of %s\n", shown(options.out).c_str(),
               options.storage.c_str(), bytes_text(static_cast<double>(parameter_bytes(model))).c_str(),
               bytes_text(before).c_str());
+  settle_output();
 }
 
 }  // namespace

@@ -65,16 +65,22 @@ void print_model(const Model& model) {
 void train_model(Model& model, const DemoText& text, const DemoOptions& options, Workspace& workspace) {
   const auto ids = ByteTokenizer::encode(text.training);
   ProgressLine line;
-  const TrainingProgress end =
-      train(model, std::span<const std::int32_t>(ids), {}, options.training, workspace,
-            [&](const TrainingProgress& p) {
-              if (line.due()) {
-                line.update(format("training: step %td (%.0f %%)  %.3f bits per byte  %.0f bytes/s  %s left",
-                                   p.step, 100 * p.fraction, p.smoothed_loss / std::numbers::ln2,
-                                   p.tokens_per_second, duration_text(p.seconds_left).c_str()));
-              }
-              return true;
-            });
+  const auto show = [&](const TrainingProgress& p) {
+    if (line.due()) {
+      line.update(format("training: step %td (%.0f %%)  %.3f bits per byte  %.0f bytes/s  %s left", p.step,
+                         100 * p.fraction, p.smoothed_loss / std::numbers::ln2, p.tokens_per_second,
+                         duration_text(p.seconds_left).c_str()));
+    }
+    return true;
+  };
+  TrainingProgress end;
+  try {
+    end = train(model, std::span<const std::int32_t>(ids), {}, options.training, workspace, show);
+  } catch (const TrainingDiverged& error) {
+    line.clear();
+    throw std::runtime_error("the training diverged after step " + std::to_string(error.good_steps()) +
+                             "; a smaller --learning-rate may help");
+  }
   line.clear();
   std::printf("trained: %s of %td x %td bytes in %s, %.0f bytes/s\n\n", counted(end.step, "step").c_str(),
               options.training.batch, model.config().context, duration_text(end.seconds).c_str(),
@@ -134,7 +140,7 @@ void print_continuation(const Model& model, const DemoText& text, const DemoOpti
   session.prefill(ByteTokenizer::encode((text.recalls.empty() ? "" : "\n") + prompt));
   Sampler sampler({.temperature = 0.5});
   Random random(options.training.seed);
-  TextOutput output("");
+  TextOutput output("", false);
   output.push(prompt + "|");
   for (Index i = 0; i < kLongest; ++i) {
     const std::int32_t id = sampler(session.logits(), random);
@@ -143,7 +149,7 @@ void print_continuation(const Model& model, const DemoText& text, const DemoOpti
     output.push(std::string_view(&byte, 1));
     session.next(id);
   }
-  output.finish(false);
+  output.finish();
   std::printf("\n");
 }
 

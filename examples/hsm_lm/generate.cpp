@@ -20,6 +20,7 @@
 #include <hsm/model/session.hpp>
 
 #include "examples/hsm_lm/commands.hpp"
+#include "examples/hsm_lm/interrupt.hpp"
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
 #include "examples/hsm_lm/session_text.hpp"
@@ -193,8 +194,11 @@ void run_generate(const GenerateOptions& options) {
   Random& random = beginning.random;
   const GenerationSession<Model>& session = writer.session();
   const std::uint64_t seed = random.state();
+  const bool saves = !options.save_session.empty();
+  std::optional<InterruptGuard> guard;
+  if (saves) guard.emplace(kTextWords);
   const std::string prefilled = prefill(options, writer, beginning.unread, unit);
-  TextOutput output(beginning.pending);
+  TextOutput output(beginning.pending, saves);
   output.push(prompt);
   const auto choose = [&](std::span<const float> logits, Random& draws) {
     check_logits(options, logits, session.position(), unit);
@@ -205,7 +209,10 @@ void run_generate(const GenerateOptions& options) {
   Index count = 0;
   std::int32_t id = 0;
   while (count < options.tokens) {
-    if (count > 0 && session.room() == 0 && options.on_full == "stop") break;
+    // At least one: a session goes on from a token that it has not read.
+    const bool ends = output.is_over() || (guard && guard->signal() != 0);
+    const bool full = session.room() == 0 && options.on_full == "stop";
+    if (count > 0 && (ends || full)) break;
     for (const std::int32_t next : writer.next(choose, random, options.tokens - count)) {
       id = next;
       output.push(tokenizer.piece(id));
@@ -214,13 +221,15 @@ void run_generate(const GenerateOptions& options) {
     times.at(count, decode.seconds());
   }
   const double decode_seconds = decode.seconds();
-  output.finish(!options.save_session.empty());
+  if (guard) guard->begin_saving();
+  output.finish();
   times.finish(count, decode_seconds);
-  if (count < options.tokens) {
+  const int signal = guard ? guard->signal() : 0;
+  if (count < options.tokens && signal == 0 && !output.is_over()) {
     std::fprintf(stderr, "hsm_lm: stopped after %s, the context of %td is full; --on-full restart goes on\n",
                  counted(count, "token").c_str(), from.model.config().context);
   }
-  if (!options.save_session.empty()) {
+  if (saves) {
     save_session(options.save_session, session,
                  SessionText::notes(tokenizer, id, random.state(), output.pending()));
     std::fprintf(stderr, "%s: saved, %s read\n", shown(options.save_session).c_str(),
@@ -230,6 +239,8 @@ void run_generate(const GenerateOptions& options) {
   const std::string speed = count > 1 ? format(", %.0f tokens/s", rate(count - 1, decode_seconds)) : "";
   std::fprintf(stderr, "%s; decode %s%s%s; seed %llu\n", prefilled.c_str(), counted(count, "token").c_str(),
                speed.c_str(), writer.draft_text().c_str(), static_cast<unsigned long long>(seed));
+  if (saves) output.settle();
+  if (signal != 0) throw Exit{ended_by(signal)};
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The end of a training run by a signal, as a question that the run asks. The first Ctrl-C or SIGTERM, SIGHUP or
+// The end of a long run by a signal, as a question that the run asks. The first Ctrl-C or SIGTERM, SIGHUP or
 // limit of processor time asks the run to end, and says so at once; the second Ctrl-C or SIGTERM says what a third
 // one would do; the third ends the program as the signal does by itself. Systems send some signals twice, or every
 // second: what comes within a fifth of a second of the one before, and any but those two, is not counted again.
@@ -35,6 +35,12 @@ inline constexpr InterruptWords kTrainingWords{
 inline constexpr InterruptWords kRanksWords{
     ": training ends after this step, then the model is saved, unless a rank is gone\n",
     kTrainingWords.saving, kTrainingWords.second, kTrainingWords.last};
+
+/// Of a text whose session is saved.
+inline constexpr InterruptWords kTextWords{
+    ": the text ends after this token, then the session is saved\n",
+    ": the session is being saved, then the program ends\n",
+    ": still saving the session; the next one ends the program at once without\n", kTrainingWords.last};
 
 /// Of an experiment of many runs.
 inline constexpr InterruptWords kRunsWords{

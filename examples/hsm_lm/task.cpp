@@ -54,6 +54,7 @@ void report_task(const TaskOptions& options, const TaskPlan& plan, const RunTabl
     files.write("-places.svg", place_picture(options, plan, results));
   }
   std::printf("\n%s\n", shown(files.written()).c_str());
+  settle_output();
 }
 
 void run_task_command(TaskOptions& options) {

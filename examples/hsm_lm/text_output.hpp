@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdio>
 #include <stdexcept>
@@ -13,6 +14,7 @@
 
 #include <hsm/core/types.hpp>
 
+#include "examples/support/process.hpp"
 #include "examples/support/terminal.hpp"
 #include "examples/support/text.hpp"
 
@@ -22,28 +24,44 @@ namespace hsm::examples {
 /// one.
 class TextOutput {
  public:
-  /// `pending`: the first bytes of a character that an earlier part of the text ended in.
-  explicit TextOutput(std::string_view pending) : text_(pending) {}
+  /// `pending`: the first bytes of a character that an earlier part of the text ended in. Where the text goes on later it
+  /// is saved first, whatever becomes of what is shown.
+  TextOutput(std::string_view pending, bool goes_on) : text_(pending), goes_on_(goes_on) {}
 
+  /// Throws where nothing can be written, unless the text goes on later.
   void push(std::string_view bytes) {
     std::string whole;
     for (const char byte : bytes) whole += text_.push(byte);
     write(terminal_ ? whole : bytes);
   }
   /// Ends the line. A character that was not finished is shown as such unless the text goes on later.
-  void finish(bool goes_on) {
-    if (terminal_ && !goes_on) write(text_.finish());
+  void finish() {
+    if (terminal_ && !goes_on_) write(text_.finish());
     write("\n");
   }
   std::string pending() const { return std::string(text_.pending()); }
+  /// Whether nothing can be shown any more.
+  bool is_over() const { return over_; }
+  /// Once the text is saved: throws where it could not be shown but for a reader who has left.
+  void settle() const {
+    if (over_ && full_) fail();
+    if (over_) std::clearerr(stdout);  // which settle_output does where it is told anew
+    settle_output();
+  }
 
  private:
-  static void write(std::string_view text) {
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-      throw std::runtime_error("cannot write to the standard output");
+  [[noreturn]] static void fail() { throw std::runtime_error("cannot write to the standard output"); }
+  void write(std::string_view text) {
+    if (over_) return;
+    errno = 0;
+    if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+    if (!goes_on_) fail();
+    over_ = true;
+    full_ = errno != EPIPE && errno != EBADF;
   }
 
   TerminalText text_;
+  bool goes_on_, over_ = false, full_ = false;
   bool terminal_ = ::isatty(STDOUT_FILENO) != 0;
 };
 

@@ -27,6 +27,20 @@ struct TokenizeOptions {
   std::int32_t vocabulary = 1024;
 };
 
+/// The tokenizer of a text; what goes wrong names its file.
+SentencePieceTokenizer learn(const TokenizeOptions& options, const std::string& text) {
+  const auto told = [&](const std::exception& error) {
+    return options.text + ": " + without_name(error.what());
+  };
+  try {
+    return train_sentencepiece(text, options.vocabulary);
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(told(error));
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(told(error));
+  }
+}
+
 void run_tokenize(const TokenizeOptions& options) {
   CommandFiles files;
   files.reads("--text", options.text);
@@ -35,18 +49,14 @@ void run_tokenize(const TokenizeOptions& options) {
     throw std::runtime_error("tokenize needs SentencePiece, and this hsm_lm was built without it");
   OutputFile file(options.out);
   const std::string text = read_text(options.text);
-  try {
-    const SentencePieceTokenizer tokenizer = train_sentencepiece(text, options.vocabulary);
-    const auto tokens = static_cast<double>(tokenizer.encode(text).size());
-    file.write(tokenizer.model());
-    file.commit();
-    std::printf("%s: saved, %s; the text has %s, %s, %.3f bytes per token\n", shown(options.out).c_str(),
-                counted(tokenizer.vocabulary(), "token").c_str(), counted(text.size(), "byte").c_str(),
-                counted(tokens, "token").c_str(), static_cast<double>(text.size()) / tokens);
-    settle_output();
-  } catch (const std::invalid_argument& error) {
-    throw std::invalid_argument(options.text + ": " + without_name(error.what()));
-  }
+  const SentencePieceTokenizer tokenizer = learn(options, text);
+  const auto tokens = static_cast<double>(tokenizer.encode(text).size());
+  file.write(tokenizer.model());
+  file.commit();
+  std::printf("%s: saved, %s; the text has %s, %s, %.3f bytes per token\n", shown(options.out).c_str(),
+              counted(tokenizer.vocabulary(), "token").c_str(), counted(text.size(), "byte").c_str(),
+              counted(tokens, "token").c_str(), static_cast<double>(text.size()) / tokens);
+  settle_output();
 }
 
 }  // namespace

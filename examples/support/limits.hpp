@@ -12,6 +12,7 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #if defined(_WIN32)
 #ifndef WIN32_LEAN_AND_MEAN
@@ -32,11 +33,21 @@ namespace hsm::examples {
 
 namespace detail {
 
-/// The directory of this process's control group under the unified hierarchy; empty where there is none.
-inline std::string control_group() {
+/// The directories under `root` of a control group of the unified hierarchy, "/a/b", and of all that it is in: the limits of
+/// each of them hold.
+inline std::vector<std::string> groups_around(const std::string& root, std::string group) {
+  std::vector<std::string> directories;
+  while (group.ends_with('/')) group.pop_back();
+  for (; !group.empty(); group.resize(group.rfind('/'))) directories.push_back(root + group + "/");
+  directories.push_back(root + "/");
+  return directories;
+}
+
+/// Those of this process, the innermost first; none where there is no such hierarchy.
+inline std::vector<std::string> control_groups() {
   std::ifstream file("/proc/self/cgroup");
   for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("0::")) return "/sys/fs/cgroup" + line.substr(3) + (line.ends_with('/') ? "" : "/");
+    if (line.starts_with("0::/")) return groups_around("/sys/fs/cgroup", line.substr(3));
   }
   return {};
 }
@@ -66,6 +77,14 @@ inline std::optional<double> meminfo(const std::string& name) {
   return kilobytes ? std::optional(1024 * *kilobytes) : std::nullopt;
 }
 
+/// The processors that a control group gives time for, if it has a limit.
+inline std::optional<double> group_processors(const std::string& group) {
+  std::ifstream file(group + "cpu.max");
+  double quota = 0, period = 0;
+  if (!(file >> quota >> period) || !(quota > 0 && period > 0)) return std::nullopt;
+  return quota / period;
+}
+
 /// What a control group leaves in bytes, if it has a limit. Files that were read and written count as its memory, but
 /// give way to what is asked for.
 inline std::optional<double> group_memory_left(const std::string& group) {
@@ -80,13 +99,12 @@ inline std::optional<double> group_memory_left(const std::string& group) {
 }  // namespace detail
 
 /// The threads that this process may run at once, at least 1: processors of its affinity mask, and no more than
-/// its control group gives it time for.
+/// its control group, and each that this is in, gives it time for.
 inline int hardware_threads() {
-  const int processors = hsm::available_processors();
-  std::ifstream file(detail::control_group() + "cpu.max");
-  double quota = 0, period = 0;
-  if (!(file >> quota >> period) || !(quota > 0 && period > 0)) return processors;
-  return std::clamp(static_cast<int>(std::ceil(std::min(quota / period, 1e6))), 1, processors);
+  double processors = hsm::available_processors();
+  for (const std::string& group : detail::control_groups())
+    processors = std::min(processors, std::ceil(detail::group_processors(group).value_or(processors)));
+  return std::max(1, static_cast<int>(processors));
 }
 
 /// The memory of this machine in bytes; 0 where the system does not say.
@@ -123,8 +141,8 @@ inline double memory_left() {
   } else if (const double all = memory_bytes(); all > 0) {
     left = std::min(left, all);
   }
-  if (const auto of_group = detail::group_memory_left(detail::control_group()))
-    left = std::min(left, *of_group);
+  for (const std::string& group : detail::control_groups())
+    left = std::min(left, detail::group_memory_left(group).value_or(left));
   return left;
 }
 

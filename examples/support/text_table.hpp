@@ -37,7 +37,10 @@ struct TextTable {
   std::string markdown() const {
     std::string all;
     const auto add = [&](const std::vector<std::string>& row) {
-      for (const std::string& cell : row) all += "| " + cell + " ";
+      for (const std::string& cell : row) {
+        const bool code = cell.find('*') < cell.size() - 1;  // two of them would be a stress
+        all += code ? "| `" + cell + "` " : "| " + cell + " ";
+      }
       all += "|\n";
     };
     add(header);

@@ -5,6 +5,8 @@
 # The library as WebAssembly, a small model trained on the built-in stories (about a minute, one thread), and the files
 # of examples/web/site. What is newer than its sources stays.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=build/web
 
@@ -21,7 +23,7 @@ fresh() {
 build_library() {
   local sources=(examples/web/*.?pp examples/web/build.sh examples/hsm_lm/{model,stack_*,summary}.hpp
     examples/support/{coverage_text,stack_picture,svg,text}.hpp include)
-  if fresh "$work/site/hsm.wasm" "${sources[@]}"; then return; fi
+  if fresh "$work/site/hsm.js" "${sources[@]}"; then return; fi
   echo "web: compiling the library to WebAssembly, a minute or two"
   # The include folders of this machine hold headers for its own processor: only what is needed is shown.
   ln -sfn /usr/include/eigen3 /usr/include/nlohmann "$work/include/"

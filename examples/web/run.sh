@@ -4,6 +4,8 @@
 # Builds the page and serves it to this machine alone:   bash examples/web/run.sh [PORT]
 # The first time it compiles the tool and the library and trains a model, some minutes in all; Ctrl-C ends it.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 port=${1:-8000}

@@ -4,6 +4,8 @@
 # Builds the page and goes through it with a headless Chromium:   bash examples/web/test.sh
 # Compares it with the tool hsm_lm, and leaves pictures of it in build/web/pictures.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 work=build/web
 

@@ -118,7 +118,7 @@ TEST_F(HsmLmCompare, RunsTheWholeQuickForm) {
   EXPECT_EQ(rows("compare-curves.csv").size(), rows("compare.csv").size());
   EXPECT_EQ(rows("compare-speeds.csv").size(), 12u * 3 * 3);  // training and two contexts, three rounds
   const std::string page = read_raw(work_ / "compare.md");
-  EXPECT_TRUE(mentions(page, {"# Recipes at about", "| 3*ab |", "|---:|", "- seeds 1, 2"}));
+  EXPECT_TRUE(mentions(page, {"# Recipes at about", "| `3*ab` |", "|---:|", "- seeds 1, 2"}));
   std::size_t columns = 0;
   for (std::size_t first = page.find('|'), end = 0; first < page.size() && page[first] == '|';
        first = end + 1) {

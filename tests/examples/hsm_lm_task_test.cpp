@@ -89,7 +89,7 @@ TEST_F(HsmLmTask, PrintsATableAndWritesAllFiles) {
   EXPECT_EQ(lines("p.csv").size(), 9u);
   EXPECT_TRUE(
       lines("p.csv")[0].starts_with("task,context,items,symbols,width,target_parameters,schedule,steps"));
-  EXPECT_TRUE(mentions(read_raw(work_ / "p.md"), {"# parity", "| 2*ab |", "|---:|", "seeds 1, 2"}));
+  EXPECT_TRUE(mentions(read_raw(work_ / "p.md"), {"# parity", "| `2*ab` |", "|---:|", "seeds 1, 2"}));
   EXPECT_TRUE(mentions(read_raw(work_ / "p.svg"), {"<svg", "2*attention@learned", "chance", "seeds 1, 2"}));
   EXPECT_TRUE(mentions(read_raw(work_ / "p-places.svg"), {"<svg", "bits so far", "seeds 1, 2"}));
 }

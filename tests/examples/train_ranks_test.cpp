@@ -37,6 +37,8 @@ class TrainRanks : public TrainingProcess {
     if (std::string(HSM_MPIEXEC).empty()) GTEST_SKIP() << "MPI was not found, or HSM_MPI is OFF";
     ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+    ::setenv("OMPI_MCA_rmaps_base_oversubscribe", "1", 1);
+    ::setenv("OMPI_MCA_mpi_yield_when_idle", "1", 1);
     ::setenv("ASAN_OPTIONS", "fast_unwind_on_malloc=0", 1);
     ::setenv("LSAN_OPTIONS", "use_tls=0:suppressions='" HSM_SOURCE_DIR "/tests/distributed/leaks.txt'", 1);
   }
@@ -44,8 +46,7 @@ class TrainRanks : public TrainingProcess {
   /// The small run of `command` over so many ranks; one is the tool alone.
   static std::string over(int ranks, const std::string& more) {
     if (ranks == 1) return "exec " + command(more);
-    return "exec '" HSM_MPIEXEC "' -n " + std::to_string(ranks) +
-           " --oversubscribe --mca mpi_yield_when_idle 1 " + command(more);
+    return "exec '" HSM_MPIEXEC "' -n " + std::to_string(ranks) + " " + command(more);
   }
 
   /// The same with another value of an option that `command` gives.

@@ -235,6 +235,20 @@ TEST(GroupMemory, FilesThatWereReadGiveWay) {
   EXPECT_EQ(examples::detail::group_memory_left(group), 0);
 }
 
+TEST(GroupLimits, AreThoseOfAllGroupsAround) {
+  using Directories = std::vector<std::string>;
+  EXPECT_EQ(examples::detail::groups_around("/r", "/a/b"), (Directories{"/r/a/b/", "/r/a/", "/r/"}));
+  EXPECT_EQ(examples::detail::groups_around("/r", "/a/"), (Directories{"/r/a/", "/r/"}));
+  EXPECT_EQ(examples::detail::groups_around("/r", "/"), Directories{"/r/"});
+  const TemporaryDirectory directory;
+  const std::string group = (directory / "").string();
+  EXPECT_FALSE(examples::detail::group_processors(group).has_value());
+  write_raw(directory / "cpu.max", "max 100000\n");
+  EXPECT_FALSE(examples::detail::group_processors(group).has_value());
+  write_raw(directory / "cpu.max", "150000 100000\n");
+  EXPECT_EQ(examples::detail::group_processors(group), 1.5);
+}
+
 TEST_F(TrainingLimits, TheBestOfARunThatDivergesIsSavedToo) {
   const Ending end = shell(
       "exec $lm train --text text --out model --layers ab --width 16 --context 16 --threads 1 "

@@ -10,6 +10,8 @@
 # Prints executions and findings per target. Inputs that were found stay in build/fuzz/<target>.inputs and are
 # where the next run begins; findings and logs stay beside them. Exits with 1 on a finding.
 set -euo pipefail
+export LC_ALL=C.UTF-8  # numbers with a point
+unset CDPATH           # a cd that prints nothing
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 
