@@ -132,6 +132,7 @@ step() { awk -v layer="$1" -v at="at=$2" '$2 == layer && $3 == "step" && $4 == a
   echo "$(machine processor), $(machine cores) cores, $(machine compiler), \`$(machine flags)\`, products by $(machine products), float, C = 512, $threads threads."
   echo "*Speed-up* is attention's time over the layer's, the median of pairs of runs in turns: below 1 the layer is slower. A *block* is"
   echo "mixer and feed-forward network, with as many parameters as attention's block. ~ marks a spread above 10 %. Steps run on one thread."
+  echo "*Faster from T*: at this length and every longer one that was measured, interpolated; < the first or > the last of them; -: not measured."
   echo
   echo "| | us per token, T = 1,024 | us per token, T = 16,384 | speed-up, T = 1,024 | speed-up, T = 16,384 | block's speed-up, T = 1,024 | block's speed-up, T = 16,384 | faster from T: mixer | faster from T: training | faster from T: block | us per step after 100 tokens |"
   echo "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"

@@ -13,8 +13,9 @@
 // Equal to one rank within the bounds of the layers for cuts of time. Learned positions are those of the whole sequence,
 // and begin again with each document. Dropout is not done. Attention over chosen blocks or a hierarchy (hkt) is refused, and
 // in prefill all attention, whose state does not fit on one rank.
-// Errors: std::invalid_argument or std::out_of_range, before anything is sent; std::runtime_error, the same on every rank,
-// where the models of the ranks are of different configs.
+// Errors: std::invalid_argument or std::out_of_range, before a state or a gradient is sent, on the rank whose arguments are
+// wrong; the others then wait, so let run_ranks end them. std::runtime_error, the same on every rank, where the models of the
+// ranks are of different configs.
 #pragma once
 
 #include <cstdint>

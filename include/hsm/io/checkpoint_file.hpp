@@ -14,7 +14,7 @@
 //   the weights under the names of a model file
 //   optimizer.first_moment.*, optimizer.second_moment.*, good.*, best.* (where the best model is kept)
 //
-// Numbers that are not finite are neither written nor read. Saving replaces a file whole or not at all; it takes 4
+// Of numbers that are not finite, an infinite training.clip alone is written and read. Saving replaces a file whole or not at all; it takes 4
 // or 5 times the bytes of a model file. Loading trusts nothing: the config is compared with the shapes in the file
 // before memory of that size is taken, each tensor must be there once, alone and in its shape, every field must be
 // there and within its bounds. Whether the texts are those of the run is for `train` to say. Errors:

@@ -23,6 +23,9 @@
 //                    project.weight [3C,C], rows q, k, v, .bias [3C]; output.weight [C,C], .bias [C]
 //     hkt            the same; of each level e >= 1 level<e>.a, .b [C], .weight [2C,C], rows q, k, .bias [2C]; lambda [levels]
 //
+// The formulas are in the header of each; head h owns the rows h C/H ... (h+1) C/H - 1 of each block of C rows. The logits
+// are E h: there is no other output map.
+//
 // A model whose matrices are in fewer bytes (core/narrow_matrix.hpp) says so in the metadata,
 //
 //   storage         bf16 or int8          storage.group   32, where it is int8
@@ -36,9 +39,7 @@
 // Loaded, it stays so: it generates and is evaluated, and whoever trains it gets a sentence; store_matrices(model,
 // Storage::kFloat) widens it. Numbers of another type without the key are taken for what they are worth, BF16 too.
 //
-// with the formulas in the header of each; head h owns the rows h C/H ... (h+1) C/H - 1 of each block of C rows.
-// The logits are E h: there is no other output map. A model whose tokens are the pieces of a SentencePiece model
-// brings that along:
+// A model whose tokens are the pieces of a SentencePiece model brings that along:
 //
 //   tokenizer              sentencepiece
 //   tokenizer.fingerprint  the hash of its bytes, see io/fingerprint.hpp

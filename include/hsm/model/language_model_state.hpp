@@ -71,7 +71,8 @@ struct LanguageModelState {
 
   /// Counts tokens that every layer has read.
   void advance(Index stream, Index tokens) { counts[checked(stream)] += tokens; }
-  /// Makes `stream` a fresh one, whose positions begin again. O(layers).
+  /// Makes `stream` a fresh one, whose positions begin again. No more work than it was to fill the slots of its
+  /// rings; of attention nothing is touched.
   void reset(Index stream) {
     counts[checked(stream)] = 0;
     for (auto& layer : layers) std::visit([&](auto& state) { state.reset(stream); }, layer);

@@ -11,8 +11,8 @@
 // taken away for it; both and so q are trained within (0, 1), where the average neither grows nor turns its sign.
 //
 // The formulas are those of the paper. Ours are that the tensors are [n,C], a memory after another, and the initial
-// values: beta = +1, -1, +1, ... along i and eta normal(1/sqrt(n)) with deviations as in the paper's choice of an
-// expansion whose parts differ; sigmoid(alpha) from 1/2 to 1/64 over the channels, so that some remember a few tokens
+// values: beta = +1, -1, +1, ... along i plus normal(0.02), so that the memories differ, as in the paper; eta
+// normal(1/sqrt(n)); sigmoid(alpha) from 1/2 to 1/64 over the channels, so that some remember a few tokens
 // and some hundreds, and sigmoid(delta) = 0.88.
 #pragma once
 

@@ -74,7 +74,8 @@ class Coverage {
   HSM_DETAIL_CONSTEXPR explicit Coverage(const S& schedule, const CoverageOptions& options = {})
       : Coverage(layers_of(schedule, options), options.window) {}
 
-  /// The stack of these layers. Throws as above, and std::invalid_argument for a shift < 1.
+  /// The stack of these layers. Throws as above, but for taps < 1 of a layer, and
+  /// std::invalid_argument for a shift < 1.
   HSM_DETAIL_CONSTEXPR explicit Coverage(std::span<const CoverageLayer> layers, Index window = 0);
   /// The same from a vector.
   HSM_DETAIL_CONSTEXPR explicit Coverage(const std::vector<CoverageLayer>& layers, Index window = 0)

@@ -8,7 +8,7 @@
 namespace hsm::inline HSM_ABI {
 
 /// The shifts 1, 2, ... 2^(period-1), 1, 2, ... over `layers` layers. Throws std::invalid_argument for period
-/// < 1.
+/// < 1 and a shift that Index does not hold.
 struct CyclicSchedule {
   /// L.
   Index layers = 0;

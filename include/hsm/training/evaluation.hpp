@@ -56,7 +56,7 @@ struct Evaluation {
 
 /// How to evaluate.
 struct EvaluationConfig {
-  Index batch = 16;   ///< windows at a time; changes nothing but speed
+  Index batch = 16;   ///< windows at a time; changes speed, memory, and losses within rounding
   Index context = 0;  ///< T; 0 = that of the model
   /// One sequence instead of windows; for models without learned positions.
   bool carry = false;
