@@ -114,25 +114,22 @@ concept HasOutput = requires(P& policy) {
 };
 
 /// The names of the members that may be left out. A class that inherits a name from two sides cannot tell which
-/// is meant: that finds a member of P whatever its signature, overloads and templates too.
+/// is meant: that finds a member of P whatever its signature, overloads and templates too. P is a class that is not final,
+/// which MixingPolicy asks first.
 struct OptionalNames {
   int adjoint, adjoint_now, adjoint_past, adjoint_token, sum_count, add_sums, channel_weights, taps;
 };
 template <class P>
 struct WithNames : P, OptionalNames {};
 
-template <class P>
-inline constexpr bool kCanInherit = std::is_class_v<P> && !std::is_final_v<P>;
-
 // clang-format off
-template <class P> concept NamesAdjoint = kCanInherit<P> && !requires { &WithNames<P>::adjoint; };
-template <class P> concept NamesPairAdjoint = kCanInherit<P> &&
+template <class P> concept NamesAdjoint = !requires { &WithNames<P>::adjoint; };
+template <class P> concept NamesPairAdjoint =
     !(requires { &WithNames<P>::adjoint_now; } && requires { &WithNames<P>::adjoint_past; });
-template <class P> concept NamesTokenAdjoint = kCanInherit<P> && !requires { &WithNames<P>::adjoint_token; };
-template <class P> concept NamesSums = kCanInherit<P> &&
-    !(requires { &WithNames<P>::sum_count; } && requires { &WithNames<P>::add_sums; });
-template <class P> concept NamesChannelWeights = kCanInherit<P> && !requires { &WithNames<P>::channel_weights; };
-template <class P> concept NamesTaps = kCanInherit<P> && !requires { &WithNames<P>::taps; };
+template <class P> concept NamesTokenAdjoint = !requires { &WithNames<P>::adjoint_token; };
+template <class P> concept NamesSums = !(requires { &WithNames<P>::sum_count; } && requires { &WithNames<P>::add_sums; });
+template <class P> concept NamesChannelWeights = !requires { &WithNames<P>::channel_weights; };
+template <class P> concept NamesTaps = !requires { &WithNames<P>::taps; };
 // clang-format on
 
 // Each member that may be left out is left out, or as the engine calls it.
