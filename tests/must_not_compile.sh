@@ -9,7 +9,7 @@
 #
 # The files of a folder are compiled as one, and its controls as another, each in a namespace of its own behind what any
 # of them includes: alone, each would take as long as all. A sentence is said of the file that the lines of the
-# compiler named last before it (g++) or name next (clang++).
+# compiler named last before it (g++), or that its error or the notes behind name (clang++).
 set -euo pipefail
 export LC_ALL=C.UTF-8  # numbers with a point
 unset CDPATH           # a cd that prints nothing
@@ -21,10 +21,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 flags=(-std=c++20 -fsyntax-only -w -I"$include" -isystem "$eigen")
-order=cat
+clang=""
 if "$compiler" --version | grep -q clang; then
   flags+=(-ferror-limit=0 -fno-caret-diagnostics)
-  order=tac
+  clang=yes
 fi
 
 # The words of a file or message, one space between any two: compilers and static_asserts break lines anywhere.
@@ -51,12 +51,15 @@ compile() {
   "$compiler" "${flags[@]}" -I"$folder" "$work/all.cpp" >"$work/said" 2>&1 || status=$?
 }
 
-# What was said of a file.
+# What was said of a file: by clang in the errors, each with its notes, whose first named file it is.
 said_of() {
-  "$order" "$work/said" | awk -v folder="$(dirname "$1")/" -v name="$1" '
+  awk -v folder="$(dirname "$1")/" -v name="$1" -v clang="$clang" '
+    clang && /: (fatal )?error: / { if (current == name) print said; said = current = "" }
     { at = index($0, folder)
-      if (at && match(substr($0, at), /^[^:,]*\.cpp/)) current = substr($0, at, RLENGTH) }
-    current == name' | "$order" | words
+      if (at && !(clang && current) && match(substr($0, at), /^[^:,]*\.cpp/)) current = substr($0, at, RLENGTH)
+      if (clang) said = said $0 "\n" }
+    !clang && current == name
+    END { if (clang && current == name) print said }' "$work/said" | words
 }
 
 while IFS= read -r folder; do
