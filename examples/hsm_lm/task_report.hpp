@@ -3,7 +3,8 @@
 // What came of the runs of `hsm_lm task`, as tables and as pictures.
 #pragma once
 
-#include <cmath>
+#include <bit>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -156,7 +157,7 @@ inline std::string distance_picture(const TaskOptions& options, const TaskPlan& 
 }
 
 /// Lines of the accuracies over the axis of the task. Places with few answers are joined: those from 2^i to
-/// 2^(i+1) - 1.
+/// 2^(i+1) - 1, and 0.
 inline std::string place_picture(const TaskOptions& options, const TaskPlan& plan,
                                  const TaskResults& results) {
   const Task& task = plan.tasks[0];
@@ -174,10 +175,11 @@ inline std::string place_picture(const TaskOptions& options, const TaskPlan& pla
     };
     std::map<Index, Group> groups;
     for (const auto& [place, some] : result.by_place) {
-      Group& group = groups[join ? static_cast<Index>(std::log2(static_cast<double>(place))) : place];
+      const auto bits = static_cast<Index>(std::bit_width(static_cast<std::uint64_t>(place)));
+      Group& group = groups[join ? bits : place];
       group.answers.right += some.right;
       group.answers.asked += some.asked;
-      group.places += static_cast<double>(place * some.asked);
+      group.places += static_cast<double>(place) * static_cast<double>(some.asked);
     }
     PlotLine line{plan.contenders[c].name, {}};
     for (const auto& [place, group] : groups)

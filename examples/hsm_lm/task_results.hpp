@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 #include <map>
 #include <stdexcept>
@@ -27,8 +28,10 @@ inline bool read_places(std::string_view cell, std::map<Index, TaskAnswers>& ans
     Index place = 0;
     TaskAnswers read;
     if (!read_word(word, ":/", place, read.right, read.asked)) return false;
+    constexpr Index kMostPlace = std::numeric_limits<std::int32_t>::max();
     constexpr Index kMostAsked = Index{1} << 40;  // whose sums can be counted
-    if (place < 0 || read.right < 0 || read.asked < 1 || read.right > read.asked || read.asked > kMostAsked)
+    if (place < 0 || place > kMostPlace || read.right < 0 || read.asked < 1 || read.right > read.asked ||
+        read.asked > kMostAsked)
       return false;
     TaskAnswers& all = answers[place];
     all.right += read.right;

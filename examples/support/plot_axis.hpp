@@ -39,14 +39,17 @@ inline std::string short_number(double value) {
 /// An axis with its bounds settled, over a length of pixels.
 class PlotScale {
  public:
-  /// From pixel `start`, where `low` is, to pixel `end`. Bounds without a length are widened.
+  /// From pixel `start`, where `low` is, to pixel `end`. Bounds without a length, or with one that
+  /// their last digits make, are widened.
   PlotScale(const PlotAxis& axis, double low, double high, double start, double end)
       : scale_(axis.scale),
         low_(axis.low.value_or(low)),
         high_(axis.high.value_or(high)),
         start_(start),
         end_(end) {
-    if (!(low_ < high_)) {
+    const double rounding =
+        64 * std::numeric_limits<double>::epsilon() * std::max(std::abs(low_), std::abs(high_));
+    if (!(high_ - low_ > rounding)) {
       const double room = scale_ != Scale::kLinear || low_ == 0 ? 1 : std::abs(low_) / 2;
       high_ = scale_ == Scale::kLinear ? low_ + room : low_ * 2;
       low_ = scale_ == Scale::kLinear ? low_ - room : low_ / 2;

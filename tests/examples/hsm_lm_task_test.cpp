@@ -298,6 +298,7 @@ TEST_F(HsmLmTask, RefusesATableThatWasEditedByHand) {
                                                         {"seconds", "-1"},
                                                         {"by_place", "3:1/0"},
                                                         {"by_place", "3:2/1"},
+                                                        {"by_place", "9223372036854775807:1/2"},
                                                         {"by_place", "3:1/2x"}}) {
     SCOPED_TRACE(column + " " + cell);
     const std::size_t line = all.find('\n') + 1, end = all.find('\n', line);

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdio>
 #include <set>
 #include <string>
@@ -52,6 +53,18 @@ TEST(PlotScale, TicksAreInBoundsAndFewWhateverTheBounds) {
         EXPECT_GE(tick, low - 1e-6 * length);
         EXPECT_LE(tick, low + length + 1e-6 * length);
       }
+    }
+  }
+}
+
+TEST(PlotScale, BoundsThatRoundingHasMadeAreWidened) {
+  for (const double low : {814908.0, -814908.0, 0.1, 1e-300, 1e300}) {
+    const double high = std::nextafter(low, HUGE_VAL);
+    for (const Scale scale : {Scale::kLinear, Scale::kLog, Scale::kLog2}) {
+      if (scale != Scale::kLinear && low < 0) continue;
+      const PlotScale axis({.scale = scale}, low, high, 0, 10);
+      EXPECT_LE(axis.ticks().size(), 9u) << low;
+      EXPECT_TRUE(axis(low) >= 0 && axis(low) <= 10) << low;
     }
   }
 }

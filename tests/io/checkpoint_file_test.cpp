@@ -226,6 +226,13 @@ TEST_F(CheckpointFile, NothingNotFiniteIsWrittenAndTheFormerFileStays) {
   TrainedRun wide = run;
   wide.state.good.embedding().weight.setZero(3, 4);
   EXPECT_THROW(save_checkpoint(path_, wide.model, wide.state), std::invalid_argument);
+  Random random(1);
+  const Net narrow({.vocabulary = kTokenKinds, .width = 16, .context = kWindow, .layers = "ab"}, random);
+  EXPECT_EQ(message_of_exactly<std::invalid_argument>([&] { save_checkpoint(path_, narrow, run.state); }),
+            "save_checkpoint: the state must be that of a run of this model, got one of another config");
+  TrainedRun moments = run;
+  AdamW<Net>::visit([](std::string_view, auto& tensor) { tensor.resize(1, 1); }, moments.state.optimizer);
+  EXPECT_THROW(save_checkpoint(path_, moments.model, moments.state), std::invalid_argument);
   EXPECT_TRUE(read_raw(path_) == before);
   EXPECT_EQ(directory_.entries(), 1);
   EXPECT_THROW(save_checkpoint(directory_ / "none/run", run.model, run.state), std::runtime_error);

@@ -315,6 +315,17 @@ TEST(LanguageModelLoss, GradientsOfOtherSizesAreRefusedBeforeAnyIsWritten) {
   EXPECT_EQ(global_norm(gradients), 0);
 }
 
+TEST(LanguageModelLoss, AModelIsNotItsOwnGradient) {
+  Random random(12);
+  auto model = random_model<double>(small_config("ab"), 8);
+  const double before = global_norm(model);
+  const Batch batch(1, 6, 11, random);
+  Workspace workspace;
+  expect_refused([&] { add_gradients(model, batch, model, workspace); },
+                 "language_model_gradients: gradients must be a model of its own, got the model itself");
+  EXPECT_EQ(global_norm(model), before);
+}
+
 TEST(LanguageModelLoss, AdamWLearnsOneBatchByHeart) {
   Random random(9);
   LanguageModelConfig config = small_config("ab,gated,attention,gated-pair,softmax-local");

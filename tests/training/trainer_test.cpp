@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "support/matchers.hpp"
+#include "support/message_of.hpp"
 #include "training/training_cases.hpp"
 
 namespace hsm::test::trainer_test {
@@ -243,6 +244,27 @@ TEST(Trainer, WeightsThatNoLossIsAskedOfMustBeFinite) {
   EXPECT_THROW(train(model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(text), config,
                      workspace, [](const TrainingProgress&) { return true; }),
                TrainingDiverged);
+  expect_same_bits(weights_of(model), before, "weights");
+}
+
+TEST(Trainer, AGradientWhoseSquareOverflowsEndsTheRun) {
+  const Ids text = random_tokens(100);
+  Net model = make_model();
+  model.embedding().weight *= 1e15f;
+  Net::visit(
+      [](std::string_view name, auto& tensor) {
+        if (name == "norm.gain") tensor.setConstant(1e20f);
+      },
+      model);
+  const std::vector<float> before = weights_of(model);
+  Workspace workspace;
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(message_of_exactly<TrainingDiverged>([&] {
+              train(model, std::span<const std::int32_t>(text), std::span<const std::int32_t>(),
+                    {.batch = 2, .steps = 2, .clip = kInfinity}, workspace,
+                    [](const TrainingProgress&) { return true; });
+            }).find("train: the square of the gradient norm of step 1 must be finite, got infinity"),
+            0u);
   expect_same_bits(weights_of(model), before, "weights");
 }
 

@@ -119,6 +119,49 @@ TEST(TrainingState, ARunThatWasOverGoesOnWhereItsConfigIsLonger) {
   run.train();
   EXPECT_EQ(run.end.step, 7);
   EXPECT_EQ(run.end.fraction, 1);
+  EXPECT_TRUE(run.end.finished);
+  TrainedRun cut(kConfig);
+  cut.train([](const TrainingProgress& p) { return p.step < 6; });
+  EXPECT_FALSE(cut.end.finished);
+  cut.state.config.steps = 6;
+  cut.train();
+  EXPECT_TRUE(cut.end.finished);
+  EXPECT_EQ(cut.end.step, 6);
+}
+
+TEST(TrainingState, ARunWhoseMinutesAValidationUsedUpIsOver) {
+  TrainedRun run({.batch = 1, .minutes = 60});
+  run.train([](const TrainingProgress& p) { return p.step < 2; });
+  EXPECT_FALSE(run.end.finished);
+  run.state.progress.seconds = 3600;
+  run.train();
+  EXPECT_TRUE(run.end.finished);
+  EXPECT_EQ(run.end.step, 2);
+}
+
+TEST(TrainingState, TheBestModelIsKeptFromWhereItIsAskedFor) {
+  TrainingConfig config = kConfig;
+  config.steps = 12;
+  config.validate_every = 3;
+  config.keep_best = false;
+  TrainedRun run(config);
+  const auto train_to = [&](Index step) {
+    run.train([&](const TrainingProgress& p) {
+      EXPECT_EQ(run.state.best.has_value(), run.state.config.keep_best && p.best_loss) << p.step;
+      return p.step < step;
+    });
+  };
+  train_to(4);
+  EXPECT_EQ(run.end.best_step, 3);
+  run.state.config.keep_best = true;
+  train_to(5);
+  EXPECT_FALSE(run.end.best_loss);  // that of weights that are gone
+  train_to(7);
+  EXPECT_EQ(run.end.best_step, 6);
+  run.state.config.keep_best = false;
+  train_to(8);
+  EXPECT_FALSE(run.state.best);
+  EXPECT_EQ(&run.state.kept(run.model), &run.model);
 }
 
 TEST(TrainingState, AnOptimizerThatIsNotOfTheConfigIsRefused) {

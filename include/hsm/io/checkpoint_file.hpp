@@ -111,12 +111,14 @@ void check_state_fields(const std::string& source, const TrainingState<Model>& s
 
 /// Writes the run that stands at `model` and `state` to `path`. Throws std::runtime_error, with an existing file
 /// untouched, if the file cannot be written, a number is not finite or the state is none that load_checkpoint takes, and
-/// std::invalid_argument if a tensor has not the size that the config gives it or the optimizer is not that of the config.
+/// std::invalid_argument if a tensor has not the size that the config gives it, the state is that of another model or the
+/// optimizer is not that of the config.
 template <class Model>
 void save_checkpoint(const std::filesystem::path& path, const Model& model,
                      const TrainingState<Model>& state) {
   const std::string name_of_file = detail::path_text(path);
   model.check_tensors("save_checkpoint");
+  state.check_model("save_checkpoint", model);
   state.check_optimizer("save_checkpoint");
   state.good.check_tensors("save_checkpoint");
   if (state.best) state.best->check_tensors("save_checkpoint");

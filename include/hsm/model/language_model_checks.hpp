@@ -172,6 +172,7 @@ void LanguageModel<Scalar, List>::check_records(const char* who, const Saved& sa
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_gradients(const char* who, const LanguageModel& gradients) const {
   detail::check_wide(who, embedding_.narrow);
+  if (&gradients == this) detail::fail(who, "gradients", "a model of its own", "the model itself");
   const LanguageModelConfig& other = gradients.config_;
   if (other.vocabulary != config_.vocabulary || other.width != config_.width ||
       other.feed_forward != config_.feed_forward || other.positions != config_.positions ||

@@ -24,6 +24,9 @@ struct LanguageModelConfig {
   Positions positions = Positions::kNone;
   std::string layers = "7*ab";      ///< a recipe, see model/recipe.hpp; a model states all options in its own
   std::string schedule = "dyadic";  ///< see schedule/schedule_text.hpp
+
+  /// Whether all is equal.
+  bool operator==(const LanguageModelConfig&) const = default;
 };
 
 }  // namespace hsm::inline HSM_ABI

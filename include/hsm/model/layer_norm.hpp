@@ -7,7 +7,8 @@
 //
 // O(C) per token, one visit. Where the residual stream takes up a branch first, `add_forward` does both in
 // that visit. Sums run in a fixed order of lanes, so the bits depend on neither address nor threads. The mean is rounded:
-// where all channels share an offset of some 1 / epsilon / 1000 times their differences (10^4 in float), it shows.
+// where all channels share an offset of some 1 / epsilon / 1000 times their differences (10^4 in float), it shows. Where the
+// sum of squares is not in the scalar (differences of 10^18 in float) y is the bias alone.
 #pragma once
 
 #include <algorithm>

@@ -71,8 +71,8 @@ class AdamW {
 
   /// Updates p by one step. Throws std::invalid_argument, with nothing changed, if a tensor of `gradients` or
   /// of p has another shape than its moments, or for a learning rate that check_rate refuses.
-  /// Gradients that are not finite spoil parameters and moments; look at their norm first
-  /// (gradient_clip.hpp).
+  /// Gradients that are not finite spoil parameters and moments, and one whose square is not in its scalar (above 1.8e19 in
+  /// float) leaves its parameter where it is from then on; look at their norm first (gradient_clip.hpp).
   void step(Parameters& p, const Parameters& gradients, double learning_rate, Executor& executor);
 
   /// The same on the calling thread.
@@ -80,6 +80,9 @@ class AdamW {
     SerialExecutor serial;
     step(p, gradients, learning_rate, serial);
   }
+
+  /// Throws std::invalid_argument, which `who` begins, unless each tensor of p has the shape of its moments.
+  void check_like(const std::string& who, const Parameters& p) const { check_shapes(who, p, second_); }
 
   /// Throws std::invalid_argument, which `who` begins, for a learning rate that is negative or not finite, or that is not
   /// in the scalar of the parameters once it is divided by 1 - beta1, as the first step does, or multiplied by the decay.

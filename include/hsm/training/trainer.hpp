@@ -47,16 +47,6 @@ void check_run(const Model& model, std::span<const std::int32_t> text,
   }
 }
 
-/// What belongs together is walked in step: the state must be one of this model.
-inline void check_same_model(const LanguageModelConfig& model, const LanguageModelConfig& state) {
-  if (model.vocabulary != state.vocabulary || model.width != state.width ||
-      model.feed_forward != state.feed_forward || model.context != state.context ||
-      model.positions != state.positions || model.layers != state.layers ||
-      model.schedule != state.schedule) {
-    fail("train", "the state", "that of a run of this model", "one of another config");
-  }
-}
-
 /// `train` below, by these processes.
 template <class Model, class Processes, class Callback, class Stop>
 TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Model>& state,
@@ -67,7 +57,7 @@ TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Mod
     fail("train", "the state", "whole", "one whose last update threw; go on from a copy or a checkpoint");
   state.check_optimizer("train");
   state.optimizer.check_rate("train", state.config.learning_rate);
-  check_same_model(model.config(), state.good.config());
+  state.check_model("train", model);
   const auto check = [](const char* what, const TextMark& expected, const TextMark& got) {
     if (got != expected) fail("train", what, "the one of the run, " + expected.text(), got.text());
   };
@@ -86,7 +76,7 @@ TrainingProgress train_by(Processes&& processes, Model& model, TrainingState<Mod
 /// validation ends and gives no loss, and the run ends after its callback; one that goes on from there begins with it and
 /// a callback of the same step.
 /// Returns the progress after the last step; `state.kept(model)` is what was to be kept. Where the config has changed, such
-/// as to more steps, it counts from here on.
+/// as to more steps, it counts from here on: the best model, where it was not kept before, is the best from here on.
 ///
 /// Throws, before anything is touched, std::invalid_argument for a config outside its bounds, another model or
 /// other texts than the state's, a state whose last update threw or whose optimizer is not that of its config, a

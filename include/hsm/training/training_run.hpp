@@ -49,9 +49,16 @@ class TrainingRun {
     rate_.warmup = static_cast<Index>(std::llround(config_.warmup * static_cast<double>(rate_.total)));
     progress_.steps = by_clock() ? 0 : config_.steps;
     if (progress_.step == 0) return;
-    // The config may have changed since the last step: to a longer run, or to more patience.
+    // The config may have changed since the last step: to a longer or shorter run, to more patience, to keep the best
+    // model or not; and the clock may have run out in a validation.
+    if (!config_.keeps_best()) {
+      state_.best.reset();
+    } else if (!state_.best) {  // what is kept is the best from here on
+      progress_.best_loss.reset();
+      progress_.best_step = state_.stale = 0;
+    }
     measure_share();
-    if (progress_.fraction < 1 && !impatient()) progress_.finished = false;
+    progress_.finished = !state_.validation_due && (progress_.fraction >= 1 || impatient());
   }
 
   template <class Callback, class Stop>
@@ -96,6 +103,10 @@ class TrainingRun {
     check_finite("loss", loss.mean());
     const double norm = clip_global_norm(gradients_, config_.clip);
     check_finite("gradient norm", norm);
+    using Scalar = typename Model::Scalar;
+    const double clipped = (std::min)(norm, config_.clip);  // AdamW squares it in the scalar of the model
+    if (clipped > std::sqrt(static_cast<double>((std::numeric_limits<Scalar>::max)())))
+      check_finite("square of the gradient norm", std::numeric_limits<double>::infinity());
     progress_.loss = loss.mean();
     progress_.gradient_norm = norm;
     copy_weights(model_, state_.good);
@@ -154,8 +165,7 @@ class TrainingRun {
     progress_.seconds = seconds();
     state_.validation_seconds += progress_.seconds - before;
     if (!whole) return;
-    const bool first = config_.keeps_best() && !state_.best;  // to be kept, whatever was seen before
-    const bool better = first || !progress_.best_loss || loss < *progress_.best_loss;
+    const bool better = !progress_.best_loss || loss < *progress_.best_loss;
     if (better && config_.keeps_best()) {  // what throws here is made up for: the validation is still due
       if (state_.best) {
         copy_weights(model_, *state_.best);

@@ -69,6 +69,14 @@ struct TrainingState {
     if (self.best) Model::visit(named("best", f), *self.best);
   }
 
+  /// Throws std::invalid_argument, which `who` begins, unless this is a state of a run of `model`, all its tensors: what
+  /// belongs together is walked in step.
+  void check_model(const char* who, const Model& model) const {
+    const bool same = model.config() == good.config() && (!best || model.config() == best->config());
+    if (!same) detail::fail(who, "the state", "that of a run of this model", "one of another config");
+    optimizer.check_like(who, model);
+  }
+
   /// Throws std::invalid_argument, which `who` begins, unless the optimizer is the one that the config asks for: a file
   /// holds its moments and its steps alone.
   void check_optimizer(const char* who) const {
