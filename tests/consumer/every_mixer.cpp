@@ -2,7 +2,8 @@
 //
 // Every mixer, attention and the recurrent layers in a program of its own, for compilers and machines where the test suite does not
 // run (.ci/platforms): forward against step, extend, packed and two threads, backward against the slope of
-// forward along a random direction, and what schedules and random numbers promise of every platform.
+// forward along a random direction, exp against the standard library's, tokens that overlap against copies of them, and what
+// schedules and random numbers promise of every platform.
 #include <hsm/attention/causal_attention.hpp>
 #include <hsm/core/threaded_executor.hpp>
 #include <hsm/hierarchical_attention/hierarchical_kernel_attention.hpp>
@@ -16,6 +17,7 @@
 #include <cmath>
 #include <cstdio>
 #include <initializer_list>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -192,6 +194,49 @@ hsm::HierarchicalKernelAttention<Scalar> hierarchy(hsm::Index levels) {
   return hsm::HierarchicalKernelAttention<Scalar>(hsm::HierarchicalAttention<Scalar>(C, H, random, levels));
 }
 
+/// hsm::exp, on which gates and softmax stand, against std::exp: a compiler may have thought of real numbers.
+template <class Scalar>
+bool exp_is_right(const char* scalar) {
+  Values<Scalar> x, y(200);
+  for (int i = -100; i < 100; ++i) x.push_back(static_cast<Scalar>(0.23 * i));
+  hsm::exp(200, x.data(), y.data());
+  double error = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double expected = std::exp(static_cast<double>(x[i]));
+    const double off = std::abs(static_cast<double>(y[i]) - expected) / expected;
+    if (!(off <= error)) error = off;
+  }
+  return report("exp", scalar, "values", error, 4 * std::numeric_limits<Scalar>::epsilon());
+}
+
+/// Windows of a signal, each token one sample on, are what copies of them are: forward, dx and the gradient of W.
+template <class Scalar>
+bool windows_agree(const char* scalar) {
+  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
+  using Map = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
+  const auto signal = random_values<Scalar>(C + T, 8);
+  auto dy = random_values<Scalar>(T * C, 9);
+  const Map windows(signal.data(), C, T, Eigen::OuterStride<>(1)),
+      d(dy.data(), C, T, Eigen::OuterStride<>(C));
+  const Matrix copy = windows;
+  const auto layer = mixer<hsm::Gated<Scalar>>();
+  hsm::Workspace workspace;
+  const auto run = [&](const auto& x) {
+    Matrix y(C, T), dx(C, T);
+    auto saved = layer.make_saved();
+    auto gradients = layer.make_gradients();
+    layer.forward(x, y, saved, workspace);
+    layer.backward(x, saved, d, dx, gradients, workspace);
+    Values<Scalar> all(y.data(), y.data() + y.size());
+    all.insert(all.end(), dx.data(), dx.data() + dx.size());
+    const auto& weight = gradients.project.weight;
+    all.insert(all.end(), weight.data(), weight.data() + weight.size());
+    return all;
+  };
+  return report("windows", scalar, "copies", worst(run(windows), run(copy)),
+                1000 * std::numeric_limits<Scalar>::epsilon());
+}
+
 /// Schedules as far as Index goes, and the random numbers that are the same everywhere.
 bool platform_agrees() {
   constexpr Index L = hsm::kIndexBits;
@@ -235,6 +280,10 @@ int main() {
   ok &= modes_agree("blocks", attention<float>(0, 0, 4, 2), Promise::kClose);
   ok &= modes_agree("blocks", attention<double>(0, 0, 4, 2), Promise::kClose);
   ok &= backward_is_the_slope("blocks", attention<double>(0, 0, 4, 2));
+  ok &= exp_is_right<float>("float");
+  ok &= exp_is_right<double>("double");
+  ok &= windows_agree<float>("float");
+  ok &= windows_agree<double>("double");
   ok &= platform_agrees();
   std::printf("%s\n", ok ? "every mixer agrees with itself" : "some mixer is wrong");
   return ok ? 0 : 1;

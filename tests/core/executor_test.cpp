@@ -105,6 +105,33 @@ TEST_P(Executors, BlocksCoverTheRangeAndTheLastIsShorter) {
   }
 }
 
+#if defined(__SSE2__)
+TEST(ThreadedExecutor, ItsThreadsCalculateInTheModeOfTheCaller) {
+  ThreadedExecutor executor(4);  // before the mode is set
+  const unsigned before = _mm_getcsr();
+  const auto flushed = [&] {
+    std::atomic<int> zeros{0}, helped{0};
+    for (int round = 0; round < 1000 && helped == 0; ++round) {
+      zeros = 0;
+      executor.run(64, [&](Index, int worker) {
+        volatile float tiny = 1e-40f;
+        zeros += tiny * 1.0f == 0.0f;
+        helped += worker > 0;
+        std::this_thread::yield();
+      });
+    }
+    EXPECT_GT(helped, 0);
+    return zeros.load();
+  };
+  EXPECT_EQ(flushed(), 0);
+  _mm_setcsr(before | 0x8040u);  // denormal results and arguments are 0
+  const int all = flushed();
+  _mm_setcsr(before);
+  EXPECT_EQ(all, 64);
+  EXPECT_EQ(flushed(), 0);  // and no helper keeps it
+}
+#endif
+
 TEST(SerialExecutor, GoesInOrder) {
   SerialExecutor executor;
   std::vector<Index> order;

@@ -31,11 +31,11 @@ namespace hsm::inline HSM_ABI::detail {
 /// Keeps the compiler from calculating with what it knows of a packet: under -ffast-math (x + c) - c would be x.
 template <class PacketOfScalar>
 HSM_INLINE void forget([[maybe_unused]] PacketOfScalar& value) {
-#if HSM_FAST_MATH && defined(__AVX512F__)
+#if HSM_MAYBE_FAST_MATH && defined(__AVX512F__)
   asm("" : "+v"(value));
-#elif HSM_FAST_MATH && defined(__SSE2__)
+#elif HSM_MAYBE_FAST_MATH && defined(__SSE2__)
   asm("" : "+x"(value));
-#elif HSM_FAST_MATH && (defined(__aarch64__) || defined(__ARM_NEON))
+#elif HSM_MAYBE_FAST_MATH && (defined(__aarch64__) || defined(__ARM_NEON))
   asm("" : "+w"(value));
 #elif HSM_FAST_MATH
   asm("" : "+m"(value));

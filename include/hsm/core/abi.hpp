@@ -52,6 +52,14 @@
 #define HSM_DETAIL_FAST
 #endif
 
+/// 1 where that may be so: clang and g++ 11 do not tell of parts of it, such as -funsafe-math-optimizations or -ffast-math
+/// -fno-finite-math-only. What is right as written only stays right there too; the name of the namespace does not tell.
+#if HSM_FAST_MATH || defined(__clang__) || (defined(__GNUC__) && __GNUC__ < 12)
+#define HSM_MAYBE_FAST_MATH 1
+#else
+#define HSM_MAYBE_FAST_MATH 0
+#endif
+
 #if defined(__cpp_exceptions)
 #define HSM_DETAIL_ERRORS
 #else

@@ -13,7 +13,8 @@
 // of threads; inside a block the product is serial. An epilogue sees each finished block of Y while it is in
 // cache (bias, activation). Sizes are the caller's to check: these functions assert them.
 //
-// X and dY may be any readable view, columns that overlap or repeat included; what is written must lie apart.
+// X and dY may be any readable view, columns that overlap or repeat included; what is written must lie apart. Where Eigen
+// itself is told to use a BLAS (EIGEN_USE_BLAS) that holds too, but whether a block is serial is that library's to say.
 #pragma once
 
 #include <algorithm>
@@ -47,13 +48,21 @@ namespace detail {
 
 enum class Side { kPlain, kTransposed };
 
+#if defined(HSM_USE_BLAS) || defined(EIGEN_USE_BLAS)
 #if defined(HSM_USE_BLAS)
-/// Whether cblas can use m where it lies: it takes columns that do not overlap, at a distance within its integers. Columns
-/// that lie side by side a copy would not make shorter.
+inline constexpr Index kMostBlas = (std::numeric_limits<blasint>::max)();
+#else
+inline constexpr Index kMostBlas = (std::numeric_limits<int>::max)();
+#endif
+
+/// Whether a BLAS can use m where it lies: it takes columns that do not overlap, at a distance within its integers. Columns
+/// that lie side by side a copy would not make shorter. Eigen hands on the distance of a single column too.
 template <class Block>
 bool blas_can_use(const Block& m) {
-  return m.cols() <= 1 || m.outerStride() == m.rows() ||
-         (m.outerStride() > m.rows() && m.outerStride() <= Index{(std::numeric_limits<blasint>::max)()});
+#if defined(HSM_USE_BLAS)
+  if (m.cols() <= 1) return true;
+#endif
+  return m.outerStride() == m.rows() || (m.outerStride() > m.rows() && m.outerStride() <= kMostBlas);
 }
 
 /// m in memory of its own.
@@ -65,11 +74,11 @@ ConstColumns<Scalar> compact(const ConstColumns<Scalar>& m, OwnedColumns<Scalar>
 #endif
 
 /// C (+)= op(A) op(B), all column-major, serial. The one call of a product library. Columns of A and B may overlap or
-/// repeat (windows of a signal), and all may lie further apart than cblas can count; it gets a copy of those.
+/// repeat (windows of a signal), and all may lie further apart than a BLAS can count; it gets a copy of those.
 template <Side A_side, Side B_side, class Scalar>
 void multiply(const ConstColumns<Scalar>& a, const ConstColumns<Scalar>& b, Write write, Columns<Scalar>& c) {
   if (c.size() == 0) return;
-#if defined(HSM_USE_BLAS)
+#if defined(HSM_USE_BLAS) || defined(EIGEN_USE_BLAS)
   if (!blas_can_use(a) || !blas_can_use(b)) {
     OwnedColumns<Scalar> a_memory, b_memory;
     const auto a_read = blas_can_use(a) ? a : compact(a, a_memory);
@@ -84,6 +93,8 @@ void multiply(const ConstColumns<Scalar>& a, const ConstColumns<Scalar>& b, Writ
     c = memory;
     return;
   }
+#endif
+#if defined(HSM_USE_BLAS)
   const auto size = [](Index n) { return static_cast<blasint>(n); };
   const auto stride = [](const auto& m) {
     return static_cast<blasint>(std::max<Index>({m.cols() > 1 ? m.outerStride() : 0, m.rows(), 1}));

@@ -12,7 +12,8 @@
 // loops of one task, which wait for nobody. A task that calls it, directly or through another executor, runs its loop
 // alone, on its own worker number: each thread knows the loops that it works in, by a thread_local list. A task of
 // another executor that finds it busy runs its loop alone too, as worker 0, so that two that call each other do not wait
-// for each other. The threads have stacks of kThreadStackBytes at least (core/thread.hpp).
+// for each other. The threads have stacks of kThreadStackBytes at least (core/thread.hpp), and work in the floating-point
+// mode of the caller (core/floating_mode.hpp).
 #pragma once
 
 #include <atomic>
@@ -31,6 +32,7 @@
 
 #include <hsm/core/check.hpp>
 #include <hsm/core/executor.hpp>
+#include <hsm/core/floating_mode.hpp>
 #include <hsm/core/processors.hpp>
 #include <hsm/core/thread.hpp>
 
@@ -110,6 +112,7 @@ class ThreadedExecutor final : public Executor {
 
     TaskRef task;
     const Place* outer;  // where it was started
+    const detail::FloatingMode mode = detail::FloatingMode::of_this_thread();
     std::mutex error_mutex;
     std::exception_ptr error;
   };
@@ -136,6 +139,8 @@ class ThreadedExecutor final : public Executor {
   void work(Loop& loop, int worker) {
     const Place here{this, worker, loop.outer};
     const Place* before = std::exchange(place_, &here);
+    const detail::FloatingMode own = worker > 0 ? detail::FloatingMode::of_this_thread() : loop.mode;
+    if (worker > 0) loop.mode.set();
     for (int i = 0; i < threads_; ++i) {
       Share& share = shares_[static_cast<std::size_t>((worker + i) % threads_)];
       for (Index task = share.next.fetch_add(1); task < share.end; task = share.next.fetch_add(1)) {
@@ -146,6 +151,7 @@ class ThreadedExecutor final : public Executor {
                         });
       }
     }
+    if (worker > 0) own.set();
     place_ = before;
   }
 

@@ -48,7 +48,10 @@
 #define HSM_WRITTEN_OUT _Pragma("GCC unroll 8")
 #endif
 
-#if !HSM_FAST_MATH || !defined(__GNUC__)
+#if defined(__clang__) && !HSM_FAST_MATH && !defined(__SSE2__)
+#define HSM_EXACT_BEGIN  // elsewhere than on x86 not every clang knows the pragma
+#define HSM_EXACT_END
+#elif !HSM_MAYBE_FAST_MATH || !defined(__GNUC__)
 /// Around functions that are right as written only: -ffast-math is off between the two. With g++ they are inlined
 /// into each other and, where HSM_INLINE, into others. With clang a unary minus in a template keeps the flag; a
 /// product with -1 does not.
@@ -134,7 +137,7 @@ HSM_EXACT_BEGIN
 template <class Scalar>
 HSM_INLINE Scalar multiply_add(Scalar a, Scalar x, Scalar y) {
 #if defined(__FMA__) || defined(__aarch64__) || defined(__FP_FAST_FMA)
-#if HSM_FAST_MATH  // std::fma is a function of others, without these pragmas
+#if defined(__GNUC__)  // std::fma is a function of others, without these pragmas
   if constexpr (std::is_same_v<Scalar, float>) return __builtin_fmaf(a, x, y);
   if constexpr (std::is_same_v<Scalar, double>) return __builtin_fma(a, x, y);
 #endif
