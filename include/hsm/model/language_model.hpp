@@ -190,7 +190,8 @@ class LanguageModel {
   /// Throws std::invalid_argument unless `state` came from make_state of a model with these layers, and all tensors have
   /// their sizes.
   void check_state(const char* who, const State& state) const;
-  /// Throws std::invalid_argument unless `gradients` is a model of the same config, whose tensors have the sizes of these.
+  /// Throws std::invalid_argument unless `gradients` is another model of the same config, whose tensors have the sizes of
+  /// these.
   void check_gradients(const char* who, const LanguageModel& gradients) const;
 
   /// Every tensor, in the order of visit: its shape, whether weight decay applies to it, whether it writes to the

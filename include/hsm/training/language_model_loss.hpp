@@ -90,7 +90,8 @@ CrossEntropy language_model_loss(const Model& model, std::span<const std::int32_
 
 /// The same, and adds the gradient of the mean loss to `gradients`: the mean over these targets, or, where they are a part
 /// of a batch, over the `batch_targets` of all of it that are not -1. `exchange` is told which gradients are complete
-/// (model/exchange.hpp). Throws as above, and std::invalid_argument for gradients of another model, with nothing added.
+/// (model/exchange.hpp). Throws as above, and std::invalid_argument for gradients of another config or that are
+/// the model itself, with nothing added.
 template <class Model, class Exchange = NoExchange>
 CrossEntropy language_model_gradients(const Model& model, std::span<const std::int32_t> ids,
                                       std::span<const std::int32_t> targets, Index B, Index T,
