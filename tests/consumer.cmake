@@ -4,7 +4,7 @@
 # consumer/run.cmake.
 get_target_property(hsm_eigen_dirs Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
 list(GET hsm_eigen_dirs 0 hsm_eigen_dir)
-foreach(way IN ITEMS install installed request pkgconfig subdirectory fetchcontent plain single)
+foreach(way IN ITEMS install installed request eigen5 pkgconfig subdirectory fetchcontent plain single)
   add_test(NAME consumer_${way} COMMAND ${CMAKE_COMMAND}
     -D WAY=${way} -D SOURCE_DIR=${PROJECT_SOURCE_DIR} -D BINARY_DIR=${PROJECT_BINARY_DIR}
     -D "GENERATOR=${CMAKE_GENERATOR}" -D CXX=${CMAKE_CXX_COMPILER} -D EIGEN=${hsm_eigen_dir}
@@ -12,4 +12,4 @@ foreach(way IN ITEMS install installed request pkgconfig subdirectory fetchconte
   set_tests_properties(consumer_${way} PROPERTIES TIMEOUT 300)
 endforeach()
 set_tests_properties(consumer_install PROPERTIES FIXTURES_SETUP hsm_prefix)
-set_tests_properties(consumer_installed consumer_request consumer_pkgconfig PROPERTIES FIXTURES_REQUIRED hsm_prefix)
+set_tests_properties(consumer_installed consumer_request consumer_eigen5 consumer_pkgconfig PROPERTIES FIXTURES_REQUIRED hsm_prefix)

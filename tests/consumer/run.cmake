@@ -4,6 +4,7 @@
 #   install        installs into the prefix that the next three use; no GoogleTest can be found, none is needed
 #   installed      find_package(hsm)
 #   request        components and versions that the installed package has not are refused, and it says why
+#   eigen5         a package that calls itself Eigen 5 is taken wherever it is named, here and by find_package(hsm)
 #   pkgconfig      the compiler with the flags of pkg-config
 #   subdirectory   add_subdirectory of the source tree
 #   fetchcontent   FetchContent with a local source
@@ -30,6 +31,17 @@ function(refused expected)
     message(FATAL_ERROR "${ARGN}: expected a refusal with '${expected}', got ${result} with '${text}'")
   endif()
   message(STATUS "refused as it should be: ${ARGN}")
+endfunction()
+
+# Configures, twice in the same folder, and looks whether the package that calls itself Eigen 5 was found.
+function(taken)
+  foreach(time IN ITEMS first second)
+    execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE text ERROR_VARIABLE errors)
+    if(NOT result EQUAL 0 OR NOT text MATCHES "Eigen 5 is taken")
+      message(FATAL_ERROR "${ARGV}: expected Eigen 5 to be found the ${time} time, got ${result} with '${text}${errors}'")
+    endif()
+  endforeach()
+  message(STATUS "took Eigen 5 as it should: ${ARGV}")
 endfunction()
 
 function(build_and_run)
@@ -64,6 +76,23 @@ elseif(WAY STREQUAL "request")
   refused("component mpi needs MPI.*libopenmpi-dev" -D COMPONENTS=mpi -D CMAKE_DISABLE_FIND_PACKAGE_MPI=ON)
   refused("component torch needs LibTorch.*libtorch-dev" -D COMPONENTS=torch -D HSM_TORCH_LIBRARY=)
   refused("requested version \"99\\.0\"" -D VERSION=99.0 -D COMPONENTS=hsm)
+elseif(WAY STREQUAL "eigen5")
+  set(folder ${work}/eigen/share/eigen3/cmake)
+  file(WRITE ${folder}/Eigen3Config.cmake "message(STATUS \"Eigen 5 is taken\")
+add_library(Eigen3::Eigen INTERFACE IMPORTED)
+target_include_directories(Eigen3::Eigen INTERFACE [[${EIGEN}]])\n")
+  file(WRITE ${folder}/Eigen3ConfigVersion.cmake "set(PACKAGE_VERSION 5.0.1)
+if(PACKAGE_FIND_VERSION_MAJOR EQUAL 5)
+  set(PACKAGE_VERSION_COMPATIBLE ON)
+endif()\n")
+  set(tree ${CMAKE_COMMAND} -S ${SOURCE_DIR} -G ${GENERATOR} -D CMAKE_CXX_COMPILER=${CXX}
+    -D HSM_BUILD_TESTS=OFF -D HSM_BUILD_BENCH=OFF -D HSM_BUILD_EXAMPLES=OFF)
+  foreach(named IN ITEMS Eigen3_DIR=${folder} Eigen3_ROOT=${work}/eigen CMAKE_PREFIX_PATH=${work}/eigen)
+    string(REGEX REPLACE "=.*" "" variable ${named})
+    taken(${tree} -B ${work}/${variable} -D ${named})
+    taken(${configure} -B ${work}/${variable}_installed -D WAY=request -D COMPONENTS=hsm
+      -D hsm_DIR=${prefix}/share/cmake/hsm -D ${named})
+  endforeach()
 elseif(WAY STREQUAL "subdirectory")
   build_and_run(-D WAY=subdirectory -D HSM_SUBDIRECTORY=${SOURCE_DIR})
 elseif(WAY STREQUAL "fetchcontent")
