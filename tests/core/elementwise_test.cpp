@@ -205,6 +205,27 @@ TYPED_TEST(Elementwise, ExpHasExactLimits) {
   EXPECT_LT(e(this->kHigh), this->kInfinity);
 }
 
+TYPED_TEST(Elementwise, WeightsOfASoftmaxAreThoseOfExpOrZero) {
+  const double least = hsm::detail::kWeightBits<TypeParam> * std::numbers::ln2;
+  std::vector<TypeParam> x;
+  for (int i = 0; i <= 1001; ++i)  // none at the least itself
+    x.push_back(static_cast<TypeParam>(-2 * least * i / 1001));
+  std::vector<TypeParam> weights(x.size());
+  hsm::detail::softmax_weights(static_cast<Index>(x.size()), x.data(), weights.data());
+  const std::vector<TypeParam> exact = results_of<TypeParam>(exp<TypeParam>, x);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const TypeParam expected = static_cast<double>(-x[i]) > least ? TypeParam(0) : exact[i];
+    EXPECT_EQ(weights[i], expected) << x[i];
+  }
+  EXPECT_EQ(weights.front(), TypeParam(1));
+  EXPECT_EQ(weights.back(), TypeParam(0));
+  if (HSM_FAST_MATH) return;  // nothing is promised of NaN and infinity
+  x = {static_cast<TypeParam>(std::nan("")), -std::numeric_limits<TypeParam>::infinity()};
+  hsm::detail::softmax_weights(2, x.data(), x.data());
+  EXPECT_TRUE(std::isnan(x[0]));
+  EXPECT_EQ(x[1], TypeParam(0));
+}
+
 TYPED_TEST(Elementwise, SigmoidHasExactLimits) {
   const auto s = [](double x) { return result_of(sigmoid<TypeParam>, x); };
   EXPECT_EQ(s(-INFINITY), TypeParam(0));

@@ -130,7 +130,7 @@ void attend_blocks(Index width, Index first, Index count, Index past, const Head
   if (few && !log_sum) return;
   list_queries(count, position, blocks, s);
   std::fill_n(s.results, count * width, Scalar(0));
-  std::fill_n(s.largest, count, kLeastScore<Scalar>);
+  std::fill_n(s.largest, count, kNoScore<Scalar>);
   std::fill_n(s.sums, count, Scalar(0));
 
   const Scalar scale = bits_scale<Scalar>(width);

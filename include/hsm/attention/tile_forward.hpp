@@ -134,7 +134,7 @@ void attend_one(Index width, const Scalar* query, std::span<const KeyRun> runs,
   Scalar* scaled = scratch;
   Scalar* weights = scratch + width;
   for (Index d = 0; d < width; ++d) scaled[d] = scale * query[d], out[d] = 0;
-  Scalar largest = kLeastScore<Scalar>, sum = 0;
+  Scalar largest = kNoScore<Scalar>, sum = 0;
   const auto add = [&](Index first, Index count) {
     const Scalar before = largest;
     if constexpr (std::is_same_v<Extra, PlainScores>) {
@@ -152,7 +152,7 @@ void attend_one(Index width, const Scalar* query, std::span<const KeyRun> runs,
     }
     for (Index j = 0; j < count; ++j) weights[j] -= largest;
     weights[count] = before - largest;
-    exp(count + 1, weights, weights);
+    softmax_weights(count + 1, weights, weights);
     const Scalar factor = weights[count];
     sum *= factor;
     for (Index j = 0; j < count; ++j) sum += weights[j];

@@ -4,8 +4,8 @@
 // key, a strip of kLanes queries lies along the lanes, so that the largest score and the sum of a query are
 // reached without ever crossing lanes.
 //
-//   exp2_shifted   2^(score - shift) per query; error 4 epsilon (|score - shift| + 1), never below 2^-126 (float)
-//                  or 2^-1022 (double)
+//   exp2_shifted   2^(score - shift) per query; error 4 epsilon (|score - shift| + 1), and 0 below 2^-64 (float)
+//                  or 2^-512 (double), kWeightBits of core/elementwise.hpp
 //   weights_again  the same for backward, at most 1
 //   hide_unseen    puts a given value where the key is later than the query, or before its window
 //   OnlineSoftmax  the running maximum and sum over tiles of keys (arXiv 1805.02867)
@@ -47,6 +47,11 @@ template <class Scalar>
 inline constexpr Scalar kLeastScore = HSM_FAST_MATH ? std::numeric_limits<Scalar>::lowest() / 4
                                                     : -std::numeric_limits<Scalar>::infinity();
 
+/// The largest score of none. Not kLeastScore: a first tile of scores that have overflowed to -infinity has weight 0.
+template <class Scalar>
+inline constexpr Scalar kNoScore = HSM_FAST_MATH ? kLeastScore<Scalar>
+                                                 : std::numeric_limits<Scalar>::lowest();
+
 /// ln(2)^k / k!, exact to double.
 constexpr double exp2_coefficient(int k) {
   double product = 1;
@@ -65,12 +70,13 @@ inline Packet<Scalar> exp2_series(const Packet<Scalar>& r) {
   }
 }
 
-/// 2^x for x <= 0; arguments below the floor, -infinity too, give the smallest normal number. NaN stays NaN.
+/// 2^x for x <= 0, and 0 for x that is rounded to less than -kWeightBits, -infinity too. NaN stays NaN.
 template <class Scalar>
 inline Packet<Scalar> exp2_nonpositive(const Packet<Scalar>& x) {
   using Eigen::internal::padd, Eigen::internal::pmax, Eigen::internal::pmul, Eigen::internal::psub;
   using E = Exponential<Scalar>;
-  using Bits = std::make_unsigned_t<typename E::Bits>;
+  using Bits = typename E::Bits;
+  using Unsigned = std::make_unsigned_t<Bits>;
   constexpr Index kSize = kPacket<Scalar>;
   const Packet<Scalar> bounded = pmax(x, broadcast(Scalar(1 - E::kBias)));  // in this order NaN is kept
   Packet<Scalar> shifted = padd(bounded, broadcast(Scalar(E::kRound)));
@@ -78,12 +84,13 @@ inline Packet<Scalar> exp2_nonpositive(const Packet<Scalar>& x) {
   Packet<Scalar> n = psub(shifted, broadcast(Scalar(E::kRound)));
   forget(n);
   const Packet<Scalar> r = psub(bounded, n);
-  // 2^n: the low bits of `shifted` are n. Eigen has no packet of 64-bit integers, the compiler has.
+  // 2^n or 0: the low bits of `shifted` are n. Eigen has no packet of 64-bit integers, the compiler has.
   Scalar scale[kSize];
   store(scale, shifted);
   for (Index i = 0; i < kSize; ++i) {
-    const Bits biased = bit_cast<Bits>(scale[i]) + static_cast<Bits>(E::kBias);
-    scale[i] = bit_cast<Scalar>(static_cast<Bits>(biased << E::kMantissa));
+    const Bits exponent = bit_cast<Bits>(scale[i]) - bit_cast<Bits>(Scalar(E::kRound));
+    const Unsigned power = static_cast<Unsigned>(exponent + E::kBias) << E::kMantissa;
+    scale[i] = bit_cast<Scalar>(exponent < -kWeightBits<Scalar> ? Unsigned{0} : power);
   }
   return pmul(exp2_series<0, Scalar>(r), load(scale));
 }
@@ -160,7 +167,7 @@ struct OnlineSoftmax {
   alignas(64) Scalar sum[kLanes<Scalar>];
 
   void clear() {
-    std::fill_n(largest, kLanes<Scalar>, kLeastScore<Scalar>);
+    std::fill_n(largest, kLanes<Scalar>, kNoScore<Scalar>);
     std::fill_n(sum, kLanes<Scalar>, Scalar(0));
   }
 

@@ -139,6 +139,21 @@ struct ExpFunction {
   }
 };
 
+/// A weight of a softmax that is below 2^-kWeightBits of the largest counts as 0. It changes no sum, and what it is
+/// multiplied with in backward would not be a normal number: many processors are some hundred times slower with those.
+template <class Scalar>
+inline constexpr int kWeightBits = Exponential<Scalar>::kBias / 2 + 1;
+
+/// exp of a score less the largest one.
+struct SoftmaxFunction {
+  template <class Scalar>
+  static void apply(const Scalar (&x)[kBlock], Scalar (&result)[kBlock]) {
+    constexpr Scalar kLeast = Scalar(-kWeightBits<Scalar> * std::numbers::ln2);
+    exp_block(x, result);
+    for (Index i = 0; i < kBlock; ++i) result[i] = x[i] < kLeast ? Scalar(0) : result[i];
+  }
+};
+
 struct SigmoidFunction {
   template <class Scalar>
   static void apply(const Scalar (&x)[kBlock], Scalar (&result)[kBlock]) {
@@ -186,6 +201,12 @@ void apply_blocks(Index n, const Scalar* in, Scalar* out) {
     apply_block<Function>(rest, rest);
     std::copy(rest, rest + (n - whole), out + whole);
   }
+}
+
+/// out[i] = exp(in[i]), the weight of a softmax for in[i] <= 0: 0 below 2^-kWeightBits; in == out is allowed.
+template <ComputeScalar Scalar>
+void softmax_weights(Index n, const Scalar* in, Scalar* out) {
+  apply_blocks<SoftmaxFunction>(n, in, out);
 }
 
 }  // namespace detail

@@ -88,12 +88,12 @@ Scalar largest_logit(Index n, const Scalar* x) {
 /// their own the compiler knows that they overlap nothing.
 inline constexpr Index kSoftmaxBlock = 512;
 
-/// block[i] = exp(x[i] - shift), i < n; returns their sum.
+/// block[i] = exp(x[i] - shift), i < n, as the weights of a softmax are; returns their sum.
 template <class Scalar>
 double shifted_exps(Index n, const Scalar* x, Scalar shift, Scalar (&block)[kSoftmaxBlock]) {
   constexpr Index kLanes = 16;
   for (Index i = 0; i < n; ++i) block[i] = x[i] - shift;
-  exp(n, block, block);
+  softmax_weights(n, block, block);
   Scalar lanes[kLanes] = {};
   const Index whole = n - n % kLanes;
   for (Index i = 0; i < whole; i += kLanes) {

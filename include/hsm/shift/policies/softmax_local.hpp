@@ -164,7 +164,7 @@ struct SoftmaxLocal {
     for (Index k = 0; k < taps_; ++k) {
       if (!run.present(k)) continue;
       for (Index j = 0; j < count; ++j) w[k][j] -= most[j];
-      exp(count, w[k], w[k]);
+      detail::softmax_weights(count, w[k], w[k]);
       for (Index j = 0; j < count; ++j) sum[j] += w[k][j];
     }
     for (Index k = 0; k < taps_; ++k) {
