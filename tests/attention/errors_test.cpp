@@ -13,6 +13,16 @@
 namespace hsm::test::errors_test {
 namespace {
 
+TEST(AttentionErrors, NoStreamsAreNothingToDoHoweverLong) {
+  const auto attention = make_attention<float>(8, 2);
+  auto state = attention.make_state({.streams = 0});
+  Workspace workspace;
+  const Tokens<float> nothing(nullptr, 0, 5000, 8);  // more than a pass takes
+  attention.extend(nothing, state, nothing, workspace);
+  attention.fill(nothing, state, workspace);
+  EXPECT_EQ(state.streams(), 0);
+}
+
 TEST(AttentionErrors, SayWhatWasExpectedAndWhatCame) {
   const auto attention = make_attention<float>(8, 2);
   Workspace workspace;

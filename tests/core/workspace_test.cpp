@@ -146,6 +146,9 @@ TEST(Workspace, RefusesWhatNoMemoryCanHold) {
   Workspace::Frame frame(workspace);
   for (const Index n : {kMost, kMost / 2 + 2, kMost / 4 + 2, Index{-1}})
     EXPECT_THROW(frame.take<double>(n), std::bad_alloc) << n;
+  EXPECT_THROW(frame.take<double>(kMost / 4 + 1, 5), std::bad_alloc)
+      << "whose product is small, but for what it lost";
+  EXPECT_THROW(frame.take<double>(kMost / 13 * 2, 13), std::bad_alloc);
   EXPECT_THROW(frame.columns<double>(kMost / 2 + 2, 2), std::bad_alloc);
   EXPECT_THROW(frame.columns<double>(2, kMost / 2 + 2), std::bad_alloc);
   frame.take<double>(8)[7] = 1;

@@ -43,6 +43,43 @@ TEST(MovingAverageErrors, SayWhatWasExpected) {
                  "MovingAverage::forward: beta must be [2,4], the shape of alpha, got [2,5]");
 }
 
+TEST(MovingAverage, GradientsOfSaturatedSharesAreThoseOfDoubles) {
+  Random random(4);
+  const Index C = 6, n = 2, T = 50;
+  Ema<double> wide(C, n, random);
+  for (Index i = 0; i < n; ++i) {
+    for (Index c = 0; c < C; ++c) {
+      wide.alpha(i, c) =
+          (i == 0 ? 1 : -1) * (10 + 1.5 * static_cast<double>(c));  // up to 17.5, where a float is 1
+      wide.delta(i, c) = 17.5 - 1.5 * static_cast<double>(c);
+    }
+  }
+  Ema<float> narrow(C, n, random);
+  wide.visit([](std::string_view, const auto& from, auto& to) { to = from.template cast<float>(); }, wide,
+             narrow);
+  const auto x = random_matrix<double>(C, T, random), dy = random_matrix<double>(C, T, random);
+  const auto gradients_of = [&](const auto& mixer, const auto& own_x, const auto& own_dy) {
+    auto y = own_x, dx = own_x;
+    Workspace workspace;
+    auto saved = mixer.make_saved();
+    auto gradients = mixer.make_gradients();
+    mixer.forward(own_x, y, saved, workspace);
+    mixer.backward(own_x, saved, own_dy, dx, gradients, workspace);
+    return gradients;
+  };
+  const Eigen::MatrixXf float_x = x.cast<float>(), float_dy = dy.cast<float>();
+  const auto got = gradients_of(MovingAverage<float>(narrow), float_x, float_dy);
+  const auto expected = gradients_of(MovingAverage<double>(wide), x, dy);
+  // Each value by itself: the largest of a tensor says nothing of the smallest.
+  for (Index i = 0; i < n; ++i) {
+    for (Index c = 0; c < C; ++c) {
+      const std::string place = std::to_string(i) + ", " + std::to_string(c);
+      expect_close(got.alpha(i, c), expected.alpha(i, c), 0, 1e-3, "alpha " + place);
+      expect_close(got.delta(i, c), expected.delta(i, c), 0, 1e-3, "delta " + place);
+    }
+  }
+}
+
 TEST(MovingAverage, FreshOnesRememberFewAndManyTokens) {
   Random random(1);
   const Ema<double> ema(64, 2, random);

@@ -160,6 +160,29 @@ TEST(MixerRewindErrors, SayWhatIsPossible) {
       "RingState::rewind: the number of tokens must be at most 2, or all 9, since the state was made with 2 "
       "spare slots, got 3");
   EXPECT_EQ(message(2), "done");
+  state.spoil(0);
+  EXPECT_EQ(message(1),
+            "RingState::rewind: stream 0 must be whole, got one that a call which threw has left in part; "
+            "reset it");
+  EXPECT_EQ(message(7), "done") << "all of it, which is a reset";
+}
+
+TEST(MixerRewindErrors, OfNoTokensLeavesAGradientAsItIs) {
+  Random random(6);
+  const Mixer mixer(ScalarPair<float>(4, 2), 3);
+  const Activations<float> x(1, 5, 4, random);
+  Activations<float> y(1, 5, 4), dx(1, 5, 4);
+  Workspace workspace;
+  auto state = mixer.make_state(), gradient = mixer.make_state();
+  auto saved = mixer.make_saved();
+  auto gradients = mixer.make_gradients();
+  mixer.extend(x.view(), state, y.view(), workspace);
+  mixer.extend(x.view(), state, y.view(), saved, workspace);
+  mixer.backward(x.view(), saved, x.view(), dx.view(), gradients, workspace, &gradient);
+  const auto before = gradient;
+  EXPECT_NE(before, mixer.make_state());
+  gradient.rewind(0, 0);
+  EXPECT_EQ(gradient, before);
 }
 
 TYPED_TEST(MixerRewind, AForkAndItsParentGoOnAlone) {

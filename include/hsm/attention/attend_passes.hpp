@@ -95,8 +95,8 @@ void attend_segments(const AttentionOptions& options, std::span<const Segment> s
     }
   }
   const auto workers = static_cast<Index>(workspace.executor().workers());
-  const Index scratch_size = attend_scratch<Scalar>(D);
-  Scalar* scratch = frame.take<Scalar>(scratch_size * workers);
+  const std::ptrdiff_t scratch_size = attend_scratch<Scalar>(D);
+  Scalar* scratch = frame.take<Scalar>(scratch_size, workers);
   auto* block_scratch = frame.take<BlockScratch<Scalar>>(most_queries > 0 ? workers : 0);
   for (Index w = 0; most_queries > 0 && w < workers; ++w)
     new (block_scratch + w) BlockScratch<Scalar>(D, options.top, most_queries, most_blocks, frame);
@@ -142,11 +142,11 @@ void attend_segments_backward(const AttentionSaved<Scalar>& saved, const HeadMem
       longest = (std::max)(longest, count);
     }
   }
-  const Index scratch_size = BackwardScratch<Scalar>::size(D, longest);
+  const std::ptrdiff_t scratch_size = BackwardScratch<Scalar>::size(D, longest);
   const Index tasks = static_cast<Index>(saved.segments.size()) * H;
   const auto workers = static_cast<Index>(workspace.executor().workers());
   Workspace::Frame frame(workspace);
-  Scalar* scratch = frame.take<Scalar>(scratch_size * workers);
+  Scalar* scratch = frame.take<Scalar>(scratch_size, workers);
   auto* block_scratch = frame.take<BlockBackwardScratch<Scalar>>(most_choosing > 0 ? workers : 0);
   for (Index w = 0; most_choosing > 0 && w < workers; ++w) {
     new (block_scratch + w) BlockBackwardScratch<Scalar>(D, saved.options.block, saved.options.top,

@@ -183,7 +183,7 @@ void run_chunks(const Tokens<const Scalar>& x, std::span<const Segment> segments
   if (state) {
     for (const Segment& segment : segments) state->reserve(segment.stream, segment.count);
   }
-  if (!state || saved || x.time <= kExtendChunk) return pass(x, y, segments);
+  if (!state || saved || x.time <= kExtendChunk || x.batch == 0) return pass(x, y, segments);
   Workspace::Frame frame(workspace);
   const std::span<Segment> parts(frame.take<Segment>(static_cast<Index>(segments.size())), segments.size());
   StreamUndo undo(state, segments, frame);

@@ -256,6 +256,7 @@ template <ComputeScalar Scalar>
 void AttentionState<Scalar>::rewind(Index s, Index tokens) {
   Stream& stream = at("AttentionState::rewind", s);
   if (!stream.can_rewind(shape_, tokens)) {
+    if (!stream.whole) detail::fail_rewind_of_part("AttentionState::rewind", s);
     const bool gone = tokens >= 0 && tokens <= stream.count;  // what was seen, and is no longer held
     detail::raise<std::out_of_range>("AttentionState::rewind: stream " + std::to_string(s) + " holds " +
                                      detail::counted(stream.count, "token") + ", cannot take back " +

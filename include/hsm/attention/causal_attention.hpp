@@ -17,7 +17,9 @@
 // that all earlier blocks take part in the choice.
 //
 // Modes agree within 1e-5 (float) and 1e-13 (double) of the largest output, their gradients within 1e-4 and 1e-12 of the
-// largest of a tensor; step is bitwise equal to step of as many streams; a window that holds every token, or blocks that
+// largest of a tensor, in float while scores q_t . k_j / sqrt(C/H) are below 700 in size: backward makes weights again from
+// one number per query, which has a rounding of its own. Weights below 2^-64 (float) or 2^-512 (double) of the largest count
+// as 0. Step is bitwise equal to step of as many streams; a window that holds every token, or blocks that
 // are all chosen, give the bits of dense attention. Which blocks are chosen follows from the bits of queries and keys.
 // These differ between modes as their products do: of two blocks that are as good as each other within rounding one mode
 // may choose the one and another mode the other. A stream has room up to its capacity, with a window always. A call that

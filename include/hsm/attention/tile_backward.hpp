@@ -66,8 +66,8 @@ struct BackwardScratch {
   Scalar *d_keys, *d_values;                      // [key][padded]
 
   static Index room_for(Index count) { return (count + kBackwardTile - 1) / kBackwardTile * kBackwardTile; }
-  static Index size(Index width, Index count) {
-    const Index wide = strips<Scalar>(width) * kStrip, many = room_for(count);
+  static std::ptrdiff_t size(Index width, Index count) {
+    const std::ptrdiff_t wide = strips<Scalar>(width) * kStrip, many = room_for(count);
     return many * (3 * width + 2 * wide + 2) + 2 * kBackwardTile * (kBackwardTile + wide);
   }
 

@@ -66,18 +66,19 @@ class Workspace {
     Frame(const Frame&) = delete;
     Frame& operator=(const Frame&) = delete;
 
-    /// n uninitialised values, aligned to 64 bytes. Throws std::bad_alloc for more than memory can hold.
+    /// `times` times n uninitialised values, such as n for each worker, aligned to 64 bytes. Throws std::bad_alloc for
+    /// more than memory can hold, also where an Index could not count them.
     template <class Value>
-    Value* take(Index n) {
-      return static_cast<Value*>(workspace_.allocate(bytes_of(n, sizeof(Value))));
+    Value* take(std::ptrdiff_t n, std::ptrdiff_t times = 1) {
+      constexpr std::ptrdiff_t kMost = (std::numeric_limits<std::ptrdiff_t>::max)();
+      const std::ptrdiff_t all = times > 0 && n > kMost / times ? kMost : n * times;
+      return static_cast<Value*>(workspace_.allocate(bytes_of(all, sizeof(Value))));
     }
 
     /// An uninitialised block (rows, columns) without gaps. Throws as take does.
     template <class Scalar>
     Columns<Scalar> columns(Index rows, Index count) {
-      constexpr Index kMost = (std::numeric_limits<Index>::max)();
-      const Index size = rows > 0 && count > kMost / rows ? kMost : rows * count;
-      return Columns<Scalar>(take<Scalar>(size), rows, count, Eigen::OuterStride<>(rows));
+      return Columns<Scalar>(take<Scalar>(rows, count), rows, count, Eigen::OuterStride<>(rows));
     }
 
    private:
@@ -89,8 +90,8 @@ class Workspace {
   static constexpr std::size_t kAlignment = 64;
 
   /// The bytes of n values; where these are more than half of all addresses, as many as that, which no allocation gives.
-  static std::size_t bytes_of(Index n, std::size_t size) {
-    constexpr std::size_t kMost = (std::numeric_limits<std::size_t>::max)() / 2;
+  static std::size_t bytes_of(std::ptrdiff_t n, std::size_t size) {
+    constexpr std::size_t kMost = (std::numeric_limits<std::size_t>::max)() / 2 / kAlignment * kAlignment;
     return n < 0 || static_cast<std::size_t>(n) > kMost / size ? kMost : static_cast<std::size_t>(n) * size;
   }
 

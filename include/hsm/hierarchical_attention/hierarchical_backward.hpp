@@ -49,10 +49,10 @@ struct HierarchyBackwardScratch {
   BackwardScratch<Scalar> tokens;
   std::array<Level, kMostLevels> levels{};
 
-  static Index size(Index width, Index lanes, Index level_count) {
-    const Index tiles = BackwardScratch<Scalar>::room_for(lanes) / kBackwardTile;
+  static std::ptrdiff_t size(Index width, Index lanes, Index level_count) {
+    const std::ptrdiff_t tiles = BackwardScratch<Scalar>::room_for(lanes) / kBackwardTile;
     const Index padded = strips<Scalar>(width) * kLanes<Scalar>;
-    Index all = BackwardScratch<Scalar>::size(width, lanes);
+    std::ptrdiff_t all = BackwardScratch<Scalar>::size(width, lanes);
     for (Index e = 1; e < level_count; ++e) {
       all += tiles * (2 * level_stride<Scalar>(e) * width + level_lanes(e) * padded) +
              level_lanes(e) * (2 * level_stride<Scalar>(e) + padded);

@@ -27,9 +27,9 @@ void HierarchyPass<Scalar>::return_scores(const Saved& saved, const BlockPlaces&
     const Index end = saved.past[i] + saved.segments[i].count;
     most = (std::max)(most, end - aligned_start(saved.past[i], level_count_));
   }
-  const Index scratch_size = HierarchyBackwardScratch<Scalar>::size(D, most, level_count_);
+  const std::ptrdiff_t scratch_size = HierarchyBackwardScratch<Scalar>::size(D, most, level_count_);
   Workspace::Frame frame(workspace_);
-  Scalar* scratch = frame.take<Scalar>(scratch_size * workspace_.executor().workers());
+  Scalar* scratch = frame.take<Scalar>(scratch_size, workspace_.executor().workers());
   const Index tasks = static_cast<Index>(saved.segments.size()) * H_;
   parallel_blocks(workspace_.executor(), tasks, 1, [&](Index task, Index, int worker) {
     const Index n = task / H_, h = task % H_, at = h * D;

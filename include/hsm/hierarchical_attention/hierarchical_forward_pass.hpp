@@ -42,8 +42,8 @@ void HierarchyPass<Scalar>::attend(const BlockPlaces& places, const HeadMemory<S
   Levels<HeadMemory<const Scalar>> read_levels{};
   for (Index e = 1; e < level_count_; ++e)
     read_levels[number(e)] = {C_, H_, places.blocks(e), levels[number(e)].heads.heads, nullptr, nullptr};
-  const Index scratch_size = hierarchy_scratch<Scalar>(width(), level_count_);
-  Scalar* scratch = frame.take<Scalar>(scratch_size * workspace_.executor().workers());
+  const std::ptrdiff_t scratch_size = hierarchy_scratch<Scalar>(width(), level_count_);
+  Scalar* scratch = frame.take<Scalar>(scratch_size, workspace_.executor().workers());
   parallel_blocks(workspace_.executor(), count, 1, [&](Index n, Index, int worker) {
     const Task& task = tasks[n];
     const Segment& segment = segments[task.segment];

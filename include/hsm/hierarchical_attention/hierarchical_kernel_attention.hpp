@@ -19,11 +19,11 @@
 // 8 C^2 + 4 (1 - 2^-E) C^2 flop per token and, for each pair of tokens that is seen, 4 C of attention and 2 C / 4^e of
 // level e, since a pair of blocks is multiplied once. A step costs O(C^2 + count C). No T x T matrix. A stream's state is
 // C (3 - 2^-E) values per token and 2 E C (1 + spare) besides (hierarchical_attention_state.hpp), and takes as many
-// tokens back as options.spare says, or all; it has room up to options.capacity. Tokens that are not seen change no bit of
+// tokens back as options.spare says, or all, but backward cannot go through a call that was taken back in part; it has room up to options.capacity. Tokens that are not seen change no bit of
 // output t, be they NaN.
 //
 // Modes agree within 1e-5 (float) and 1e-13 (double) of the largest output, their gradients within 1e-4 and 1e-12 of the
-// largest of a tensor; step is bitwise equal to step of as many streams. A call that throws leaves every stream as it was,
+// largest of a tensor, in float with scores as CausalAttention says; step is bitwise equal to step of as many streams. A call that throws leaves every stream as it was,
 // or, where it takes several passes (more than 2048 tokens), one that cannot be rewound so far not whole.
 #pragma once
 

@@ -111,7 +111,12 @@ constexpr Index heads_of_width(Index channels, Index width) {
     for (const Index each : {d, channels / d})
       if (nearer(each, best)) best = each;
   }
-  return best > 0 ? channels / best : 1;  // of no channels: whoever makes the layer refuses them
+  if (best <= 0) return 1;  // of no channels: whoever makes the layer refuses them
+  Index heads = channels / best;
+  for (Index d = 2; heads > kMostOptionValue; ++d) {  // a divisor all the same
+    while (heads > kMostOptionValue && heads % d == 0) heads /= d;
+  }
+  return heads;
 }
 
 /// Heads of `attention`, `hkt`, `linear-attention` and `softmax-local` where a recipe names none: about 32 channels each below 512

@@ -138,7 +138,7 @@ class RingState {
   bool is_whole(Index stream) const { return highest_[checked(stream)] != kSpoiled; }
 
   /// Makes stream `stream` a fresh one, all of it 0, so that it is also the gradient 0. No more work than it was to fill
-  /// the slots.
+  /// the slots; of one that counts no token, as gradients do, all slots that are held.
   void reset(Index stream) {
     clear(stream);
     const std::size_t i = checked(stream);
@@ -160,6 +160,7 @@ class RingState {
   void rewind(Index stream, Index k) {
     const std::size_t i = checked(stream);
     if (!can_rewind(stream, k)) fail_rewind(stream, k);
+    if (k == 0) return;  // all of none too: a gradient counts none, and would be lost
     if (k == counts_[i]) return reset(stream);
     counts_[i] -= k;
   }
@@ -171,7 +172,7 @@ class RingState {
     if (more > 0 && can_rewind(stream, more)) {
       rewind(stream, more);
     } else if (more != 0) {
-      counts_[checked(stream)] = count;
+      if (more > 0) counts_[checked(stream)] = count;
       spoil(stream);
     }
   }
@@ -295,6 +296,7 @@ class RingState {
   }
 
   [[noreturn]] void fail_rewind(Index stream, Index k) const {
+    if (!is_whole(stream)) detail::fail_rewind_of_part("RingState::rewind", stream);
     const Index n = counts_[checked(stream)];
     std::string expected = "0 to " + std::to_string(n) + ", the tokens of stream " + std::to_string(stream);
     if (k >= 0 && k <= n) {

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <span>
+#include <stdexcept>
 #include <string>
 
 #include <hsm/core/check.hpp>
@@ -120,6 +121,11 @@ inline void check_streams(const char* who, std::span<const Index> streams, Index
 [[noreturn]] HSM_NOINLINE inline void fail_whole(const char* who, Index stream) {
   fail(who, "stream " + std::to_string(stream) + " of the state", "whole",
        "one that a call which threw has left in part; reset it");
+}
+
+[[noreturn]] HSM_NOINLINE inline void fail_rewind_of_part(const char* who, Index stream) {
+  raise<std::out_of_range>(std::string(who) + ": stream " + std::to_string(stream) +
+                           " must be whole, got one that a call which threw has left in part; reset it");
 }
 
 [[noreturn]] HSM_NOINLINE inline void fail_room(const char* who, const Segment& segment, Index count,

@@ -14,7 +14,8 @@
 // each to its last, so they cannot interleave in one buffer. Scratch and threads come from the Workspace; without
 // one a call is serial and may allocate. With one that has served such a call before, and records likewise, only
 // Eigen's products allocate: two packing spaces per block of at most 256 rows and 256 columns of the result, where
-// they pass 128 KB; none for a single column, so step with one stream makes no allocation, but where a state grows: rings of
+// they pass 128 KB, and with matrices stored in fewer bytes a panel of them per block (core/narrow_product.hpp); none for a
+// single column, so step with one stream makes no allocation, but where a state grows: rings of
 // more than 16 MiB in all before make_room, a cache of attention without capacity. A const mixer serves many
 // threads, each with a workspace of its own. Number of threads: same bits. Cut of time or batch: see the layer's file
 // for its bound. Errors: std::invalid_argument naming what was expected and what came, before anything is written;

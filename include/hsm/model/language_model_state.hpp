@@ -103,6 +103,7 @@ struct LanguageModelState {
   /// std::out_of_range, with nothing changed, where can_rewind is false.
   void rewind(Index stream, Index k) {
     if (!can_rewind(stream, k)) {
+      if (!is_whole(stream)) detail::fail_rewind_of_part("LanguageModelState::rewind", stream);
       detail::raise<std::out_of_range>(
           "LanguageModelState::rewind: the number of tokens must be at most the " +
           std::to_string(count(stream)) + " of stream " + std::to_string(stream) +

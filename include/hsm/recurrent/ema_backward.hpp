@@ -11,6 +11,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include <hsm/recurrent/ema_pass.hpp>
 
@@ -158,10 +159,12 @@ void EmaPass<Scalar>::backward(const In& x, const Saved& saved, const In& dy, co
   add_gradients(totals, parts, gradients);
 }
 
-/// Through p = a beta and q = 1 - a d with a = sigmoid(alpha), d = sigmoid(delta), whose slope is a (1 - a).
+/// Through p = a beta and q = 1 - a d with a = sigmoid(alpha), d = sigmoid(delta), whose slope is a (1 - a), with
+/// 1 - a = sigmoid(-alpha): near 1 the rest of a rounded a says little of it.
 template <class Scalar>
 void EmaPass<Scalar>::add_gradients(const double* totals, Index parts, Ema<Scalar>& gradients) const {
   const Index size = n_ * C_;
+  const auto rest = [](Scalar x) { return 1 / (1 + std::exp(static_cast<double>(x))); };
   for (Index k = 0; k < size; ++k) {
     double d_eta = 0, d_p = 0, d_q = 0;
     for (Index part = 0; part < parts; ++part) {
@@ -171,10 +174,11 @@ void EmaPass<Scalar>::add_gradients(const double* totals, Index parts, Ema<Scala
       d_q += own[2 * size];
     }
     const double a = static_cast<double>(share_[k]), d = static_cast<double>(damping_[k]);
+    const double rest_a = rest(parameters_.alpha.data()[k]), rest_d = rest(parameters_.delta.data()[k]);
     const double beta = static_cast<double>(parameters_.beta.data()[k]);
-    gradients.alpha.data()[k] += static_cast<Scalar>((d_p * beta - d_q * d) * a * (1 - a));
+    gradients.alpha.data()[k] += static_cast<Scalar>((d_p * beta - d_q * d) * a * rest_a);
     gradients.beta.data()[k] += static_cast<Scalar>(d_p * a);
-    gradients.delta.data()[k] += static_cast<Scalar>(-d_q * a * d * (1 - d));
+    gradients.delta.data()[k] += static_cast<Scalar>(-d_q * a * d * rest_d);
     gradients.eta.data()[k] += static_cast<Scalar>(d_eta);
   }
 }

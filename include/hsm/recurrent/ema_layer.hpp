@@ -21,7 +21,7 @@
 namespace hsm::inline HSM_ABI {
 
 /// What a forward of a moving average leaves for backward: the memories before every block of tokens, from which the
-/// others follow again. n/32 of the size of x.
+/// others follow again: n C values for each begun block of 32 tokens and one more for each segment.
 template <ComputeScalar Scalar>
 struct EmaSaved : RecordedCall {
   OwnedColumns<Scalar> before;  ///< [n C, blocks of all segments]
