@@ -363,6 +363,10 @@ TEST(AnyMixer, APolicyMayStateOptionsOfItsOwn) {
   EXPECT_EQ(decay("tuned:percent=75", 8), 0.75f);
   EXPECT_EQ(decay("tuned:percent=0", 8), 0.0f);
   EXPECT_EQ(decay("tuned", 50), 0.25f);
+  EXPECT_EQ(
+      complaint<List>("tuned", 202),
+      "recipe: the usual percent of 'tuned' for 202 channels must be 0 to 100, as its kOptions say, got "
+      "101 in the layer at character 0");
   EXPECT_EQ(std::get<Mixer<Tuned<float>>>(make<List>("tuned:heads=4", 8)).heads(), 4);
   EXPECT_EQ(complaint<List>("tuned:percent=101"),
             "recipe: percent of 'tuned' must be 0 to 100, got 101 in the layer at character 0");

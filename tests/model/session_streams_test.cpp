@@ -138,8 +138,11 @@ TEST(SessionStreams, KeepTheLogitsOfAsManyTokensAsCanBeTakenBack) {
   session.prefill(random_ids(6, kVocabulary, random), std::vector<Index>{0, 6}, std::vector<Index>{1});
   EXPECT_EQ(session.restarts(), 1);
   EXPECT_EQ(session.position(1), kContext / 2);
-  EXPECT_NO_THROW(session.logits(1, 3));
+  EXPECT_NO_THROW(session.logits(1));
+  EXPECT_THROW(session.logits(1, 1), std::out_of_range) << "read again, behind fewer tokens than before";
   session.rewind(1, 3);
+  EXPECT_THROW(session.logits(1), std::out_of_range);
+  session.next(std::vector<std::int32_t>{1}, std::vector<Index>{1});
   EXPECT_NO_THROW(session.logits(1));
   EXPECT_THROW(session.logits(1, 1), std::out_of_range);
 }

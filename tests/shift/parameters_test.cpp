@@ -1,13 +1,36 @@
 // SPDX-License-Identifier: MIT
 //
 // The policy of a mixer that exists: its values may change and be stored otherwise, its sizes may not.
+#include <stdexcept>
+
 #include "shift/mixer_cases.hpp"
+#include "support/message_of.hpp"
 
 namespace hsm::test::parameters_test {
 namespace {
 
 using Pair = ScalarPair<float>;
 using Data = Activations<float>;
+
+TEST(MixerParameters, OfAPolicyMustFitTogether) {
+  ScalarPair<float> heads(8, 4);
+  heads.b.resize(1);
+  EXPECT_EQ(message_of<std::invalid_argument>([&] { Mixer(heads, 2); }),
+            "Mixer: the size of b must be 4, got 1");
+  ChannelPair<float> channels(16);
+  channels.b.resize(4);
+  EXPECT_EQ(message_of<std::invalid_argument>([&] { Mixer(channels, 2); }),
+            "Mixer: the size of b must be 16, got 4");
+}
+
+TEST(MixerParameters, AMixerThatWasMovedFromSaysSo) {
+  Mixer from(ScalarPair<float>(8, 4), 2), to(ScalarPair<float>(8, 4), 3);
+  to = std::move(from);
+  Eigen::MatrixXf x = Eigen::MatrixXf::Ones(8, 5), y(8, 5);
+  to.forward(x, y);
+  EXPECT_EQ(message_of<std::invalid_argument>([&] { from.forward(x, y); }),  // NOLINT: that is the question
+            "Mixer::forward: the mixer must be one that has its parts, got one that was moved from");
+}
 
 TEST(MixerParameters, OfAnotherSizeAreRefused) {
   Random random(9);

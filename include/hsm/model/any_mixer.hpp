@@ -16,6 +16,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -127,9 +128,41 @@ template <class Policy>
                             " to " + std::to_string(found->most) + ", got " + std::to_string(value));
     }
   }
-  for (const PolicyOption& option : options)
-    if (!layer.options.find(option.name)) layer.options.set(option.name, option.usual(channels));
+  for (const PolicyOption& option : options) {
+    if (layer.options.find(option.name)) continue;
+    const Index usual = option.usual(channels);
+    if (usual < option.least || usual > option.most) {
+      fail_layer(layer, "the usual " + std::string(option.name) + " of " + in_quotes(layer.name) + " for " +
+                            counted(channels, "channel") + " must be " + std::to_string(option.least) +
+                            " to " + std::to_string(option.most) + ", as its kOptions say, got " +
+                            std::to_string(usual));
+    }
+    layer.options.set(option.name, usual);
+  }
   return layer;
+}
+
+/// Whether a recipe can say it: letters a-z, then also digits and '-'.
+constexpr bool is_recipe_word(std::string_view word) {
+  const auto letter = [](char c) { return c >= 'a' && c <= 'z'; };
+  if (word.empty() || !letter(word.front())) return false;
+  for (const char c : word) {
+    if (!letter(c) && !(c >= '0' && c <= '9') && c != '-') return false;
+  }
+  return true;
+}
+
+/// Whether the names of a list are different, and words of recipes.
+template <template <class> class... Entries>
+constexpr bool can_be_named(LayerList<Entries...>) {
+  const std::array<std::string_view, sizeof...(Entries)> names{Entries<float>::kName...};
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (!is_recipe_word(names[i])) return false;
+    for (std::size_t j = 0; j < i; ++j) {
+      if (names[i] == names[j]) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace detail
@@ -147,6 +180,8 @@ constexpr std::span<const PolicyOption> options_of(LayerList<Entries...>, std::s
 /// std::invalid_argument for an unknown name, an option that the layer does not take, or one outside its bounds.
 template <template <class> class... Entries>
 LayerRecipe with_all_options(LayerList<Entries...> list, LayerRecipe layer, Index channels) {
+  static_assert(detail::can_be_named(LayerList<Entries...>{}),
+                "hsm: the kNames of a list must differ, each letters a-z, then also digits and '-'");
   detail::check_at_least("with_all_options", "channels", channels, 1);
   if (((layer.name != Entries<float>::kName) && ...)) {
     detail::fail_layer(
@@ -173,7 +208,7 @@ template <class Scalar, template <class> class... Entries>
     detail::fail("describe_mixer", "channels", "at most 2^" + std::to_string(kMostBits),
                  std::to_string(channels));
   layer = with_all_options(list, std::move(layer), channels);
-  if (const auto heads = layer.options.find("heads"); heads && channels % *heads != 0) {
+  if (const auto heads = layer.options.find("heads"); heads && *heads > 0 && channels % *heads != 0) {
     detail::fail_layer(layer, "heads of " + detail::in_quotes(layer.name) + " must be a divisor of the " +
                                   detail::counted(channels, "channel") + ", got " + std::to_string(*heads));
   }

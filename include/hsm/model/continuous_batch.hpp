@@ -107,7 +107,8 @@ class ContinuousBatch {
     for (; !free_.empty() && !waiting_.empty(); waiting_.pop_front()) {
       running_.push_back(std::move(waiting_.front()));
       running_.back().stream = free_.back();
-      session_.reset(free_.back());  // a fork that threw may have begun to write there
+      // A fork that threw may have begun to write there; what ended was reset.
+      if (!session_.memory().state.is_whole(free_.back())) session_.reset(free_.back());
       free_.pop_back();
     }
     const std::size_t own = ids_.size();

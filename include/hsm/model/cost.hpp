@@ -158,8 +158,8 @@ inline LayerCost layer_cost(const LayerSize& size, Index channels, Index F, std:
   return cost;
 }
 
-/// The cost of a model of `config`, whose state holds values of `scalar_bytes` bytes. Throws what the constructor of
-/// the model throws.
+/// The cost of a model of `config`, whose state holds values of `scalar_bytes` bytes. Throws as parameters_of does; a context
+/// or a shift that the constructor of the model finds too large has a cost all the same.
 template <class List = StandardLayers>
 ModelCost cost_of(const LanguageModelConfig& config, std::size_t scalar_bytes = sizeof(float)) {
   static_cast<void>(parameters_of<List>(config));  // what does not fit throws

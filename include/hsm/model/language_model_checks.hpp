@@ -37,6 +37,7 @@ void LanguageModel<Scalar, List>::check_ids(const char* who, std::span<const std
 template <ComputeScalar Scalar, class List>
 void LanguageModel<Scalar, List>::check_tensors(const char* who) const {
   const Index C = config_.width, F = config_.feed_forward;
+  if (blocks_.empty()) detail::fail(who, "the model", "one that has its layers", "one that was moved from");
   check_embedding(who);
   if (config_.positions == Positions::kLearned) {
     detail::check_equal(who, "the shape of the positions", Shape<2>{positions_.rows(), positions_.channels()},

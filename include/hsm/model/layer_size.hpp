@@ -81,7 +81,7 @@ LayerSize layer_size(LayerRecipe layer, Index channels) {
   detail::SizeSum sum(kWho);
   for (const TensorSpec& spec : describe_mixer<float>(List{}, layer, channels))
     sum.add({spec.rows, spec.columns});
-  const Index heads = layer.options.find("heads").value_or(1), width = channels / heads;
+  const Index heads = std::max<Index>(1, layer.options.find("heads").value_or(1)), width = channels / heads;
   constexpr Index kNarrow = 8;
   LayerSize size;
   bool refused = false;  // so few channels, or what is wrong with so many too

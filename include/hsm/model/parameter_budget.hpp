@@ -29,7 +29,7 @@ inline Index block_parameters(Index mixer, Index C, Index F) {
 }
 
 /// The number of values in all tensors of a model of this config. Throws what the constructor of the model
-/// throws, and std::invalid_argument for more than can be counted.
+/// throws, but for a context or a shift that are too large, and std::invalid_argument for more than can be counted.
 template <class List = StandardLayers>
 Index parameters_of(const LanguageModelConfig& config) {
   constexpr const char* kWho = "parameters_of";

@@ -13,8 +13,8 @@
 // prompt, so that each token is still predicted from at least half a context. Where restarts fall depends on
 // the text alone, not on the lists it came in; of a long list only what follows its last restart is read.
 // With `spare` tokens that can be taken back it keeps the logits after each of the last spare + 1 tokens of a
-// stream, unless told to keep fewer: those after the token that is then the last are there. See also
-// hsm/model/speculation.hpp.
+// stream, unless told to keep fewer: those after the token that is then the last are there, but for tokens that a restart
+// read again; who takes tokens back to there goes on from what is left of them. See also hsm/model/speculation.hpp.
 // Memory: the state, V logits for each that is kept, and the last tokens where positions are learned. A restart
 // costs the reading of context / 2 tokens, once in context / 2 tokens, and a copy of the state of all streams, so that
 // a call that throws changes nothing.

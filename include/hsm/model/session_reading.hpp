@@ -141,7 +141,7 @@ void GenerationSession<Model>::restart(std::span<const std::int32_t> ids, std::s
   auto history = memory_.history;
   Index restarts = memory_.restarts;
   std::vector<std::int32_t> texts;
-  std::vector<Index> bounds{0};
+  std::vector<Index> bounds{0}, read_again;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     const Index more = offsets[i + 1] - offsets[i], room_left = room(chosen[i]);
     auto& tokens = history[static_cast<std::size_t>(chosen[i])];
@@ -155,10 +155,17 @@ void GenerationSession<Model>::restart(std::span<const std::int32_t> ids, std::s
       restarts += 1 + past / period;
       tokens.erase(tokens.begin(), tokens.end() - fresh);
     }
+    read_again.push_back(more > room_left ? half - 1 : 0);
     texts.insert(texts.end(), tokens.end() - fresh, tokens.end());
     bounds.push_back(static_cast<Index>(texts.size()));
   }
   extend(texts, bounds, chosen, state);  // last to throw
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    // Tokens that a restart read again have other logits now than they had.
+    const Index count = state.count(chosen[i]), again = read_again[i];
+    const Index first = std::max<Index>(1, count - memory_.kept_logits() + 1);
+    for (Index n = first; n <= again; ++n) memory_.ready[memory_.column(chosen[i], n)] = 0;
+  }
   memory_.state = std::move(state);
   memory_.history = std::move(history);
   memory_.restarts = restarts;

@@ -27,7 +27,8 @@
 //
 // `sums` are the gradients of combine's own parameters (a, b, ...) as a flat list of doubles,
 // policy.sum_count() of them, which policy.add_sums(sums, gradients) adds to a gradient struct at the end.
-// Policies without such parameters leave the two functions out. A member that may be left out is left out or
+// Policies without such parameters leave the two functions out. check(who), which may be left out too, throws
+// std::invalid_argument, which `who` begins, unless the policy's own tensors fit together; a Mixer asks it once. A member that may be left out is left out or
 // right: one that the engine could not call, since it is not const or takes something else, is refused, as is a policy
 // that is final, of which that cannot be told. What only running it can show is told by check_policy of
 // testing/check.hpp.

@@ -186,7 +186,7 @@ void ShiftPass<Policy>::scatter_part(const Chunk& chunk, const Gradient& d, Inde
                  const RunGradient<Scalar> d_run =
                      make_gradient(chunk, d, part, g, start, end, 0, layer.taps() - 1);
                  const auto dz = mixed_gradient(d, group, part.first + start, end - start);
-                 if constexpr (HasSums<Policy>) {
+                 if constexpr (HasSums<Policy> || !HasPlainTapAdjoint<Policy>) {  // of no sums: none
                    layer.parameters().adjoint(run, dz, d_run, sums);
                  } else {
                    layer.parameters().adjoint(run, dz, d_run);

@@ -188,6 +188,7 @@ void ShiftLayer<Policy>::set_shifts(std::span<const Index> head_shifts) {
       groups_.push_back({s, h, 1});
     }
   }
+  if constexpr (requires { std::as_const(policy_).check("Mixer"); }) std::as_const(policy_).check("Mixer");
   sizes_ = sizes();
   detail::walk_tensors<false>(policy_, [&](std::string_view, const auto& tensor) {
     shapes_.push_back({tensor.rows(), tensor.cols()});
@@ -208,6 +209,7 @@ void ShiftLayer<Policy>::fail_sizes(const char* who, const Sizes& now) const {
 
 template <class Policy>
 void ShiftLayer<Policy>::check(const char* who) const {
+  if (groups_.empty()) detail::fail(who, "the mixer", "one that has its parts", "one that was moved from");
   const Sizes now = sizes();
   if (!(now == sizes_)) fail_sizes(who, now);
   check_products(who);

@@ -10,6 +10,7 @@
 // differ in how much of the past they carry.
 #pragma once
 
+#include <hsm/core/check.hpp>
 #include <hsm/shift/mixing_policy.hpp>
 #include <hsm/shift/policies/pair_rows.hpp>
 
@@ -53,6 +54,9 @@ struct ChannelPair {
   Index channels() const { return a.size(); }
   /// H.
   Index heads() const { return heads_; }
+
+  /// Throws unless a and b have as many values.
+  void check(const char* who) const { detail::check_equal(who, "the size of b", b.size(), a.size()); }
 
   /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>

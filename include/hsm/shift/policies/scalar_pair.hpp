@@ -10,6 +10,7 @@
 // only in part, which lets the layers that follow tell the two tokens apart; with one head a = b = 1.
 #pragma once
 
+#include <hsm/core/check.hpp>
 #include <hsm/shift/mixing_policy.hpp>
 #include <hsm/shift/policies/pair_rows.hpp>
 
@@ -55,6 +56,9 @@ struct ScalarPair {
   Index channels() const { return channels_; }
   /// H.
   Index heads() const { return a.size(); }
+
+  /// Throws unless a and b have as many values.
+  void check(const char* who) const { detail::check_equal(who, "the size of b", b.size(), a.size()); }
 
   /// Calls f(name, tensor, more...) for each tensor.
   template <class F, class Self, class... More>
