@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cfenv>
 #include <cmath>
 #include <hsm/core/linear.hpp>
 #include <hsm/core/narrow_product.hpp>
@@ -153,6 +154,20 @@ TEST(NarrowMatrix, RefusesWhatItCannotHold) {
   EXPECT_NE(message(Storage::kBfloat16, Limits::max()).find("below 3.39e38"), std::string::npos);
 }
 
+TEST(NarrowMatrix, ThatCannotBeStoredOtherwiseStaysAsItWas) {
+  Random random(1);
+  Linear<float> linear(2, 40, 2, 1.0, random);
+  linear.weight.setConstant(3.4e38F);
+  linear.store(Storage::kInt8);
+  const NarrowMatrix before = linear.narrow;
+  EXPECT_NE(
+      message_of<std::invalid_argument>([&] { linear.store(Storage::kBfloat16); }).find("below 3.39e38"),
+      std::string::npos);
+  EXPECT_EQ(linear.narrow.storage(), Storage::kInt8);
+  EXPECT_EQ(linear.weight.size(), 0);
+  EXPECT_EQ(linear.narrow.widened<float>(), before.widened<float>());
+}
+
 TEST(NarrowMatrix, IsWidenedToWhatItIsWorth) {
   for (const Storage storage : {Storage::kBfloat16, Storage::kInt8}) {
     const NarrowMatrix narrow(storage, random_weights(3, 45, 4));
@@ -270,6 +285,22 @@ TEST(NarrowProducts, OfFewColumnsHaveTheBitsOfEachColumnAlone) {
       product(w, ConstColumns<float>(x.data() + j * in, in, 1, Eigen::OuterStride<>(in)),
               Columns<float>(one.data() + j * out, out, 1, Eigen::OuterStride<>(out)), serial);
     expect_same_bits(all, one, "column by column");
+  }
+}
+
+TEST(NarrowProducts, OfInt8BearEveryRoundingMode) {
+  const NarrowMatrix narrow(Storage::kInt8, random_weights(7, 64, 3));
+  const Eigen::MatrixXd worth = narrow.widened<double>();
+  const OwnedColumns<float> x = OwnedColumns<float>::Constant(64, 3, 3.0F);
+  OwnedColumns<float> y(7, 3);
+  SerialExecutor serial;
+  for (const int mode : {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO, FE_TONEAREST}) {
+    std::fesetround(mode);
+    product(narrow, ConstColumns<float>(x.data(), 64, 3, Eigen::OuterStride<>(64)),
+            Columns<float>(y.data(), 7, 3, Eigen::OuterStride<>(7)), serial);
+    std::fesetround(FE_TONEAREST);
+    const Eigen::MatrixXd expected = worth * x.cast<double>();
+    expect_close_to_scale(y, expected, 1e-3, "rounding mode " + std::to_string(mode));
   }
 }
 

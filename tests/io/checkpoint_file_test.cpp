@@ -193,6 +193,17 @@ TEST_F(CheckpointFile, TensorsThatAreNotWhatTheyMustBeAreNamed) {
                        }),
                        {"'best.norm.bias' must hold finite numbers", "nan"}));
   EXPECT_TRUE(mentions(refused([](std::string& bytes) { bytes.resize(bytes.size() - 1); }), {"run: "}));
+  const SafetensorsFile whole = SafetensorsFile::load(path_);
+  const auto place = whole.bytes(whole.at("optimizer.second_moment.norm.bias")).data() -
+                     whole.bytes(whole.at("best.norm.bias")).data();
+  EXPECT_TRUE(mentions(refused([&](std::string& bytes) {
+                         constexpr std::ptrdiff_t kLast = 32 * sizeof(float);  // best.norm.bias
+                         const float negative = -1;
+                         std::memcpy(
+                             bytes.data() + (static_cast<std::ptrdiff_t>(bytes.size()) - kLast + place),
+                             &negative, sizeof negative);
+                       }),
+                       {"'optimizer.second_moment.norm.bias' must be at least 0, got -1.000000 at 0"}));
   for (std::size_t size = 0; size < 5000; size += 97)
     refused([&](std::string& bytes) { bytes.resize(size); });
   save_model(path_, run.model);

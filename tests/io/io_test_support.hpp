@@ -7,7 +7,9 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>  // mkdtemp
 
+#include <cerrno>
 #include <cstddef>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -27,7 +29,8 @@ class TemporaryDirectory {
   TemporaryDirectory() {
     std::string pattern = (std::filesystem::path(::testing::TempDir()) / "hsm_io_XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr)
-      throw std::runtime_error("cannot create a directory for the test");
+      throw std::runtime_error("cannot create the directory " + pattern +
+                               " for the test: " + std::strerror(errno));
     path_ = pattern;
   }
   TemporaryDirectory(const TemporaryDirectory&) = delete;

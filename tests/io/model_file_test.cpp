@@ -229,6 +229,25 @@ TEST(ModelFile, RefusesWeightsThatAreNotNumbers) {
   }
 }
 
+/// A tokenizer of somebody else, whose model() is no SentencePiece model.
+struct OtherTokenizer {
+  std::int32_t ids = 0;
+  std::int32_t vocabulary() const { return ids; }
+  std::vector<std::int32_t> encode(std::string_view) const { return {}; }
+  std::string_view piece(std::int32_t) const { return "x"; }
+  std::string model() const { return "merges of its own"; }
+};
+
+TEST(ModelFile, WritesNoTokenizerThatItCouldNotRead) {
+  const TemporaryDirectory directory;
+  const auto path = directory / "model.safetensors";
+  const auto model = make_model();
+  const OtherTokenizer tokenizer{static_cast<std::int32_t>(model.config().vocabulary)};
+  EXPECT_TRUE(mentions(message_of_exactly<std::invalid_argument>([&] { save_model(path, model, tokenizer); }),
+                       {"save_model: what model() of the tokenizer gives"}));
+  EXPECT_EQ(directory.entries(), 0);
+}
+
 TEST(ModelFile, LeavesAnExistingFileAloneWhenSavingFails) {
   const TemporaryDirectory directory;
   const auto path = directory / "model.safetensors";

@@ -122,7 +122,8 @@ TEST(NarrowModelFile, RefusesMatricesInFewerBytesThatAreNone) {
       mentions(refused(Storage::kInt8, [&](Parts& p) { p.tensors.at(up).bytes[5] = std::byte{0x80}; }),
                {up, "-127 to 127", "got -128 at element 5"}));
   for (const float scale :
-       {-1.0F, std::numeric_limits<float>::infinity(), 3e36F, std::numeric_limits<float>::quiet_NaN()}) {
+       {-1.0F, std::numeric_limits<float>::infinity(), 3e36F, std::numeric_limits<float>::max() / 127,
+        std::numeric_limits<float>::quiet_NaN()}) {
     EXPECT_TRUE(mentions(
         refused(Storage::kInt8,
                 [&](Parts& p) { std::memcpy(p.tensors.at(scales).bytes.data() + 8, &scale, sizeof scale); }),

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -327,6 +328,43 @@ TEST(OutputFile, AProcessThatEndsCanTakeItsTemporariesAway) {
   EXPECT_EQ(directory.entries(), 21);
   remove_temporary_files();
   EXPECT_EQ(directory.entries(), 21);
+}
+
+TEST(OutputFile, AForkedProcessLeavesTheTemporariesOfItsParent) {
+  const test::TemporaryDirectory directory;
+  OutputFile file(directory / "out");
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    remove_temporary_files();
+    ::_exit(0);
+  }
+  int status = 1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  file.write("whole");
+  file.commit();
+  EXPECT_EQ(test::read_raw(directory / "out"), "whole");
+}
+
+TEST(OutputFile, WhoCouldNotReadAFileCannotReadTheNextOne) {
+  const test::TemporaryDirectory directory;
+  test::write_raw(directory / "out", "old");
+  const mode_t before = ::umask(0);
+  ASSERT_EQ(::chmod((directory / "out").c_str(), 0640), 0);
+  const bool other_group = ::chown((directory / "out").c_str(), static_cast<uid_t>(-1), 7) == 0;
+  OutputFile file(directory / "out");
+  for (const auto& entry : fs::directory_iterator(directory.path())) {
+    EXPECT_EQ(static_cast<unsigned>(entry.status().permissions()), 0640u) << entry.path();
+    struct stat status = {};
+    ASSERT_EQ(::stat(entry.path().c_str(), &status), 0);
+    if (other_group) {
+      EXPECT_EQ(status.st_gid, 7u) << entry.path();
+    }
+  }
+  file.write("new");
+  file.commit();
+  ::umask(before);
 }
 
 TEST(OutputFile, AFileThatNobodyMayReplaceIsRefusedAtOnce) {

@@ -79,6 +79,24 @@ TEST(SystemFile, SignalsNeitherFailNorShortenReadsAndWrites) {
   EXPECT_TRUE(got == sent);
 }
 
+TEST(SystemFile, SignalsDoNotKeepRoomFromBeingTaken) {
+  // In memory, where there is such a folder: a call that a signal interrupts is undone there.
+  const std::filesystem::path memory = "/dev/shm";
+  if (::access(memory.c_str(), W_OK) != 0) GTEST_SKIP() << "no /dev/shm to write to here";
+  const std::filesystem::path path = memory / ("hsm-test-" + std::to_string(::getpid()));
+  std::error_code error;
+  constexpr std::uintmax_t kRoom = std::uintmax_t{48} << 20;
+  if (std::filesystem::space(memory, error).available < 2 * kRoom) GTEST_SKIP() << "no room in /dev/shm";
+  SystemFile file = SystemFile::create(path);
+  ASSERT_TRUE(file);
+  {
+    const ManyInterrupts interrupts;
+    EXPECT_TRUE(file.reserve(kRoom, path)) << errno;
+  }
+  EXPECT_TRUE(file.close());
+  std::filesystem::remove(path);
+}
+
 TEST(SystemFile, ALogInAPipeIsNeverWaitedFor) {
   const test::TemporaryDirectory directory;
   ASSERT_EQ(::mkfifo((directory / "pipe").c_str(), 0600), 0);

@@ -4,6 +4,7 @@
 // memory, widened from bfloat16 and 8 bits, or summed of products of whole numbers.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -118,7 +119,9 @@ struct Floats {
              static_cast<float>(sums[3])}};
   }
   void write_whole(std::int16_t* to) const {
-    for (int i = 0; i < 4; ++i) to[i] = static_cast<std::int16_t>(std::lrint(values[i]));
+    // Rounded upward, the largest of a group can come out one above what is held.
+    for (int i = 0; i < 4; ++i)
+      to[i] = static_cast<std::int16_t>(std::clamp(std::lrint(values[i]), -32767L, 32767L));
   }
   Floats times(Floats factor) const {
     Floats result;

@@ -200,17 +200,16 @@ class NarrowMatrix {
 
 namespace detail {
 
-/// Stores so the matrix that is in one of the two; the other is left empty.
+/// Stores so the matrix that is in one of the two; the other is left empty. Nothing is changed where this throws.
 template <class Scalar>
 void store_matrix(Storage storage, Weights<Scalar>& weight, NarrowMatrix& narrow) {
   if (storage == narrow.storage()) return;
-  if (!narrow.empty()) {
-    weight = narrow.widened<Scalar>();
-    narrow = NarrowMatrix();
-  }
-  if (storage == Storage::kFloat) return;
-  narrow = NarrowMatrix(storage, weight);
-  weight.resize(0, 0);
+  Weights<Scalar> wide;
+  if (!narrow.empty()) wide = narrow.widened<Scalar>();
+  NarrowMatrix stored(storage, narrow.empty() ? weight : wide);
+  if (storage != Storage::kFloat) wide.resize(0, 0);
+  narrow = std::move(stored);
+  weight.swap(wide);
 }
 
 }  // namespace detail

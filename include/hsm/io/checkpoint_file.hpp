@@ -69,6 +69,21 @@ void visit_checkpoint(F&& f, Model& model, State& state) {
   std::remove_const_t<State>::visit(f, state);
 }
 
+/// Throws std::runtime_error, which `source` begins, where a mean of squares is negative.
+template <class Model>
+void check_second_moment(const std::string& source, const Model& moment) {
+  Model::visit(
+      [&](std::string_view name, const auto& tensor) {
+        for (Index i = 0; i < tensor.size(); ++i) {
+          if (tensor.data()[i] < 0)
+            throw std::runtime_error(
+                source + ": tensor " + in_quotes("optimizer.second_moment." + std::string(name)) +
+                " must be at least 0, got " + std::to_string(tensor.data()[i]) + " at " + std::to_string(i));
+        }
+      },
+      moment);
+}
+
 /// What the fields of a state, its number of updates and whether it has a best model say of each other. Throws
 /// std::runtime_error, which `source` begins.
 template <class Model>
@@ -186,6 +201,7 @@ Checkpoint<Model> read_checkpoint(const SafetensorsFile& from) {
     };
     detail::visit_checkpoint(fill, model, state);
     file.expect_no_more();
+    detail::check_second_moment(from.source(), state.optimizer.second_moment());
     state.optimizer.set_steps(updates);
     return {std::move(model), std::move(state)};
   } catch (const std::invalid_argument& error) {  // from recipe, schedule and layers

@@ -180,10 +180,25 @@ void read_tensors(const SafetensorsFile& file, Model& model) {
   }
 }
 
+/// Throws std::invalid_argument unless the bytes of a tokenizer are a SentencePiece model of V ids, as load_model wants.
+inline void check_written_tokenizer(std::string_view bytes, Index V) {
+  constexpr const char* kWhat = "save_model: what model() of the tokenizer gives";
+  Index count = 0;
+  try {
+    count = SentencePieceVocabulary(bytes, kWhat).count();
+  } catch (const std::runtime_error& error) {
+    throw std::invalid_argument(error.what());
+  }
+  if (count != V)
+    throw std::invalid_argument(std::string(kWhat) + " must be a SentencePiece model of " +
+                                std::to_string(V) + " ids, got " + std::to_string(count));
+}
+
 /// Writes a model, and a tokenizer where `tokenizer` is not empty.
 template <class Model>
 void write_model(const std::filesystem::path& path, const Model& model, std::string_view tokenizer) {
   model.check_tensors("save_model");
+  if (!tokenizer.empty()) check_written_tokenizer(tokenizer, model.config().vocabulary);
   SafetensorsWriter writer;
   writer.set_metadata("format", std::string(kModelFormat));
   writer.set_metadata("version", std::string(kModelVersion));
@@ -213,8 +228,9 @@ void save_model(const std::filesystem::path& path, const Model& model) {
   detail::write_model(path, model, {});
 }
 
-/// The same with what the ids stand for, which goes into the file but where it is bytes. Throws
-/// std::invalid_argument too for a tokenizer of another vocabulary.
+/// The same with what the ids stand for, which goes into the file where it has a SentencePiece model: where a member model()
+/// gives text that is not empty. Throws std::invalid_argument too for a tokenizer of another vocabulary, and for a model()
+/// that is none.
 template <class Model, Tokenizer Text>
 void save_model(const std::filesystem::path& path, const Model& model, const Text& tokenizer) {
   if (tokenizer.vocabulary() != model.config().vocabulary) {

@@ -108,10 +108,10 @@ struct TensorReader {
     for (Index i = 0; i < to.int8s().size(); ++i)
       if (to.int8s()(i) < -127)
         fail(name, "-127 to 127", std::to_string(to.int8s()(i)), static_cast<std::size_t>(i));
-    constexpr float kMost = (std::numeric_limits<float>::max)() / 127;
+    constexpr double kMost = static_cast<double>((std::numeric_limits<float>::max)()) / 127;
     for (Index i = 0; i < to.scales().size(); ++i) {
       const float scale = to.scales()(i);
-      if (!is_finite(scale) || scale < 0 || scale > kMost)
+      if (!is_finite(scale) || scale < 0 || static_cast<double>(scale) > kMost)
         fail(scales_name(name), "0 to 2.67e36", std::to_string(scale), static_cast<std::size_t>(i));
     }
   }

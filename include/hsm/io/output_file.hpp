@@ -9,8 +9,8 @@
 //   file.write(bytes);
 //   file.commit();
 //
-// Symbolic links are followed, to a file that does not exist yet too; the permissions of a file that is
-// replaced are kept, and only regular files are replaced. If the last step fails, the rename, then the
+// Symbolic links are followed, to a file that does not exist yet too; permissions, owner and group of a file
+// that is replaced are kept as far as the system lets this process, and only regular files are replaced. If the last step fails, the rename, then the
 // temporary is complete: it stays, and the error names it. A process that is ended without warning leaves
 // `<target, shortened>.tmp-<pid>-<n>` behind; see io/temporary_files.hpp for one with warning. Errors:
 // std::runtime_error with path and reason.
@@ -21,7 +21,6 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -121,7 +120,7 @@ class OutputFile {
 
   void flush() { write_out(std::span(buffer_).first(std::exchange(buffered_, 0))); }
 
-  void open_temporary(std::optional<std::filesystem::perms> kept_mode);
+  void open_temporary(bool replaces);
 
   std::filesystem::path target_;
   std::filesystem::path temporary_;  // empty when there is nothing to remove
@@ -148,12 +147,9 @@ inline OutputFile::OutputFile(const std::filesystem::path& path) {
   static_cast<void>(fs::symlink_status(target_, error));  // a temporary has a shorter name
   if (error == std::errc::filename_too_long)
     throw detail::file_error(path, "cannot write a file of this name", error.value());
-  std::optional<fs::perms> kept_mode;
-  if (fs::exists(status)) {
-    if (!detail::may_write(target_)) throw detail::file_error(path, "cannot replace the file", errno);
-    kept_mode = status.permissions();
-  }
-  open_temporary(kept_mode);
+  if (fs::exists(status) && !detail::may_write(target_))
+    throw detail::file_error(path, "cannot replace the file", errno);
+  open_temporary(fs::exists(status));
   if (!fs::exists(status)) return;
   if (const std::string problem = detail::why_not_replaceable(target_, temporary_); !problem.empty()) {
     static_cast<void>(file_.close());
@@ -163,7 +159,7 @@ inline OutputFile::OutputFile(const std::filesystem::path& path) {
   }
 }
 
-inline void OutputFile::open_temporary(std::optional<std::filesystem::perms> kept_mode) {
+inline void OutputFile::open_temporary(bool replaces) {
   constexpr int kAttempts = 1000;
   const std::filesystem::path directory = target_.parent_path();
   const std::string stem = detail::short_name(detail::path_text(target_.filename())) + ".tmp-" +
@@ -173,7 +169,8 @@ inline void OutputFile::open_temporary(std::optional<std::filesystem::perms> kep
     std::filesystem::path candidate = directory / std::u8string(name.begin(), name.end());
     // Noted before it exists: a signal in between finds nothing to remove.
     place_ = detail::TemporaryFiles::add(candidate);
-    file_ = detail::SystemFile::create(candidate);
+    file_ =
+        detail::SystemFile::create(candidate, replaces);  // nobody else reads what a closed file will hold
     const int reason = errno;
     if (!file_) {
       detail::TemporaryFiles::forget(std::exchange(place_, -1));
@@ -181,8 +178,7 @@ inline void OutputFile::open_temporary(std::optional<std::filesystem::perms> kep
       throw detail::file_error(target_, "cannot create a temporary file beside it", reason);
     }
     temporary_ = std::move(candidate);
-    // Some file systems have no permissions; then there is nothing to keep.
-    if (kept_mode) static_cast<void>(file_.set_mode(*kept_mode));
+    if (replaces) file_.take_access_of(target_);
     return;
   }
   throw detail::file_error(target_, "cannot find a free name for a temporary file beside it", EEXIST);
@@ -193,7 +189,10 @@ inline void OutputFile::commit() {
   if (failed_)
     throw std::runtime_error(detail::path_text(target_) + ": cannot commit: an earlier write failed");
   flush();
-  if (!file_.sync()) throw detail::file_error(target_, "cannot bring to the disk", errno);
+  if (!file_.sync()) {
+    failed_ = true;  // a system tells of what it lost once
+    throw detail::file_error(target_, "cannot bring to the disk", errno);
+  }
   if (!file_.close()) throw detail::file_error(target_, "cannot close", errno);
   std::error_code error;
   std::filesystem::rename(temporary_, target_, error);

@@ -50,7 +50,7 @@ class SystemFile {
   ~SystemFile() { static_cast<void>(close()); }
 
   /// A new file to write to; fails with EEXIST if there is one.
-  static SystemFile create(const std::filesystem::path& path);
+  static SystemFile create(const std::filesystem::path& path, bool hidden = false);
   /// A file to read. Does not wait for somebody to write to a pipe; the first `read` does.
   static SystemFile open(const std::filesystem::path& path);
   /// A table to be filled line by line: emptied if it exists, and never waited for. A pipe without a reader
@@ -70,8 +70,9 @@ class SystemFile {
   bool sync() const;
   /// Takes the room of `bytes` bytes on the disk; true where the system cannot tell.
   bool reserve(std::uint64_t bytes, const std::filesystem::path& path) const;
-  /// Gives the file the permissions `mode`; nothing where there are none.
-  bool set_mode(std::filesystem::perms mode) const;
+  /// Gives the file the permissions, the owner and the group of another, as far as the system lets this process; where it
+  /// keeps the group to itself, that gets no permissions. Nothing where there are none.
+  void take_access_of(const std::filesystem::path& other) const;
   bool close();
 
  private:
@@ -92,7 +93,7 @@ inline constexpr std::size_t kMostAtOnce = std::size_t{1} << 30;
 
 #if defined(_WIN32)
 
-inline SystemFile SystemFile::create(const std::filesystem::path& path) {
+inline SystemFile SystemFile::create(const std::filesystem::path& path, bool) {
   return SystemFile(::_wopen(path.c_str(), _O_WRONLY | _O_CREAT | _O_EXCL | _O_BINARY | _O_NOINHERIT,
                              _S_IREAD | _S_IWRITE));
 }
@@ -153,7 +154,7 @@ inline bool SystemFile::reserve(std::uint64_t bytes, const std::filesystem::path
   return false;
 }
 
-inline bool SystemFile::set_mode(std::filesystem::perms) const { return true; }
+inline void SystemFile::take_access_of(const std::filesystem::path&) const {}
 
 inline bool SystemFile::close() { return descriptor_ < 0 || ::_close(std::exchange(descriptor_, -1)) == 0; }
 
@@ -185,10 +186,10 @@ inline constexpr int kLargeFile = O_LARGEFILE;
 inline constexpr int kLargeFile = 0;
 #endif
 
-inline SystemFile SystemFile::create(const std::filesystem::path& path) {
-  return SystemFile(uninterrupted([&] {
-    return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | kLargeFile, mode_t{0666});
-  }));
+inline SystemFile SystemFile::create(const std::filesystem::path& path, bool hidden) {
+  const mode_t mode = hidden ? mode_t{0600} : mode_t{0666};
+  return SystemFile(uninterrupted(
+      [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | kLargeFile, mode); }));
 }
 
 inline SystemFile SystemFile::open(const std::filesystem::path& path) {
@@ -259,11 +260,27 @@ inline bool SystemFile::sync() const {
 
 inline bool SystemFile::reserve(std::uint64_t bytes, const std::filesystem::path& path) const {
 #if defined(__linux__) && defined(FALLOC_FL_KEEP_SIZE) && defined(__USE_LARGEFILE64)
-  if (bytes == 0) return true;
-  if (uninterrupted([&] {
-        return ::fallocate64(descriptor_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off64_t>(bytes));
-      }) == 0) {
-    return true;
+  // All at once, so that nothing is taken where there is not as much. A signal makes tmpfs undo the call that it interrupts:
+  // where they keep coming, in parts, each short.
+  std::uint64_t done = 0, part = bytes;
+  const auto take = [&] {
+    return ::fallocate64(descriptor_, FALLOC_FL_KEEP_SIZE, static_cast<off64_t>(done),
+                         static_cast<off64_t>((std::min)(part, bytes - done)));
+  };
+  int result = take();
+  for (int tries = 0; result != 0 && errno == EINTR && tries < 8; ++tries) result = take();
+  if (result == 0) return true;
+  if (errno == EINTR) {
+    std::error_code none;
+    const std::filesystem::space_info room = std::filesystem::space(path.parent_path(), none);
+    if (!none && room.available < bytes) {
+      errno = ENOSPC;
+      return false;
+    }
+    part = std::uint64_t{4} << 20;
+    for (; done < bytes && uninterrupted(take) == 0; done += (std::min)(part, bytes - done)) {
+    }
+    if (done == bytes) return true;
   }
   if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) return false;
 #endif
@@ -275,8 +292,21 @@ inline bool SystemFile::reserve(std::uint64_t bytes, const std::filesystem::path
   return false;
 }
 
-inline bool SystemFile::set_mode(std::filesystem::perms mode) const {
-  return ::fchmod(descriptor_, static_cast<mode_t>(mode) & mode_t{0777}) == 0;
+inline void SystemFile::take_access_of(const std::filesystem::path& other) const {
+#if defined(__GLIBC__) && defined(__USE_LARGEFILE64)
+  struct stat64 wanted = {}, own = {};
+  if (::stat64(other.c_str(), &wanted) != 0 || ::fstat64(descriptor_, &own) != 0) return;
+#else
+  struct stat wanted = {}, own = {};
+  if (::stat(other.c_str(), &wanted) != 0 || ::fstat(descriptor_, &own) != 0) return;
+#endif
+  mode_t mode = wanted.st_mode & mode_t{0777};
+  constexpr mode_t kOfGroup = 0070;
+  if (wanted.st_gid != own.st_gid && ::fchown(descriptor_, static_cast<uid_t>(-1), wanted.st_gid) != 0)
+    mode &= static_cast<mode_t>(~kOfGroup);
+  if (wanted.st_uid != own.st_uid)  // which the administrator alone may
+    static_cast<void>(::fchown(descriptor_, wanted.st_uid, static_cast<gid_t>(-1)) == 0);
+  static_cast<void>(::fchmod(descriptor_, mode) == 0);
 }
 
 inline bool SystemFile::close() {

@@ -34,6 +34,7 @@ class TemporaryFiles {
     for (std::size_t i = 0; i < kMost; ++i) {
       int expected = kFree;
       if (!places_[i].state.compare_exchange_strong(expected, kChanging)) continue;
+      places_[i].process = process_number();
       name.copy(places_[i].name, name.size());
       places_[i].name[name.size()] = Char{};
       places_[i].state.store(kNamed);
@@ -47,10 +48,12 @@ class TemporaryFiles {
     if (place >= 0) places_[static_cast<std::size_t>(place)].state.store(kFree);
   }
 
-  /// Removes all files. Nothing here allocates or locks.
+  /// Removes all files of this process: a child that was forked has the names of its parent's too. Nothing here allocates
+  /// or locks.
   static void remove_all() noexcept {
+    const long own = process_number();
     for (Place& place : places_) {
-      if (place.state.load() == kNamed) remove_file(place.name);
+      if (place.state.load() == kNamed && place.process == own) remove_file(place.name);
     }
   }
 
@@ -60,6 +63,7 @@ class TemporaryFiles {
 
   struct Place {
     std::atomic<int> state;  // zero at the start, as all static memory, and so kFree
+    long process;
     Char name[kLongest];
   };
   static_assert(std::atomic<int>::is_always_lock_free);

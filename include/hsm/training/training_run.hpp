@@ -162,7 +162,7 @@ class TrainingRun {
     bool whole = true;
     const double loss = validation_loss(part, stop, whole);
     if (!is_finite(loss)) diverged("the validation loss after step", progress_.step, loss);
-    progress_.seconds = seconds();
+    progress_.seconds = by_clock() ? processes_.of_first(seconds()) : seconds();
     state_.validation_seconds += progress_.seconds - before;
     if (!whole) return;
     const bool better = !progress_.best_loss || loss < *progress_.best_loss;
