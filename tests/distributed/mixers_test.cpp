@@ -243,6 +243,22 @@ TEST(ShardedBackward, RefusesTheRecordOfOtherShards) {
   if (all_ranks->size() > 1) expect_record_refused(mixer, mixer, apart, one, "a call over these shards");
 }
 
+TEST(ShardedForward, RefusesTokensWithoutMemory) {
+  Random random(3);
+  const CausalAttention<float> mixer(Attention<float>(8, 2, random));
+  const TokenShards shards(*all_ranks, 6);
+  const Activations<float> x(1, 6, 8, random);
+  Activations<float> y(1, 6, 8);
+  Workspace workspace;
+  Tokens<float> nothing(nullptr, 1, 6, 8);
+  const Traffic before = all_ranks->traffic();
+  expect_refused([&] { sharded_forward(mixer, shards, x.view(), nothing, workspace); },
+                 "sharded_forward: y must be memory to write to, got none");
+  expect_refused([&] { sharded_forward(mixer, shards, nothing, y.view(), workspace); },
+                 "sharded_forward: x must be memory to read from, got none");
+  EXPECT_EQ(all_ranks->traffic().messages, before.messages);
+}
+
 TEST(ShardedBackward, RefusesBuffersAndGradientsThatDoNotFit) {
   Random random(3);
   const CausalAttention<float> mixer(Attention<float>(8, 2, random));

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
@@ -289,6 +290,44 @@ TEST(TorchMixer, TakesOverParametersThatWereReplaced) {
   weight.set_data(torch::zeros({2, 4}, torch::kDouble));
   EXPECT_EQ(message_of<std::invalid_argument>([&] { layer->forward(x); }),
             "TorchMixer::forward: parameter project.weight must be [4,4], got [2,4]");
+}
+
+TEST(TorchMixer, OverwritesNothingThatAnotherTensorSees) {
+  const auto layer = torch_layer("ab:heads=2");
+  const Tensor x = draw({1, 5, 4}), before = layer->forward(x);
+  Tensor a = layer->parameters()[0], b = layer->parameters()[1];
+  // Weights of another kind for a while, and back.
+  const Tensor kept = a.data(), values = kept.clone(), other = torch::ones_like(kept);
+  a.set_data(other);
+  const std::string refused = message_of<std::invalid_argument>([&] { layer->forward(x); });
+  EXPECT_NE(refused.find("keep a clone()"), std::string::npos) << refused;
+  EXPECT_TRUE(same_bits(kept, values));
+  a.set_data(kept);
+  EXPECT_TRUE(same_bits(layer->forward(x), before));
+  // Each other's memory.
+  const Tensor a_memory = a.data();
+  a.set_data(b.data());
+  b.set_data(a_memory);
+  EXPECT_NE(message_of<std::invalid_argument>([&] { layer->forward(x); }), "nothing");
+  EXPECT_TRUE(same_bits(b, values));
+}
+
+TEST(TorchMixer, ComparesAStateBeforeItTakesMemory) {
+  const auto layer = torch_layer("attention:heads=2");
+  const auto extend = [&](std::vector<Index> counts) {
+    return message_of<std::invalid_argument>([&] {
+      layer->extend(draw({1, 3, 4}), {torch::zeros({16}, torch::kDouble), std::move(counts)});
+    });
+  };
+  EXPECT_EQ(extend({Index{1} << 40}),
+            "TorchMixer::extend: the values of the state must be those of as many tokens as its counts say, "
+            "got [16]");
+  EXPECT_EQ(extend({3}),
+            "TorchMixer::extend: the values of the state must be those of as many tokens as its counts say, "
+            "got [16]");
+  EXPECT_EQ(extend({1}), "TorchMixer::extend: the values of the state must be [8], got [16]");
+  const std::string far = extend({std::numeric_limits<Index>::max()});
+  EXPECT_NE(far.find("a count of the state must be at most"), std::string::npos) << far;
 }
 
 TEST(TorchMixer, ClonesIntoMemoryOfItsOwn) {

@@ -152,8 +152,8 @@ class RingAttention {
     const Index queries = seeing(block), tiles = (queries + kQueryTile - 1) / kQueryTile;
     if (queries == 0) return;
     Workspace::Frame frame(workspace_);
-    const Index size = attend_scratch<Scalar>(D_), each = size + kQueryTile * (D_ + 1);
-    Scalar* scratch = frame.template take<Scalar>(each * workspace_.executor().workers());
+    const std::ptrdiff_t size = attend_scratch<Scalar>(D_), each = size + kQueryTile * (D_ + 1);
+    Scalar* scratch = frame.template take<Scalar>(each, workspace_.executor().workers());
     parallel_blocks(workspace_.executor(), H_ * tiles, 1, [&](Index task, Index, int worker) {
       const Index h = task / tiles, first = task % tiles * kQueryTile;
       const Index count = (std::min)(kQueryTile, queries - first);
@@ -181,8 +181,8 @@ class RingAttention {
     const Index queries = seeing(block);
     if (queries == 0) return;
     Workspace::Frame frame(workspace_);
-    const Index size = BackwardScratch<Scalar>::size(D_, queries), each = size + queries * D_;
-    Scalar* scratch = frame.template take<Scalar>(each * workspace_.executor().workers());
+    const std::ptrdiff_t size = BackwardScratch<Scalar>::size(D_, queries), each = size + queries * D_;
+    Scalar* scratch = frame.template take<Scalar>(each, workspace_.executor().workers());
     parallel_blocks(workspace_.executor(), H_, 1, [&](Index h, Index, int worker) {
       Scalar* d_queries = scratch + worker * each;
       const HeadTokens<Scalar> head{memory.queries(h, 0), block.block(h, D_), block.block(H_ + h, D_),

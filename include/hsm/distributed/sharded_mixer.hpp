@@ -49,6 +49,7 @@ Tokens<const typename Layer::Scalar> check_shard(const char* who, const TokenMix
   mixer.layer().check(who);
   LayerExchange<Layer>::check(who, mixer.layer(), false);
   check_equal(who, name, x.shape(), Shape<3>{1, shards.tokens(), mixer.channels()});
+  check_there(who, name, "memory to read from", x);
   return x;
 }
 
@@ -59,6 +60,7 @@ void sharded_forward(const TokenMixer<Layer>& mixer, const TokenShards& shards, 
   const auto x = check_shard(kWho, mixer, shards, any_x, "x");
   const auto y = view<typename Layer::Scalar>(any_y, "sharded_forward: y");
   check_equal(kWho, "y", y.shape(), x.shape());
+  check_there(kWho, "y", "memory to write to", y);
   check_apart(kWho, "x and y", x, y);
   auto state = mixer.make_state({.streams = shards.streams()});
   LayerExchange<Layer>(mixer.layer(), shards)

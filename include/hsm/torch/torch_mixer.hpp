@@ -89,8 +89,7 @@ class TorchMixer final : public TorchModule {
                                              std::make_shared<torch::nn::Module>());
             owner = child.get();
           }
-          shared_.push_back(owner->register_parameter(std::string(name.substr(begin)),
-                                                      detail::share_memory(tensor, core_)));
+          shared_.push_back(owner->register_parameter(std::string(name.substr(begin)), own_.back().detach()));
         },
         core_->mixer);
   }
@@ -108,7 +107,21 @@ class TorchMixer final : public TorchModule {
     detail::check_torch_tokens(kWho, x, kType, channels());
     detail::check_kind(kWho, "the values of the state", state.values, kType);
     detail::check_equal(kWho, "the batch of x (streams)", static_cast<Index>(x.size(0)), state.streams());
-    for (const Index count : state.counts) detail::check_at_least(kWho, "a count of the state", count, 0);
+    double tokens = 0;
+    for (const Index count : state.counts) {
+      detail::check_at_least(kWho, "a count of the state", count, 0);
+      if (count > RingState<Scalar>::kMostTokens - static_cast<Index>(x.size(1)))
+        detail::fail(kWho, "a count of the state",
+                     "at most " + std::to_string(RingState<Scalar>::kMostTokens) + " with the tokens of x",
+                     std::to_string(count));
+      tokens += static_cast<double>(count);
+    }
+    // What grows with the tokens is compared before memory for them is taken.
+    const auto footprint = core_->mixer.layer().footprint();
+    const double least = footprint.unbounded ? tokens * static_cast<double>(footprint.kept * channels()) : 0;
+    if (static_cast<double>(state.values.numel()) < least)
+      detail::fail(kWho, "the values of the state", "those of as many tokens as its counts say",
+                   detail::to_text(state.values.sizes()));
     take_over(kWho);
     detail::MixCall call{.continues = true, .before = state.counts, .after = state.counts};
     for (Index& count : call.after) count += static_cast<Index>(x.size(1));
@@ -152,17 +165,31 @@ class TorchMixer final : public TorchModule {
  private:
   static constexpr at::ScalarType kType = detail::kTorchType<Scalar>;
 
-  /// Copies parameters whose memory was replaced into the mixer's.
+  /// Whether parameter i still has the mixer's memory.
+  bool is_own(std::size_t i) const {
+    const torch::Tensor &own = own_[i], &now = shared_[i];
+    return now.data_ptr() == own.data_ptr() && now.sizes() == own.sizes() && now.strides() == own.strides();
+  }
+
+  /// Copies parameters whose memory was replaced into the mixer's. Throws, with nothing changed, for other sizes, and where
+  /// that memory is still another tensor's, as what was kept by data(): it would be overwritten.
   void take_over(const char* who) const {
     const std::lock_guard<std::mutex> lock(core_->taking);
     for (std::size_t i = 0; i < shared_.size(); ++i) {
       const torch::Tensor &own = own_[i], &now = shared_[i];
       detail::check_kind(who, "parameter " + names_[i], now, kType);
-      if (now.data_ptr() == own.data_ptr() && now.sizes() == own.sizes() && now.strides() == own.strides())
-        continue;
+      if (is_own(i)) continue;
       if (now.sizes() != own.sizes())
         detail::fail(who, "parameter " + names_[i], detail::to_text(own.sizes()),
                      detail::to_text(now.sizes()));
+      if (own.storage().use_count() > 1)
+        detail::fail(who, "parameter " + names_[i],
+                     "the only tensor that sees its memory, where that is replaced by another",
+                     "one that shares it, such as its data() of before; keep a clone()");
+    }
+    for (std::size_t i = 0; i < shared_.size(); ++i) {
+      const torch::Tensor &own = own_[i], &now = shared_[i];
+      if (is_own(i)) continue;
       const torch::NoGradGuard without;
       own.copy_(now);
       now.set_data(own);
