@@ -28,7 +28,8 @@ inline constexpr ExitCode kExitCodes[] = {
     {0, "done"},
     {kUserError, "an error, told in one sentence on the standard error output"},
     {130,
-     "ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; train saves the model first, "
+     "ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, 152 by the limit of processor time; train saves the "
+     "model first, "
      "generate --save-session the session"}};
 
 /// Ends the program with this code and no further message.

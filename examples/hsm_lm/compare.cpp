@@ -133,7 +133,8 @@ void add_compare(CLI::App& app) {
               "tokens of a training window, separated by commas; --context if not given");
   add_run_options(
       *command, *options, kSeeds,
-      format("; up to %d more for one whose best is the first or the last", RateSearch::kMostMore),
+      format("; where they are several, up to %d more for one whose best is the first or the last",
+             RateSearch::kMostMore),
       "of first weights and windows; the first searches the rates");
   command->callback([options] { run_compare_command(*options); });
 }

@@ -90,13 +90,15 @@ inline ComparePlan plan_compare(CompareOptions& options) {
   fill(options.context, defaults.context);
   fill(options.batch, defaults.batch);
   fill(options.tokens, defaults.tokens);
-  if (options.layers.empty()) options.layers = compare_recipes(options.depth);
+  const bool usual = options.layers.empty();  // of which a schedule may make two one model
+  if (usual) options.layers = compare_recipes(options.depth);
   if (options.speed_contexts.empty()) options.speed_contexts = defaults.speed_contexts;
   if (options.speed_windows.empty()) options.speed_windows = {options.context};
 
   ComparePlan plan;
   plan.speed_seconds = defaults.speed_seconds;
-  plan.contenders = contenders_of(options.layers, {options.schedule, options.positions, options.width});
+  plan.contenders =
+      contenders_of(options.layers, {options.schedule, options.positions, options.width}, usual);
   detail::check_once("--learning-rates", options.rates);
   detail::check_once("--seeds", options.seeds);
   detail::check_once("--speed-contexts", options.speed_contexts);

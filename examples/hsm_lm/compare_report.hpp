@@ -122,17 +122,25 @@ inline std::vector<std::string> compare_notes(const CompareData& data) {
       format("width %td, about %td parameters each, schedule %s; %s of %td x %td tokens, the same in the "
              "same order for all",
              o.width, data.plan.parameters, o.schedule.c_str(), counted(data.plan.steps, "step").c_str(),
-             o.batch, o.context),
-      format(
-          "learning rate%s for all, and up to %d more while a recipe's best is the first or last of its own",
-          rates.c_str(), RateSearch::kMostMore),
-      "the best rate is that of the lowest loss on the first half of the validation text",
-      format("seed%s; rates are searched with the first, the others run at the rate that was chosen",
-             seeds.c_str()),
-      "loss: nats per token on the second half, mean over the seeds; spread: largest less smallest",
-      format("cost: multiply-adds per token over those of attention of equal size; in training at %s",
-             counted(o.context, "token").c_str()),
-      "training memory: computed, at least"};
+             o.batch, o.context)};
+  if (o.rates.size() == 1) {  // nothing is searched
+    notes.push_back(format("learning rate%s for all; seed%s", rates.c_str(), seeds.c_str()));
+  } else {
+    notes.insert(
+        notes.end(),
+        {format("learning rate%s for all, and up to %d more while a recipe's best is the first or last of "
+                "its own",
+                rates.c_str(), RateSearch::kMostMore),
+         "the best rate is that of the lowest loss on the first half of the validation text",
+         format("seed%s; rates are searched with the first, the others run at the rate that was chosen",
+                seeds.c_str())});
+  }
+  notes.insert(
+      notes.end(),
+      {"loss: nats per token on the second half, mean over the seeds; spread: largest less smallest",
+       format("cost: multiply-adds per token over those of attention of equal size; in training at %s",
+              counted(o.context, "token").c_str()),
+       "training memory: computed, at least"});
   bool edge = false, diverged = false;
   for (const CompareResult& result : data.results) {
     edge = edge || result.edge;

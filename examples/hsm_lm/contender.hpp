@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -86,6 +87,12 @@ inline Contender contender_of(const std::string& text, const ContenderDefaults& 
   return contender;
 }
 
+/// All that a model is but for its sizes: two recipes with the same are one.
+inline std::string whole_text(const LanguageModelConfig& config) {
+  return with_all_options(StandardLayers{}, Recipe::parse(config.layers), config.width).text() + "@" +
+         (config.positions == Positions::kLearned ? "learned" : "none") + "@" + config.schedule;
+}
+
 /// What `read` gives. The message of what it throws has the recipe in front instead of a function of the library.
 template <class Read>
 auto of_recipe(const std::string& recipe, const Read& read) {
@@ -104,16 +111,28 @@ void check_once(const char* option, const std::vector<Value>& values) {
 
 }  // namespace detail
 
-/// The recipes, each once, without their sizes. Throws std::invalid_argument for what is none, or is there twice.
+/// The recipes, each once, without their sizes. Throws std::invalid_argument for what is none, or, unless `merge` leaves it
+/// out, is there twice.
 inline std::vector<Contender> contenders_of(const std::vector<std::string>& recipes,
-                                            const ContenderDefaults& defaults) {
+                                            const ContenderDefaults& defaults, bool merge = false) {
   std::vector<Contender> contenders;
-  std::vector<std::string> names;
+  std::map<std::string, std::string> models;  // by all that they are, however it is spelled
   for (const std::string& text : recipes) {
     contenders.push_back(detail::of_recipe(text, [&] { return detail::contender_of(text, defaults); }));
-    names.push_back(contenders.back().name);
+    const auto [before, fresh] =
+        models.emplace(detail::whole_text(contenders.back().config), contenders.back().name);
+    if (fresh) continue;
+    if (merge) {
+      contenders.pop_back();
+      continue;
+    }
+    throw std::invalid_argument("--layers must name each model once, got " +
+                                (before->second == contenders.back().name
+                                     ? hsm::detail::in_quotes(before->second) + " twice"
+                                     : hsm::detail::in_quotes(before->second) + " and " +
+                                           hsm::detail::in_quotes(contenders.back().name) +
+                                           ", which are the same"));
   }
-  detail::check_once("--layers", names);
   return contenders;
 }
 

@@ -41,6 +41,7 @@ void run_convert(const ConvertOptions& options) {
   // The tokenizer goes along as it is: nothing is encoded here.
   hsm::detail::write_model(options.out, model,
                            hsm::detail::stored_tokenizer(file).value_or(std::string_view()));
+  file_is_written();
   std::printf("%s: saved as %s, %s of weights instead of %s\n", shown(options.out).c_str(),
               options.storage.c_str(), bytes_text(static_cast<double>(parameter_bytes(model))).c_str(),
               bytes_text(before).c_str());

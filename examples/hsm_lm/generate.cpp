@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <new>
 #include <optional>
 #include <random>
 #include <stdexcept>
@@ -23,6 +24,7 @@
 #include "examples/hsm_lm/interrupt.hpp"
 #include "examples/hsm_lm/model.hpp"
 #include "examples/hsm_lm/options.hpp"
+#include "examples/hsm_lm/rescue.hpp"
 #include "examples/hsm_lm/session_text.hpp"
 #include "examples/hsm_lm/state_memory.hpp"
 #include "examples/hsm_lm/text_output.hpp"
@@ -91,7 +93,7 @@ Beginning begin(const GenerateOptions& options, const std::string& prompt, const
     // Both states, and the large model's logits of a round.
     const double logits = (static_cast<double>(options.draft_tokens) + 1) *
                           static_cast<double>(model.config().vocabulary) * sizeof(float);
-    check_state_fits(draft->model.config(), length(), state_bytes(model.config(), length()) + logits);
+    check_state_fits(draft->model.config(), length(), grown_state_bytes(model.config(), length()) + logits);
     const SpeculationOptions together{.draft_tokens = options.draft_tokens, .on_full = on_full};
     return {Writer(model, draft->model, workspace, together), random, std::move(unread), {}};
   }
@@ -112,9 +114,9 @@ Beginning begin(const GenerateOptions& options, const std::string& prompt, const
           Random(options.seed || !text.random ? seed() : *text.random), std::move(unread), text.pending};
 }
 
-/// Reads `unread`, and tells how fast.
+/// Reads `unread`, and tells how fast; a signal that the guard has noted ends the program.
 std::string prefill(const GenerateOptions& options, Writer& writer, std::span<const std::int32_t> unread,
-                    const std::string& unit) {
+                    const std::string& unit, const InterruptGuard* guard) {
   const GenerationSession<Model>& session = writer.session();
   const auto count = static_cast<Index>(unread.size());
   const Index context = session.model().config().context, restarts = session.restarts();
@@ -126,6 +128,11 @@ std::string prefill(const GenerateOptions& options, Writer& writer, std::span<co
   }
   const Stopwatch watch;
   for (Index first = 0; first < count; first += options.chunk) {
+    if (guard && guard->signal() != 0) {
+      std::fprintf(stderr, "hsm_lm: %td of %s of the prompt were read; nothing was saved\n", first,
+                   counted(count, "token").c_str());
+      throw Exit{ended_by(guard->signal())};
+    }
     writer.prefill(unread.subspan(static_cast<std::size_t>(first),
                                   static_cast<std::size_t>(std::min(count - first, options.chunk))));
   }
@@ -170,7 +177,8 @@ void run_generate(const GenerateOptions& options) {
   if (options.prompt_file != "-") files.reads("--prompt-file", options.prompt_file);
   files.writes("--save-session", options.save_session);
   // After all is generated would be too late to learn that it cannot be written.
-  if (!options.save_session.empty()) const OutputFile probe(options.save_session);
+  std::optional<OutputFile> probe;
+  if (!options.save_session.empty()) probe.emplace(options.save_session);
   const bool from_file = !options.prompt_file.empty();
   const std::string prompt = from_file ? read_prompt(options.prompt_file) : options.prompt;
   if (prompt.empty() && options.session.empty()) {
@@ -195,9 +203,18 @@ void run_generate(const GenerateOptions& options) {
   const GenerationSession<Model>& session = writer.session();
   const std::uint64_t seed = random.state();
   const bool saves = !options.save_session.empty();
+  if (saves) {
+    const double tokens = static_cast<double>(session.position()) +
+                          static_cast<double>(beginning.unread.size()) + static_cast<double>(options.tokens);
+    constexpr double kBeside = 1 << 16;  // names, the end of the text
+    const double bytes = state_bytes(from.model.config(), tokens) + kBeside +
+                         static_cast<double>(from.model.config().vocabulary) * sizeof(float);
+    probe->reserve(static_cast<std::uint64_t>(std::min(bytes, 0x1p62)));
+    probe.reset();
+  }
   std::optional<InterruptGuard> guard;
   if (saves) guard.emplace(kTextWords);
-  const std::string prefilled = prefill(options, writer, beginning.unread, unit);
+  const std::string prefilled = prefill(options, writer, beginning.unread, unit, guard ? &*guard : nullptr);
   TextOutput output(beginning.pending, saves);
   output.push(prompt);
   const auto choose = [&](std::span<const float> logits, Random& draws) {
@@ -208,15 +225,23 @@ void run_generate(const GenerateOptions& options) {
   TokenTimes times(options.stats);
   Index count = 0;
   std::int32_t id = 0;
+  bool short_of_memory = false;
   while (count < options.tokens) {
     // At least one: a session goes on from a token that it has not read.
     const bool ends = output.is_over() || (guard && guard->signal() != 0);
     const bool full = session.room() == 0 && options.on_full == "stop";
     if (count > 0 && (ends || full)) break;
-    for (const std::int32_t next : writer.next(choose, random, options.tokens - count)) {
-      id = next;
-      output.push(tokenizer.piece(id));
-      ++count;
+    try {
+      for (const std::int32_t next : writer.next(choose, random, options.tokens - count)) {
+        id = next;
+        output.push(tokenizer.piece(id));
+        ++count;
+      }
+    } catch (const std::bad_alloc&) {
+      // It was to read the last token; the text up to there is whole.
+      if (!saves || count == 0 || draft || !session.memory().state.is_whole(0)) throw;
+      short_of_memory = true;
+      break;
     }
     times.at(count, decode.seconds());
   }
@@ -225,21 +250,25 @@ void run_generate(const GenerateOptions& options) {
   output.finish();
   times.finish(count, decode_seconds);
   const int signal = guard ? guard->signal() : 0;
-  if (count < options.tokens && signal == 0 && !output.is_over()) {
+  if (count < options.tokens && signal == 0 && !output.is_over() && !short_of_memory) {
     std::fprintf(stderr, "hsm_lm: stopped after %s, the context of %td is full; --on-full restart goes on\n",
                  counted(count, "token").c_str(), from.model.config().context);
-  }
-  if (saves) {
-    save_session(options.save_session, session,
-                 SessionText::notes(tokenizer, id, random.state(), output.pending()));
-    std::fprintf(stderr, "%s: saved, %s read\n", shown(options.save_session).c_str(),
-                 counted(session.position(), "token").c_str());
   }
   // The first token is the prompt's.
   const std::string speed = count > 1 ? format(", %.0f tokens/s", rate(count - 1, decode_seconds)) : "";
   std::fprintf(stderr, "%s; decode %s%s%s; seed %llu\n", prefilled.c_str(), counted(count, "token").c_str(),
                speed.c_str(), writer.draft_text().c_str(), static_cast<unsigned long long>(seed));
-  if (saves) output.settle();
+  if (saves) {
+    save_or_rescue(options.save_session, "the session", [&](const std::filesystem::path& path) {
+      save_session(path, session, SessionText::notes(tokenizer, id, random.state(), output.pending()));
+    });
+    std::fprintf(stderr, "%s: saved, %s read\n", shown(options.save_session).c_str(),
+                 counted(session.position(), "token").c_str());
+    output.settle();
+  }
+  if (short_of_memory)
+    throw std::runtime_error("there is not enough memory for token " + std::to_string(count + 1) + "; " +
+                             options.save_session + ": saved with what came before");
   if (signal != 0) throw Exit{ended_by(signal)};
 }
 

@@ -22,11 +22,17 @@ inline double state_bytes(const LanguageModelConfig& config, double tokens) {
   return cost_of(config).at(CostKind::kState, tokens);
 }
 
+/// The most that such a state holds on the way: the memory of attention doubles as it grows.
+inline double grown_state_bytes(const LanguageModelConfig& config, double tokens) {
+  if (config.positions == Positions::kLearned) tokens = std::min(tokens, static_cast<double>(config.context));
+  return cost_of(config).at(CostKind::kState, 2 * tokens);
+}
+
 /// Throws std::runtime_error if the memory that this process can have is less than that state and `beside` bytes.
 inline void check_state_fits(const LanguageModelConfig& config, double tokens, double beside = 0) {
-  const double bytes = state_bytes(config, tokens) + beside, left = memory_left();
+  const double bytes = grown_state_bytes(config, tokens) + beside, left = memory_left();
   if (bytes <= left) return;
-  throw std::runtime_error("a text of " + counted(tokens, "token") + " needs " + bytes_text(bytes) +
+  throw std::runtime_error("a text of " + counted(tokens, "token") + " needs up to " + bytes_text(bytes) +
                            " of memory for its state, and " + bytes_text(left) + " can be had");
 }
 

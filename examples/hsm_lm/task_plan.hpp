@@ -141,7 +141,7 @@ inline TaskPlan plan_task(TaskOptions& options) {
 
   plan.parameters =
       make_equal(plan.contenders, plan.tasks.front().vocabulary, options.context, options.parameters);
-  constexpr double kCopies = 4;  // weights, gradients and two moments
+  constexpr double kCopies = 5;  // weights, gradients, two moments, and the weights before the last update
   for (const Contender& contender : plan.contenders)
     check_training_fits(contender.config, {.batch = options.batch}, kCopies);
   return plan;

@@ -174,6 +174,13 @@ TaskOutcome run_task(const Task& task, const LanguageModelConfig& config, const 
     });
   };
   outcome.selection = score(TaskStream::kSelection, (training.sequences + 1) / 2);
+  // The last update may have been the one too much: no step follows that would find it.
+  if (!outcome.stopped && outcome.steps == training.steps &&
+      !hsm::detail::is_finite(outcome.selection.loss.mean())) {
+    model = good;
+    --outcome.steps;
+    outcome.selection = score(TaskStream::kSelection, (training.sequences + 1) / 2);
+  }
   outcome.test = score(TaskStream::kTest, training.sequences);
   outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   return outcome;

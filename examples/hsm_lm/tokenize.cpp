@@ -53,6 +53,7 @@ void run_tokenize(const TokenizeOptions& options) {
   const auto tokens = static_cast<double>(tokenizer.encode(text).size());
   file.write(tokenizer.model());
   file.commit();
+  file_is_written();
   std::printf("%s: saved, %s; the text has %s, %s, %.3f bytes per token\n", shown(options.out).c_str(),
               counted(tokenizer.vocabulary(), "token").c_str(), counted(text.size(), "byte").c_str(),
               counted(tokens, "token").c_str(), static_cast<double>(text.size()) / tokens);

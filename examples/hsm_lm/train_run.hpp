@@ -18,7 +18,7 @@
 #include "examples/hsm_lm/commands.hpp"
 #include "examples/hsm_lm/interrupt.hpp"
 #include "examples/hsm_lm/ranks.hpp"
-#include "examples/hsm_lm/save_trained.hpp"
+#include "examples/hsm_lm/rescue.hpp"
 #include "examples/hsm_lm/step_log.hpp"
 #include "examples/hsm_lm/texts.hpp"
 #include "examples/hsm_lm/train_checkpoint.hpp"
@@ -110,7 +110,8 @@ inline bool train_with_progress(TrainingCheckpoint& at, const TrainRun& run) {
 [[noreturn]] inline void save_good_weights(const TrainingCheckpoint& at, const TextTokenizer& tokenizer,
                                            const std::string& out, const TrainingDiverged& error) {
   const auto saved_beside = [&](const Model& model, const std::string& mark) {
-    return hsm::detail::path_text(save_beside(model, tokenizer, out, mark));
+    return hsm::detail::path_text(save_beside(
+        out, mark, [&](const std::filesystem::path& path) { save_model(path, model, tokenizer); }));
   };
   std::string what = error.what();
   if (what.starts_with("train: ")) what.erase(0, 7);

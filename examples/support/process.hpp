@@ -170,6 +170,13 @@ inline void prepare_process() {
 #endif
 }
 
+/// For a command whose outcome is a file, once that is written: a reader of the standard output who has left ends nothing.
+inline void file_is_written() {
+#if !defined(_WIN32)
+  on_signal(SIGPIPE, SIG_IGN);
+#endif
+}
+
 /// Brings what was printed to the standard output. A stream that nobody reads any more, or that was closed from
 /// the start, is no failure of a command whose outcome is a file.
 inline void settle_output() {

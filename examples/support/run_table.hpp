@@ -283,8 +283,13 @@ inline void RunTable::append(const std::string& line, const char* problem) {
       throw hsm::detail::file_error(path_, problem, reason);
     }
   }
-  // Some file systems refuse it for what they do not keep on a disk; the line is written all the same.
-  static_cast<void>(::fsync(file_));
+  int synced = ::fsync(file_);
+  while (synced != 0 && errno == EINTR) synced = ::fsync(file_);
+  // Some file systems know no such thing; the line is written all the same.
+  if (synced == 0 || errno == EINVAL || errno == ENOTSUP || errno == ENOSYS) return;
+  const int reason = errno;  // of what the system only now found that it cannot keep
+  if (before < 0 || ::ftruncate(file_, before) != 0) cut_ = true;
+  throw hsm::detail::file_error(path_, problem, reason);
 }
 
 }  // namespace hsm::examples

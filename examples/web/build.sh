@@ -8,6 +8,10 @@ set -euo pipefail
 export LC_ALL=C.UTF-8  # numbers with a point
 unset CDPATH           # a cd that prints nothing
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+if [[ $# -gt 0 ]]; then
+  echo "build.sh: takes no arguments, got '$1'" >&2
+  exit 2
+fi
 work=build/web
 
 bash .ci/setup web

@@ -39,7 +39,7 @@ class Story {
                          {},
                          Random(seed)});
     branches_[0].session.prefill(branches_[0].ids);
-    branches_[0].draws.assign(branches_[0].ids.size(), std::nullopt);
+    branches_[0].draws.assign(branches_[0].ids.size(), Random(seed).state());
   }
 
   /// Writes `count` more tokens of a branch, and returns them.
@@ -88,8 +88,8 @@ class Story {
   using Session = GenerationSession<Model>;
   struct Branch {
     Session session;
-    std::vector<std::int32_t> ids;                    // all of them read
-    std::vector<std::optional<std::uint64_t>> draws;  // the generator before each token that was written
+    std::vector<std::int32_t> ids;     // all of them read
+    std::vector<std::uint64_t> draws;  // the generator before each token, of the beginning as at its end
     Random random;
   };
 
@@ -110,7 +110,7 @@ class Story {
     }
     if (length == size) return;
     const auto keep = static_cast<std::size_t>(length);
-    if (branch.draws[keep]) branch.random = Random(*branch.draws[keep]);
+    branch.random = Random(branch.draws[keep]);
     branch.ids.resize(keep);
     branch.draws.resize(keep);
     Session& session = branch.session;

@@ -279,6 +279,14 @@ TEST_F(HsmLmCompare, KeepsARunThatDivergesAsARow) {
   EXPECT_TRUE(sound && diverged);
 }
 
+TEST_F(HsmLmCompare, SaysOfOneRateThatItIsOne) {
+  const Outcome outcome = run(small({"--learning-rates", "1e-2", "--seeds", "1"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(mentions(outcome.out, {"learning rate 0.01 for all; seed 1"}));
+  EXPECT_FALSE(mentions(outcome.out, {"more while"}));
+  EXPECT_FALSE(mentions(outcome.out, {"searched"}));
+}
+
 TEST_F(HsmLmCompare, RefusesBeforeAnythingIsWritten) {
   write_raw(work_ / "one", "1");
   for (const auto& [more, words] : std::vector<std::pair<Arguments, std::vector<std::string>>>{

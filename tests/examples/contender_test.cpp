@@ -83,6 +83,16 @@ TEST(Contender, RefusesWhatIsNone) {
               }).starts_with("'2*ab': the number of parameters must"));
   EXPECT_THROW(contenders_of({"2*ab", "ab,ab"}, {"dyadic", "none", 16}), std::invalid_argument);
   EXPECT_THROW(contenders_of({"2*ab", "2*ab@dyadic"}, {"dyadic", "none", 16}), std::invalid_argument);
+  EXPECT_EQ(test::message_of([] {
+              contenders_of({"2*ab", "2*ab:heads=8"}, {"dyadic", "none", 128});
+            }),
+            "--layers must name each model once, got '2*ab' and '2*ab:heads=8', which are the same");
+  EXPECT_THROW(contenders_of({"2*attention", "2*attention:rotary=0"}, {"dyadic", "none", 16}),
+               std::invalid_argument);
+  EXPECT_EQ(contenders_of({"2*ab", "2*ab:heads=8@rotated:dyadic", "2*ab:heads=4"},
+                          {"rotated:dyadic", "none", 128}, true)
+                .size(),
+            2u);
 }
 
 TEST(AttentionOfEqualSize, HasAsManyLayersAndParameters) {

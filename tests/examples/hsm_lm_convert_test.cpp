@@ -74,6 +74,15 @@ TEST_F(HsmLm, ConvertsAModelThatStaysWhatItWas) {
   expect_refused(run(training({"--steps", "5", "--resume", "bf16"})), {"bf16"});
 }
 
+TEST_F(HsmLm, ConvertsForWhomeverHasLeft) {
+  train_small({"--steps", "1"});
+  const std::string script = "cd '" + work_.path().string() + "' && { sleep 0.2; " + HSM_LM +
+                             " convert --model model --storage int8 --out out; echo $? > code; } | true";
+  EXPECT_EQ(std::system(script.c_str()), 0);
+  EXPECT_EQ(read_raw(work_ / "code"), "0\n");
+  EXPECT_TRUE(std::filesystem::exists(work_ / "out"));
+}
+
 TEST_F(HsmLm, RefusesConversionsThatCannotBe) {
   train_small({"--steps", "1"});
   expect_refused(run(convert("model", "int4", "out")), {"--storage", "int4"});

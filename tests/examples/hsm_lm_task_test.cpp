@@ -270,6 +270,8 @@ TEST_F(HsmLmTask, RefusesWhatDoesNotFit) {
     expect_refused(run(parity(more)), words);
     EXPECT_EQ(work_.entries(), 1);
   }
+  expect_refused(run({"task", "listops", "--context", "4", "--items", "20000", "--width", "8"}),
+                 {"listops", "hardly any"});
   expect_refused(run({"task", "recall", "--context", "8", "--width", "8"}),
                  {"hsm_lm: recall: context must be at least 16, got 8"});
 }
@@ -325,6 +327,20 @@ TEST_F(HsmLmTask, ReportsNeverReplaceTheTable) {
   // Before the runs of one more seed, not behind them.
   expect_refused(run(parity({"--out", "p", "--seeds", "1,2,3"})), {"p.md", "directory"});
   EXPECT_EQ(read_raw(work_ / "p.csv"), before);
+}
+
+TEST_F(HsmLmTask, ScoresWhatWasBeforeTheUpdateThatWasTooMuch) {
+  int diverged = 0;
+  for (const char* steps : {"1", "6", "8", "9", "10", "11", "12", "13", "14", "15", "16", "20"}) {
+    SCOPED_TRACE(steps);
+    const Outcome outcome = run(parity(
+        {"--out", std::string("p") + steps, "--steps", steps, "--seeds", "1", "--learning-rates", "1000"}));
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto table = lines(std::string("p") + steps + ".csv");
+    for (std::size_t i = 1; i < table.size(); ++i) EXPECT_FALSE(mentions(table[i], {"nan"})) << table[i];
+    diverged += mentions(outcome.out, {"(diverged)"});
+  }
+  EXPECT_GT(diverged, 0);
 }
 
 TEST_F(HsmLmTask, EndsWithinATestToo) {

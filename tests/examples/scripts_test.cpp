@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <tuple>
@@ -23,6 +24,8 @@ class Scripts : public ::testing::Test {
   Scripts() {
     for (const char* name : {".ci/setup", ".ci/build", ".ci/single-header", "one++", "two++"})
       stand_in(name, name[0] == '.' ? "#!/bin/sh\necho begun\n" : "#!/bin/sh\n" + compile());
+    stand_in(".ci/jobs", "#!/bin/sh\necho 2\n");
+    stand_in(".ci/runs-level", "#!/bin/sh\n");
   }
 
   /// Finds what is behind -o, and makes a program of it that does nothing.
@@ -72,6 +75,11 @@ TEST_F(Scripts, SayWhatTheyDoNotTakeBeforeAnythingIsBuilt) {
            {"tests/run.sh", "--sanitize address --sanitize thread", "--sanitize is given twice"},
            {"tests/run.sh", "--sanitize", "--sanitize takes address or thread, got ''"},
            {"tests/run.sh", "-R a -R b", "-R is given twice"},
+           {"tests/run.sh", "--tool", "--tool goes with --sanitize address alone"},
+           {"tests/run.sh", "--sanitize thread --tool", "--tool goes with --sanitize address alone"},
+           {".ci/run", "--help", "ci: takes no arguments, got '--help'"},
+           {".ci/docs", "x", "docs: takes no arguments, got 'x'"},
+           {".ci/packages", "x", "packages: takes no arguments, got 'x'"},
            {".ci/levels", "", "levels: name at least one compiler"},
            {".ci/levels", "x86-64-v3", "levels: name at least one compiler"},
            {".ci/switches", "", "switches: name at least one compiler"},
@@ -103,6 +111,22 @@ TEST_F(Scripts, TakeWhatTheySay) {
                                                         {"--clang", "tests-clang"},
                                                         {"--clang --sanitize thread", "tests-clang-thread"}})
     EXPECT_TRUE(mentions(said_by("tests/run.sh", arguments), {"builds " + preset + "\n"})) << arguments;
+  stand_in(".ci/runs-level", "#!/bin/sh\nexit 1\n");  // an older processor
+  EXPECT_TRUE(mentions(said_by("tests/run.sh", "--fast"),
+                       {"does not run x86-64-v3", "CMAKE_CXX_FLAGS_RELEASE=-O3 -ffast-math -DNDEBUG\n"}));
+  EXPECT_TRUE(mentions(said_by(".ci/switches", "one++"),
+                       {"-march=x86-64-v3: left out", "switches: one++ -fopenmp: every"}));
+}
+
+TEST_F(Scripts, RunAsManyJobsAsTheyMay) {
+  ::setenv("OMP_NUM_THREADS", "77", 1);
+  EXPECT_NE(run(".ci/jobs", "").second, "77\n");
+  ::unsetenv("OMP_NUM_THREADS");
+  ::setenv("CMAKE_BUILD_PARALLEL_LEVEL", "3", 1);
+  EXPECT_EQ(run(".ci/jobs", "").second, "3\n");
+  ::setenv("CMAKE_BUILD_PARALLEL_LEVEL", "none", 1);
+  EXPECT_EQ(run(".ci/jobs", "").first, 2);
+  ::unsetenv("CMAKE_BUILD_PARALLEL_LEVEL");
 }
 
 }  // namespace

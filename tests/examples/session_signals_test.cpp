@@ -70,6 +70,43 @@ TEST_F(SessionSignals, ATextThatCannotBeWrittenIsToldAfterItIsSaved) {
   EXPECT_TRUE(std::filesystem::exists(work_ / "session"));
 }
 
+TEST_F(SessionSignals, ASessionThatCannotBeWrittenIsToldBeforeOrSavedElsewhere) {
+  const Ending limited = shell("ulimit -f 1; exec " + kBegin + "--tokens 30 --save-session session");
+  EXPECT_EQ(limited.code, 2);
+  EXPECT_TRUE(mentions(limited.err, {"session", "cannot take the room"})) << limited.err;
+  EXPECT_EQ(limited.out, "") << "before anything is generated";
+
+  std::filesystem::create_directory(work_ / "folder");
+  const pid_t child = start_shell("exec " + kBegin + "--tokens 100000000 --save-session folder/session");
+  for (int i = 0; i < 6000 && read_raw(output_ / "out").size() < 200; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  std::filesystem::remove_all(work_ / "folder");
+  ASSERT_EQ(::kill(child, SIGTERM), 0);
+  const Ending end = end_of(child);
+  EXPECT_EQ(end.code, 2);
+  EXPECT_TRUE(mentions(end.err, {"folder/session", "No such file", "the session is saved as ", "seed 5"}))
+      << end.err;
+  const std::string where = named_after(end.err, "is saved as ");
+  ASSERT_TRUE(std::filesystem::exists(where)) << where;
+  std::filesystem::rename(where, work_ / "session");
+  expect_goes_on(end.out.substr(0, end.out.size() - 1));
+}
+
+TEST_F(SessionSignals, ALongPromptIsLeft) {
+  std::string prompt;
+  for (int i = 0; prompt.size() < 20'000'000; ++i) prompt += "the cat " + std::to_string(i);
+  write_raw(work_ / "prompt", prompt);
+  const pid_t child = start_shell(
+      "exec $lm generate --model model --threads 1 --prompt-file prompt --chunk 64 --save-session session");
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));  // it reads, for some minutes
+  ASSERT_EQ(::kill(child, SIGTERM), 0);
+  const Ending end = end_of(child);
+  EXPECT_EQ(end.code, 143);
+  EXPECT_TRUE(mentions(end.err, {"nothing was saved"})) << end.err;
+  EXPECT_FALSE(std::filesystem::exists(work_ / "session"));
+  expect_no_temporaries();
+}
+
 TEST_F(SessionSignals, WithoutASessionNothingIsKept) {
   const Ending end = shell("{ " + kBegin + "--tokens 100000000 2> told; echo $? > code; } | head -c 20");
   EXPECT_EQ(end.out.size(), 20u);

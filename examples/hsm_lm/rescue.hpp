@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Saving what took hours to train: where it was to go, or, if that fails, anywhere else, and the place is named.
+// Saving what took hours: where it was to go, or, if that fails, anywhere else, and the place is named.
 #pragma once
 
 #include <cstdlib>
@@ -30,11 +30,11 @@ inline std::filesystem::path unused_name(const std::filesystem::path& directory,
   return name;
 }
 
-/// Saves the model under a name like `out` that nothing has, in the directory of `out` or, if that does not work, in
+/// save(path) under a name like `out` that nothing has, in the directory of `out` or, if that does not work, in
 /// the current one, the home, or one for temporary files. Returns the path. Throws std::runtime_error with the
 /// last reason if none takes it.
-inline std::filesystem::path save_beside(const Model& model, const TextTokenizer& tokenizer,
-                                         const std::string& out, const std::string& mark) {
+template <class Save>
+std::filesystem::path save_beside(const std::string& out, const std::string& mark, const Save& save) {
   namespace fs = std::filesystem;
   std::error_code none;
   std::vector<fs::path> directories{hsm::detail::link_target(out, none).parent_path(),
@@ -47,7 +47,7 @@ inline std::filesystem::path save_beside(const Model& model, const TextTokenizer
     if (directory.empty() || !fs::is_directory(directory, none)) continue;
     const fs::path path = unused_name(directory, fs::path(out).filename(), mark);
     try {
-      save_model(path, model, tokenizer);
+      save(path);
       return path;
     } catch (const CommitError& error) {
       return error.complete();
@@ -58,22 +58,28 @@ inline std::filesystem::path save_beside(const Model& model, const TextTokenizer
   throw std::runtime_error(reason);
 }
 
-/// Saves the model at `out`. Where that fails it is saved elsewhere and std::runtime_error tells why and where.
-inline void save_trained(const Model& model, const TextTokenizer& tokenizer, const std::string& out) {
+/// save(out). Where that fails it is saved elsewhere, and std::runtime_error tells why and where; `what` it was.
+template <class Save>
+void save_or_rescue(const std::string& out, const std::string& what, const Save& save) {
   try {
-    save_model(out, model, tokenizer);
+    save(std::filesystem::path(std::u8string(out.begin(), out.end())));
   } catch (const CommitError&) {
     throw;  // says where the complete file is
   } catch (const std::runtime_error& error) {
     std::string where;
     try {
-      where = "; what was trained is saved as " +
-              hsm::detail::path_text(save_beside(model, tokenizer, out, "rescued"));
+      where = "; " + what + " is saved as " + hsm::detail::path_text(save_beside(out, "rescued", save));
     } catch (const std::runtime_error& other) {
       where = "; nor could it be saved elsewhere: " + std::string(other.what());
     }
     throw std::runtime_error(error.what() + where);
   }
+}
+
+/// A model that was trained.
+inline void save_trained(const Model& model, const TextTokenizer& tokenizer, const std::string& out) {
+  save_or_rescue(out, "what was trained",
+                 [&](const std::filesystem::path& path) { save_model(path, model, tokenizer); });
 }
 
 }  // namespace hsm::examples
