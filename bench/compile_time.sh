@@ -71,6 +71,7 @@ targets=("" "" 1.5 2.0 "" 30 15)
 median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.2f", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
 
 TIMEFORMAT=%U
+export CCACHE_DISABLE=1  # where the compiler is ccache, as with /usr/lib/ccache in PATH
 for compiler in "${compilers[@]}"; do
   for level in "${levels[@]}"; do
     read -ra flags <<<"-std=c++20 $level"

@@ -4,7 +4,7 @@
 // 1 on a wrong result, with --strict also on a missed target. Besides the options of Google Benchmark
 // (--benchmark_filter=REGEX, of names as --benchmark_list_tests prints them):
 //
-//   --threads N      what takes threads runs on N (default: all cores); what depends on memory and decoding on 1 too
+//   --threads N      what takes threads runs on N (default: all it may use); what depends on memory and decoding on 1 too
 //   --strict         a missed target is a failure
 //   --json FILE      write the rows and the machine as JSON, where there are rows
 //   --quick          a few small cases only
@@ -128,7 +128,7 @@ int run(std::vector<char*> arguments) {
   const bool lengthy = take(arguments, "--long", false) != nullptr;
   const bool quick = take(arguments, "--quick", false) != nullptr;
   const bool serves = take(arguments, "--serve", false) != nullptr;
-  const int cores = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 1024U));
+  const int cores = std::clamp(hsm::available_processors(), 1, 1024);
   char* end = nullptr;
   const long threads = threads_text ? std::strtol(threads_text, &end, 10) : cores;
   if (threads < 1 || threads > 1024 || (end && *end != '\0')) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Builds the benchmarks for this machine and runs them, in about 25 minutes, with --figures 10 more:
+# Builds the benchmarks for this machine and runs them, in about 25 minutes and 2.4 GB, with --figures 10 minutes more:
 #   bash bench/run.sh [--products eigen|blas] [--figures] [ARGUMENT OF hsm_bench...]
 #   --products   whose matrix products: OpenBLAS where it is there (the default), or Eigen alone
 #   --figures    then make the pictures and tables of bench/figures and the table of the README from this run, and where
@@ -36,6 +36,11 @@ while [[ $# -gt 0 ]]; do
       if [[ "$products" != eigen && "$products" != blas ]]; then fail "--products takes eigen or blas, got '$products'"; fi
       shift
       ;;
+    -h | --help)  # the heads of this file and of bench/main.cpp
+      sed -n '4,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+      sed -n '3,/^[^/]/s|^// \{0,1\}||p' "$root/bench/main.cpp"
+      exit
+      ;;
     --figures) figures=yes ;;
     --compare)
       revision=${2-}
@@ -58,6 +63,9 @@ done
 if [[ $figures == yes && -n $some && -z "$revision" ]]; then fail "--figures are made from all cases, not with $some"; fi
 if [[ -n "$revision" ]]; then
   if [[ $figures == yes ]]; then fail "--figures are made from a run of their own, not from --compare"; fi
+  for argument in "${arguments[@]}"; do
+    if [[ $argument == --strict ]]; then fail "--compare has no targets for --strict; --loss says what it bears"; fi
+  done
   commit=$(git -C "$root" rev-parse --verify --quiet "$revision^{commit}") || fail "no revision '$revision' here"
 fi
 

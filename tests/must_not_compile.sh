@@ -56,7 +56,8 @@ said_of() {
   awk -v folder="$(dirname "$1")/" -v name="$1" -v clang="$clang" '
     clang && /: (fatal )?error: / { if (current == name) print said; said = current = "" }
     { at = index($0, folder)
-      if (at && !(clang && current) && match(substr($0, at), /^[^:,]*\.cpp/)) current = substr($0, at, RLENGTH)
+      if (at && !(clang && current) && match(substr($0, at + length(folder)), /^[^:,]*\.cpp/))
+        current = substr($0, at, length(folder) + RLENGTH)
       if (clang) said = said $0 "\n" }
     !clang && current == name
     END { if (clang && current == name) print said }' "$work/said" | words

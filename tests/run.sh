@@ -4,7 +4,7 @@
 # Builds and runs the tests:   bash tests/run.sh [--clang] [--sanitize address|thread [--tool] | --fast] [-R REGEX]
 #   --clang      with clang++ instead of g++
 #   --sanitize   with clang++ and a sanitizer: address (with undefined behaviour) or thread (the tests that use threads)
-#   --tool       the tool hsm_lm, its tests and those of sizes and schedules too, which the sanitized forms leave out for
+#   --tool       the tool hsm_lm, its tests and those of sizes and schedules too, which --sanitize address leaves out for
 #                their time
 #   --fast       the tests of values under -ffast-math
 #   -R REGEX     only the programs whose name matches, such as core/random
@@ -48,12 +48,24 @@ while [[ $# -gt 0 ]]; do
   shift
 done
 if [[ -n $sanitizer && -n $fast ]]; then fail "--fast does not go with --sanitize"; fi
+if [[ ${#configuration[@]} -gt 0 && $sanitizer != address ]]; then
+  fail "--tool goes with --sanitize address alone: the other forms have the tool, or none of its tests"
+fi
 preset=tests-$compiler$fast${sanitizer:+-$sanitizer}
+
+# The levels that the presets of --fast are compiled for.
+level=x86-64
+if [[ $compiler == gcc ]]; then level=x86-64-v3; fi
+if [[ -n $fast ]] && ! bash "$root/.ci/runs-level" $level; then
+  echo "tests/run.sh: this processor does not run $level, the compiler's own level is tried"
+  configuration=(-D "CMAKE_CXX_FLAGS_RELEASE=-O3 -ffast-math -DNDEBUG")
+fi
 
 bash "$root/.ci/setup" "${purposes[@]}"
 bash "$root/.ci/build" "$preset" "${configuration[@]}"
 
+unset "${!GTEST_@}"  # which tests run is said here
 export UBSAN_OPTIONS=print_stacktrace=1
 log=$root/build/$preset/Testing/Temporary/LastTest.log
-ctest --test-dir "$root/build/$preset" --output-on-failure --no-tests=error --parallel "$(nproc)" "${selection[@]}"
+ctest --test-dir "$root/build/$preset" --output-on-failure --no-tests=error --parallel "$(bash "$root/.ci/jobs")" "${selection[@]}"
 echo "tests/run.sh: $(awk '/^\[==========\] .* ran\./ { n += $2 } END { print n + 0 }' "$log") cases in all"

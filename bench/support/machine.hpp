@@ -6,10 +6,10 @@
 
 #include <fstream>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include <hsm/core/processors.hpp>
 #include <hsm/core/product.hpp>
 #include <hsm/core/types.hpp>
 #include <hsm/version.hpp>
@@ -38,7 +38,7 @@ inline std::string compiler() {
 inline std::vector<std::pair<std::string, std::string>> machine() {
   return {{"hsm", std::string(kVersion)},
           {"processor", processor()},
-          {"cores", std::to_string(std::thread::hardware_concurrency())},
+          {"cores", std::to_string(available_processors())},
           {"compiler", compiler()},
           {"flags", HSM_BENCH_FLAGS},
           {"simd", Eigen::SimdInstructionSetsInUse()},

@@ -9,6 +9,16 @@
 
 namespace hsm::bench {
 
+namespace {
+
+/// First and count of the part of n that thread i of `threads` has: all alike, but for one.
+std::pair<Index, Index> share(Index n, int i, int threads) {
+  const Index first = n * i / threads;
+  return {first, n * (i + 1) / threads - first};
+}
+
+}  // namespace
+
 struct Team::Shared {
   const std::function<void(int)>* part = nullptr;
   std::atomic<int> round{0}, running{0};
@@ -59,9 +69,7 @@ void Team::run(const std::function<void(int)>& part) {
 
 void Sgemm::run(bool blas) {
   team_.run([&](int i) {
-    const Index columns = 1024 / team_.threads();
-    const Index first = i * columns;
-    const Index count = i + 1 == team_.threads() ? 1024 - first : columns;
+    const auto [first, count] = share(1024, i, team_.threads());
 #if defined(HSM_BENCH_OPENBLAS)
     if (blas) {
       cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, 512, static_cast<blasint>(count), 512, 1.0F,
@@ -96,12 +104,8 @@ void Products::operator()() {
 }
 
 void Products::part(Product& p, int i) const {
-  const auto share = [&](Index n) {
-    const Index each = n / team_.threads(), first = i * each;
-    return std::pair<Index, Index>{first, i + 1 == team_.threads() ? n - first : each};
-  };
-  const auto [t, n] = share(p.x.cols());
-  const auto [row, rows] = share(p.w.rows());
+  const auto [t, n] = share(p.x.cols(), i, team_.threads());
+  const auto [row, rows] = share(p.w.rows(), i, team_.threads());
 #if defined(HSM_BENCH_OPENBLAS)
   if (blas_) {
     const auto to_int = [](Index value) { return static_cast<blasint>(value); };

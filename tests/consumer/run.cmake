@@ -10,7 +10,7 @@
 #   fetchcontent   FetchContent with a local source
 #   plain          the compiler with -I
 #   single         the compiler with the one-file form of .ci/single-header alone
-# Further: SOURCE_DIR and BINARY_DIR of hsm, GENERATOR, CXX, EIGEN (include folder).
+# Further: SOURCE_DIR and BINARY_DIR of hsm, GENERATOR, CONFIG, CXX, EIGEN (include folder).
 set(work ${BINARY_DIR}/consumer/${WAY})
 set(prefix ${BINARY_DIR}/consumer/prefix)
 file(REMOVE_RECURSE ${work})
@@ -46,8 +46,12 @@ endfunction()
 
 function(build_and_run)
   run(${configure} ${ARGN})
-  run(${CMAKE_COMMAND} --build ${work}/build)
-  run(${CMAKE_CTEST_COMMAND} --test-dir ${work}/build --output-on-failure --no-tests=error)
+  if(CONFIG)  # which generators of several configurations want to be told
+    set(config --config ${CONFIG})
+    set(build_config --build-config ${CONFIG})
+  endif()
+  run(${CMAKE_COMMAND} --build ${work}/build ${config})
+  run(${CMAKE_CTEST_COMMAND} --test-dir ${work}/build ${build_config} --output-on-failure --no-tests=error)
 endfunction()
 
 function(compile_and_run)

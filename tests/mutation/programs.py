@@ -162,11 +162,14 @@ class Programs:
         return failed.group(1) if failed else f"exit code {done.returncode}"
 
     def refuses_otherwise(self, folder, include):
-        """Whether the programs that must not compile say something else than they should."""
+        """Whether the programs that must not compile say something else than they should, and did not as things are."""
         if not (self.tests / folder / "must_not_compile").is_dir():
             return False
+        return self.fails_to_refuse(folder, include) and not self.fails_to_refuse(folder, self.root / "include")
+
+    def fails_to_refuse(self, folder, include):
         done = subprocess.run(["bash", str(self.tests / "must_not_compile.sh"), folder], capture_output=True,
-                              env={**os.environ, "CXX": "g++", "INCLUDE": str(include)})
+                              env={**os.environ, "CXX": "g++", "EIGEN": "/usr/include/eigen3", "INCLUDE": str(include)})
         return done.returncode != 0
 
     def is_sound(self, source, flags, scratch):

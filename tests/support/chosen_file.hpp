@@ -45,4 +45,14 @@ inline bool choose_file(int count, char** arguments) {
   return true;
 }
 
+/// Runs them; not 0 where there are none, as behind a filter that matches nothing.
+inline int run_chosen() {
+  const int failed = RUN_ALL_TESTS();
+  if (failed == 0 && testing::UnitTest::GetInstance()->test_to_run_count() == 0) {
+    std::fprintf(stderr, "expected a test to run, got a filter or a shard that has none\n");
+    return 2;
+  }
+  return failed;
+}
+
 }  // namespace hsm::test

@@ -6,5 +6,5 @@
 
 int main(int count, char** arguments) {
   testing::InitGoogleTest(&count, arguments);
-  return hsm::test::choose_file(count, arguments) ? RUN_ALL_TESTS() : 2;
+  return hsm::test::choose_file(count, arguments) ? hsm::test::run_chosen() : 2;
 }
