@@ -30,7 +30,7 @@ inline constexpr ExitCode kExitCodes[] = {
     {130,
      "ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, 152 by the limit of processor time; train saves the "
      "model first, "
-     "generate --save-session the session"}};
+     "generate --save-session the session once the prompt is read"}};
 
 /// Ends the program with this code and no further message.
 struct Exit {

@@ -213,8 +213,9 @@ void run_generate(const GenerateOptions& options) {
     probe.reset();
   }
   std::optional<InterruptGuard> guard;
-  if (saves) guard.emplace(kTextWords);
+  if (saves) guard.emplace(kPromptWords);
   const std::string prefilled = prefill(options, writer, beginning.unread, unit, guard ? &*guard : nullptr);
+  if (guard) guard->use(kTextWords);
   TextOutput output(beginning.pending, saves);
   output.push(prompt);
   const auto choose = [&](std::span<const float> logits, Random& draws) {

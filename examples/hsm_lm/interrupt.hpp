@@ -42,6 +42,11 @@ inline constexpr InterruptWords kTextWords{
     ": the session is being saved, then the program ends\n",
     ": still saving the session; the next one ends the program at once without\n", kTrainingWords.last};
 
+/// Of its prompt, before there is one.
+inline constexpr InterruptWords kPromptWords{
+    ": the prompt is left after this part, nothing is saved\n", kTextWords.saving,
+    ": still reading a part of the prompt; the next one ends the program at once\n", kTrainingWords.last};
+
 /// Of an experiment of many runs.
 inline constexpr InterruptWords kRunsWords{
     ": ends after this step; what is finished stays in the table\n", ": ends after this step\n",
@@ -82,6 +87,9 @@ class InterruptGuard {
 
   /// The signal that came first; 0 if none has come.
   int signal() const { return signal_.load(); }
+
+  /// What is said from now on; `words` must outlive it.
+  void use(const InterruptWords& words) const { words_.store(&words); }
 
   /// From now on a signal finds the model being saved.
   void begin_saving() const { saving_.store(true); }

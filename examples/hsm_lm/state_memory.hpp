@@ -22,10 +22,13 @@ inline double state_bytes(const LanguageModelConfig& config, double tokens) {
   return cost_of(config).at(CostKind::kState, tokens);
 }
 
-/// The most that such a state holds on the way: the memory of attention doubles as it grows.
+/// What such a state takes when it has grown to that, about: the memory of attention doubles as it grows, here from that of
+/// 1,024 tokens on.
 inline double grown_state_bytes(const LanguageModelConfig& config, double tokens) {
   if (config.positions == Positions::kLearned) tokens = std::min(tokens, static_cast<double>(config.context));
-  return cost_of(config).at(CostKind::kState, 2 * tokens);
+  double room = std::min(tokens, 1024.0);
+  while (room < tokens) room *= 2;
+  return cost_of(config).at(CostKind::kState, room);
 }
 
 /// Throws std::runtime_error if the memory that this process can have is less than that state and `beside` bytes.

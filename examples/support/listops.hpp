@@ -110,8 +110,8 @@ inline Task listops_task(Index time, Index arguments) {
   hsm::detail::check_at_least(who, "items", arguments, 2);
   hsm::detail::check_at_least(who, "context", time, 4);
   const Index least = std::max<Index>(4, time / 4);
-  constexpr int kTries = 1000;  // a hundredth of those of the work, which then finds one
-  Random trial(0);              // what cannot be drawn is refused before the work begins
+  constexpr int kTries = 10'000;  // a tenth of those of the work, which then finds one
+  Random trial(0);                // what cannot be drawn is refused before the work begins
   for (int i = 0; i < 10; ++i) draw_listops(least, time, arguments, trial, kTries);
   const auto draw = [=](Random& random, TaskSequence out) {
     const ListOps list = draw_listops(least, time, arguments, random);

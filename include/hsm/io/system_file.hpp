@@ -278,7 +278,16 @@ inline bool SystemFile::reserve(std::uint64_t bytes, const std::filesystem::path
       return false;
     }
     part = std::uint64_t{4} << 20;
-    for (; done < bytes && uninterrupted(take) == 0; done += (std::min)(part, bytes - done)) {
+    int interrupted = 0;
+    while (done < bytes && interrupted < 1000) {
+      if (take() == 0) {
+        done += (std::min)(part, bytes - done);
+      } else if (errno == EINTR) {
+        ++interrupted;
+        part = (std::max)(part / 2, std::uint64_t{1} << 16);
+      } else {
+        break;
+      }
     }
     if (done == bytes) return true;
   }

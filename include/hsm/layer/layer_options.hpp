@@ -109,14 +109,9 @@ constexpr Index heads_of_width(Index channels, Index width) {
   for (Index d = 1; d <= channels / d; ++d) {
     if (channels % d != 0) continue;
     for (const Index each : {d, channels / d})
-      if (nearer(each, best)) best = each;
+      if (channels / each <= kMostOptionValue && nearer(each, best)) best = each;
   }
-  if (best <= 0) return 1;  // of no channels: whoever makes the layer refuses them
-  Index heads = channels / best;
-  for (Index d = 2; heads > kMostOptionValue; ++d) {  // a divisor all the same
-    while (heads > kMostOptionValue && heads % d == 0) heads /= d;
-  }
-  return heads;
+  return best > 0 ? channels / best : 1;  // of no channels: whoever makes the layer refuses them
 }
 
 /// Heads of `attention`, `hkt`, `linear-attention` and `softmax-local` where a recipe names none: about 32 channels each below 512
